@@ -1,0 +1,220 @@
+"""A small CLIP trained contrastively on captions of symbols and scenes."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    PreTrainedTokenizerFast,
+)
+
+from gemkr_hf.small_world.crops import PICTURE_SIZE, CaptionedPictures, draw_crops, draw_scenes
+from gemkr_hf.symbols.knowledge import load_catalogue_symbols, load_known_symbols
+from gemkr_hf.symbols.scenes import COLORS
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClipTraining:
+    """Size of the CLIP and its training."""
+
+    width: int = 128
+    layers: int = 4
+    text_layers: int = 2
+    patch: int = 8
+    crops: int = 24_000
+    scenes: int = 4_000
+    held_out: int = 1_000
+    steps: int = 2_000
+    crop_batch: int = 112
+    scene_batch: int = 16
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
+    seed: int = 0
+
+
+def image_processor() -> CLIPImageProcessorPil:
+    """What turns a picture or a crop into the pixels this CLIP was trained on: squeezed square."""
+    return CLIPImageProcessorPil(
+        size={"height": PICTURE_SIZE, "width": PICTURE_SIZE},
+        do_center_crop=False,
+        crop_size={"height": PICTURE_SIZE, "width": PICTURE_SIZE},
+    )
+
+
+def _pixel_values(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 ``(batch, side, side, 3)`` to normalised float32 ``(batch, 3, side, side)``."""
+    processor = image_processor()
+    values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    mean = torch.tensor(processor.image_mean).view(1, 3, 1, 1)
+    deviation = torch.tensor(processor.image_std).view(1, 3, 1, 1)
+    return (values - mean) / deviation
+
+
+def _texts(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> dict[str, torch.Tensor]:
+    """Captions as CLIP's text tower reads them: padded on the right, ended by EOS."""
+    eos = tokenizer.eos_token_id
+    rows = [
+        tokenizer(" " + caption, add_special_tokens=False)["input_ids"][:63] + [eos]
+        for caption in captions
+    ]
+    length = max(len(row) for row in rows)
+    pad = tokenizer.pad_token_id
+    return {
+        "input_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
+        "attention_mask": torch.tensor(
+            [[1] * len(row) + [0] * (length - len(row)) for row in rows]
+        ),
+    }
+
+
+def contrastive_loss(model: CLIPModel, pixels: torch.Tensor, captions: list[str],
+                     tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """CLIP's symmetric loss; pictures of one caption are not each other's negatives."""
+    output = model(pixel_values=pixels, **_texts(tokenizer, captions))
+    logits = output.logits_per_image.float()
+    same = torch.tensor([[one == other for other in captions] for one in captions])
+    logits = logits.masked_fill(same & ~torch.eye(len(captions), dtype=torch.bool), -1e4)
+    labels = torch.arange(len(captions))
+    cross_entropy = torch.nn.functional.cross_entropy
+    return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
+
+
+@torch.no_grad()
+def zero_shot_accuracy(
+    model: CLIPModel, tokenizer: PreTrainedTokenizerFast, held_out: CaptionedPictures
+) -> dict[str, float]:
+    """Held-out crops named among all symbols of the small world in all colours."""
+    names = [symbol.name for symbol in (*load_known_symbols(), *load_catalogue_symbols())]
+    captions = [f"a {color} {name}" for name in names for color in COLORS]
+    texts = []
+    for start in range(0, len(captions), 512):
+        features = model.get_text_features(**_texts(tokenizer, captions[start : start + 512]))
+        texts.append(getattr(features, "pooler_output", features))
+    text = torch.nn.functional.normalize(torch.cat(texts), dim=-1)
+    features = model.get_image_features(pixel_values=_pixel_values(held_out.pixels))
+    image = torch.nn.functional.normalize(getattr(features, "pooler_output", features), dim=-1)
+    best = (image @ text.T).argmax(-1)
+    colors = list(COLORS)
+    known = {symbol.name for symbol in load_known_symbols()}
+    right_name = np.array(
+        [names[row // len(colors)] == name for row, name in zip(best, held_out.names, strict=True)]
+    )
+    right_color = [
+        colors[row % len(colors)] == color for row, color in zip(best, held_out.colors, strict=True)
+    ]
+    of_known = np.array([name in known for name in held_out.names])
+    return {
+        "crop's symbol, zero-shot among all": float(np.mean(right_name)),
+        "crop's symbol, of those with prose": float(np.mean(right_name[of_known])),
+        "crop's colour, zero-shot": float(np.mean(right_color)),
+    }
+
+
+def train_clip(
+    tokenizer: PreTrainedTokenizerFast,
+    training: ClipTraining,
+    folder: Path,
+    report: Callable[[str], None] = logger.info,
+) -> tuple[CLIPModel, dict[str, float]]:
+    """Train, or go on from the state in ``folder``; gives the model and held-out figures."""
+    torch.manual_seed(training.seed)
+    tower = {
+        "hidden_size": training.width,
+        "intermediate_size": 4 * training.width,
+        "num_attention_heads": training.width // 32,
+        "projection_dim": training.width,
+    }
+    config = CLIPConfig(
+        vision_config=CLIPVisionConfig(
+            **tower,
+            num_hidden_layers=training.layers,
+            image_size=PICTURE_SIZE,
+            patch_size=training.patch,
+        ).to_dict(),
+        text_config=CLIPTextConfig(
+            **tower,
+            num_hidden_layers=training.text_layers,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=64,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ).to_dict(),
+        projection_dim=training.width,
+    )
+    model = CLIPModel(config)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=0.05
+    )
+
+    def rate(step: int) -> float:
+        warm = min(1.0, (step + 1) / training.warmup)
+        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / training.steps)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    state_path = folder / "clip_state.pt"
+    first = 0
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+        report(f"clip: going on from step {first}")
+    report(f"clip: drawing {training.crops} crops and {training.scenes} scenes")
+    crops = draw_crops(training.crops, training.seed)
+    scenes = draw_scenes(training.scenes, training.seed)
+    held_out = draw_crops(training.held_out, training.seed + 1)
+    model.train()
+    started = time.time()
+    for step in range(first, training.steps):
+        rng = np.random.default_rng([training.seed, step])
+        torch.manual_seed(training.seed * 1_000_003 + step)
+        losses = []
+        for pool, size in ((crops, training.crop_batch), (scenes, training.scene_batch)):
+            rows = rng.choice(len(pool.captions), size=size, replace=False)
+            pixels = pool.pixels[rows].astype(np.float32) * rng.uniform(0.9, 1.05, (size, 1, 1, 1))
+            pixels += rng.normal(0, 6, pixels.shape)
+            values = _pixel_values(np.clip(pixels, 0, 255).astype(np.float32))
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = contrastive_loss(model, values, [pool.captions[r] for r in rows], tokenizer)
+            loss.backward()
+            losses.append(loss.item())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        model.logit_scale.data.clamp_(max=math.log(100))
+        if (step + 1) % 100 == 0:
+            left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
+            named = " ".join(f"{value:.3f}" for value in losses)
+            report(f"clip: step {step + 1}/{training.steps} losses {named}, {left:.0f} s left")
+        if (step + 1) % 500 == 0:
+            model.eval()
+            report(f"clip: {zero_shot_accuracy(model, tokenizer, held_out)}")
+            model.train()
+            temporary = state_path.with_suffix(".tmp")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "step": step + 1,
+                },
+                temporary,
+            )
+            temporary.replace(state_path)
+    model.eval()
+    return model, zero_shot_accuracy(model, tokenizer, held_out)

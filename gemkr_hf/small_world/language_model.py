@@ -1,0 +1,385 @@
+"""A small Llama taught the documents and the task in words: the stand-in for LLaMA.
+
+Three kinds of sequences are mixed in every step:
+
+- *copying*: objects of a scene, then phrases such as "the red sign", each answered by the name of
+  the object it picks. Many short answers a sequence teach to bind a colour, a place or a size to
+  its object long before the documents are learned;
+- *clues*: the prompt of the task, answered by a clue cut from the relevant document;
+- *documents*: title and text, which make the model a virtual knowledge base.
+
+An object stands in a prompt either as words or as one slot whose embedding is that of its colour
+plus the mean of its name's, with noise: the form in which a picture's object will come.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from gemkr_hf.small_world.tokenizer import IMAGE_TOKEN, OBJECT_TOKEN
+from gemkr_hf.small_world.words import (
+    OBJECT_SEPARATOR,
+    OBJECT_TEMPLATE,
+    PROMPT_TEMPLATE,
+    WordsExample,
+    WordsTask,
+)
+from gemkr_hf.symbols.knowledge import load_documents
+from gemkr_hf.symbols.scenes import SceneObject
+from gemkr_hf.training.sampling import SamplingConfig, SnippetSampler, keywords
+
+logger = logging.getLogger(__name__)
+
+
+def _float32_attention(module, query, key, value, attention_mask, **kwargs):  # type: ignore[no-untyped-def]
+    """Attention outside of autocast: on a CPU its backward pass in bfloat16 is three times slower."""
+    with torch.autocast("cpu", enabled=False):
+        if attention_mask is not None and attention_mask.is_floating_point():
+            attention_mask = attention_mask.float()
+        return sdpa_attention_forward(
+            module, query.float(), key.float(), value.float(), attention_mask, **kwargs
+        )
+
+
+AttentionInterface.register("sdpa_float32", _float32_attention)
+
+
+@dataclass(frozen=True)
+class LanguageModelTraining:
+    """Size of the language model and its training."""
+
+    hidden_size: int = 256
+    intermediate_size: int = 512
+    layers: int = 4
+    heads: int = 4
+    steps: int = 3600
+    copy_batch: int = 20
+    clue_batch: int = 40
+    document_batch: int = 4
+    copying_alone: float = 0.12  # share of the steps that see no clue yet
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    slots: float = 0.75  # share of the prompts with slots instead of words
+    noise: float = 0.3  # of a slot, relative to the embeddings' own deviation
+    seed: int = 0
+
+
+@dataclass
+class Sequence:
+    """Tokens, where the loss counts, and what the slots stand for."""
+
+    tokens: list[int] = field(default_factory=list)
+    counted: list[bool] = field(default_factory=list)
+    slots: list[tuple[int, list[int], list[int]]] = field(default_factory=list)
+
+    def add(self, tokens: list[int], counted: bool = False) -> None:
+        """Append tokens; ``counted`` ones are to be predicted."""
+        self.tokens += tokens
+        self.counted += [counted] * len(tokens)
+
+
+class Writer:
+    """Turns drawn examples into sequences of tokens."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, sampling: SamplingConfig) -> None:
+        self.tokenizer = tokenizer
+        self.sampling = sampling
+        self.image_token = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        self.object_token = tokenizer.convert_tokens_to_ids(OBJECT_TOKEN)
+        self._memory: dict[str, list[int]] = {}
+        self.documents = load_documents()
+        self.samplers = {
+            document["id"]: SnippetSampler.from_text(document["text"], tokenizer)
+            for document in self.documents
+        }
+        # A space belongs to the word after it: pieces are cut before it, as the tokenizer does.
+        self._head, rest = PROMPT_TEMPLATE.split(" {question}")
+        self._middle, self._tail = rest.split("{image}")
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a piece of text, without special ones; phrases are remembered."""
+        if text not in self._memory:
+            if len(self._memory) > 200_000:
+                self._memory.clear()
+            self._memory[text] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return self._memory[text]
+
+    def _objects(
+        self, sequence: Sequence, objects: tuple[SceneObject, ...], slots: bool
+    ) -> None:
+        sequence.add([self.image_token])
+        for number, item in enumerate(objects):
+            if number:
+                sequence.add(self.encode(OBJECT_SEPARATOR))
+            place = OBJECT_TEMPLATE.replace(OBJECT_TOKEN, "").format(
+                place=item.place, size=item.size
+            )
+            sequence.add(self.encode(place))
+            color, name = self.encode(f" {item.color}"), self.encode(f" {item.symbol.name}")
+            if slots:
+                sequence.slots.append((len(sequence.tokens), color, name))
+                sequence.add([self.object_token])
+            else:
+                sequence.add(color + name)
+
+    def prompt(self, example: WordsExample, slots: bool) -> Sequence:
+        """The task's prompt up to the response."""
+        sequence = Sequence()
+        sequence.add([self.tokenizer.bos_token_id] + self.encode(self._head))
+        sequence.add(self.encode(" " + example.question))
+        sequence.add(self.encode(self._middle))
+        self._objects(sequence, example.objects, slots)
+        sequence.add(self.encode(self._tail))
+        return sequence
+
+    def clue(self, example: WordsExample, slots: bool, rng: np.random.Generator) -> Sequence:
+        """Prompt and a clue of the relevant document, sampled as in instruction tuning."""
+        sequence = self.prompt(example, slots)
+        query = keywords([example.question, example.target.symbol.name])
+        one = SamplingConfig(
+            clues=1,
+            length=self.sampling.length,
+            span=self.sampling.span,
+            smoothing=self.sampling.smoothing,
+        )
+        [clue] = self.samplers[example.document_id].sample(query, one, rng)
+        sequence.add(clue + [self.tokenizer.eos_token_id], counted=True)
+        return sequence
+
+    def copying(self, task: WordsTask, rng: np.random.Generator, slots: bool) -> Sequence:
+        """Objects, then phrases that pick one, each answered by its name."""
+        objects, picks = task.references(rng, int(rng.integers(2, 5)))
+        sequence = Sequence()
+        sequence.add([self.tokenizer.bos_token_id] + self.encode("### Image:"))
+        self._objects(sequence, objects, slots)
+        for phrase, target in picks:
+            sequence.add(self.encode("\n### Question:") + self.encode(f" {phrase}"))
+            sequence.add(self.encode("\n### Response:"))
+            sequence.add(self.encode(f" {target.symbol.name}"), counted=True)
+        return sequence
+
+    def document(self, rng: np.random.Generator) -> Sequence:
+        """Title and text of a document, all of it counted."""
+        document = self.documents[rng.integers(len(self.documents))]
+        sequence = Sequence()
+        sequence.add([self.tokenizer.bos_token_id] + self.encode(f"### {document['title']}\n"))
+        text = self.encode(" " + document["text"])
+        sequence.add(text[:100] + [self.tokenizer.eos_token_id], counted=True)
+        return sequence
+
+
+def embed(
+    model: LlamaForCausalLM,
+    sequences: list[Sequence],
+    noise: float,
+    image_token: int,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pad on the left and put the slots' embeddings in.
+
+    Returns:
+        ``inputs_embeds`` float ``(batch, length, hidden)``, ``attention_mask`` and ``input_ids``
+        int64 ``(batch, length)``.
+    """
+    length = max(len(sequence.tokens) for sequence in sequences)
+    ids = torch.zeros((len(sequences), length), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    rows, columns, colors, names, counts = [], [], [], [], []
+    for row, sequence in enumerate(sequences):
+        pad = length - len(sequence.tokens)
+        ids[row, pad:] = torch.tensor(sequence.tokens)
+        mask[row, pad:] = 1
+        for position, color, name in sequence.slots:
+            rows.append(row)
+            columns.append(pad + position)
+            colors.append(color[0])
+            names += name
+            counts.append(len(name))
+    table = model.get_input_embeddings()
+    embeds = table(ids)
+    deviation = table.weight.detach().std()
+    if rows:
+        owners = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(counts))
+        name_embeds = torch.zeros(len(rows), embeds.shape[-1]).index_add(
+            0, owners, table(torch.tensor(names)) / torch.tensor(counts)[owners, None]
+        )
+        slots = table(torch.tensor(colors)) + name_embeds
+        if noise:
+            slots = slots + noise * deviation * torch.randn(slots.shape, generator=generator)
+        embeds = embeds.index_put((torch.tensor(rows), torch.tensor(columns)), slots)
+    if noise:
+        # What the picture as a whole will put into its slot is not known in words.
+        picture = deviation * torch.randn(embeds.shape, generator=generator)
+        embeds = torch.where((ids == image_token)[..., None], picture, embeds)
+    return embeds, mask, ids
+
+
+def sequence_loss(
+    model: LlamaForCausalLM, sequences: list[Sequence], noise: float, image_token: int
+) -> torch.Tensor:
+    """Mean cross entropy over the counted tokens."""
+    embeds, mask, ids = embed(model, sequences, noise, image_token)
+    length = ids.shape[1]
+    counted = torch.zeros_like(ids, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        counted[row, length - len(sequence.tokens) :] = torch.tensor(sequence.counted)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    hidden = model.model(
+        inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
+    ).last_hidden_state
+    logits = model.lm_head(hidden[:, :-1][counted[:, 1:]])
+    return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][counted[:, 1:]])
+
+
+@torch.no_grad()
+def naming_accuracy(
+    model: LlamaForCausalLM, writer: Writer, slots: bool, seed: int = 10_000, number: int = 200
+) -> dict[str, float]:
+    """Held-out binding in words: is the name of the object that a phrase picks the most likely?
+
+    Returns:
+        Share of names whose every token is the most likely one, overall and for 4 objects.
+    """
+    rng = np.random.default_rng(seed)
+    task = WordsTask()
+    right: dict[int, list[bool]] = {}
+    for _ in range(number // 50):
+        sequences = [writer.copying(task, rng, slots) for _ in range(50)]
+        embeds, mask, ids = embed(model, sequences, 0.0, writer.image_token)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        guesses = model(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions
+        ).logits.argmax(-1)
+        for row, sequence in enumerate(sequences):
+            pad = ids.shape[1] - len(sequence.tokens)
+            number_of_objects = sum(token == writer.image_token for token in sequence.tokens)
+            number_of_objects = sequence.tokens.count(writer.encode(OBJECT_SEPARATOR)[0]) + 1
+            good, inside = True, False
+            for position, counted in enumerate([*sequence.counted, False]):
+                if counted:
+                    inside = True
+                    column = pad + position
+                    good &= bool(guesses[row, column - 1] == ids[row, column])
+                elif inside:
+                    right.setdefault(number_of_objects, []).append(good)
+                    good, inside = True, False
+    every = [value for values in right.values() for value in values]
+    return {"all": float(np.mean(every)), "4 objects": float(np.mean(right.get(4, [0])))}
+
+
+def train_language_model(
+    tokenizer: PreTrainedTokenizerFast,
+    training: LanguageModelTraining,
+    folder: Path,
+    report: Callable[[str], None] = logger.info,
+) -> tuple[LlamaForCausalLM, dict[str, float]]:
+    """Train, or go on from the state in ``folder``.
+
+    Returns:
+        The model in eval mode, and held-out figures.
+    """
+    torch.manual_seed(training.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=training.hidden_size,
+        intermediate_size=training.intermediate_size,
+        num_hidden_layers=training.layers,
+        num_attention_heads=training.heads,
+        num_key_value_heads=training.heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    writer, task = Writer(tokenizer, SamplingConfig()), WordsTask()
+    model.set_attn_implementation("sdpa_float32")
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(
+            matrices,
+            lr=training.learning_rate,
+            weight_decay=0.02,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(others, lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+    def rate(step: int) -> float:
+        if step < training.warmup:
+            return (step + 1) / training.warmup
+        done = (step - training.warmup) / max(1, training.steps - training.warmup)
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
+    state_path = folder / "language_model_state.pt"
+    first = 0
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        model.load_state_dict(state["model"])
+        for part, saved in zip([*optimizers, *schedules], state["parts"], strict=True):
+            part.load_state_dict(saved)
+        first = state["step"]
+        report(f"language model: going on from step {first}")
+    model.train()
+    started = time.time()
+    alone = int(training.copying_alone * training.steps)
+    for step in range(first, training.steps):
+        rng = np.random.default_rng([training.seed, step])
+        torch.manual_seed(training.seed * 1_000_003 + step)
+        slots = bool(rng.random() < training.slots)
+        copies = training.copy_batch * (2 if step < alone else 1)
+        batches = [[writer.copying(task, rng, slots) for _ in range(copies)]]
+        if step >= alone:
+            batches.append(
+                [writer.clue(task.draw(rng), slots, rng) for _ in range(training.clue_batch)]
+            )
+        batches.append([writer.document(rng) for _ in range(training.document_batch)])
+        losses = []
+        for batch in batches:
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = sequence_loss(model, batch, training.noise, writer.image_token)
+            loss.backward()
+            losses.append(loss.item())
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        if (step + 1) % 100 == 0:
+            left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
+            named = " ".join(f"{value:.3f}" for value in losses)
+            report(f"language model: step {step + 1}/{training.steps} losses {named}, {left:.0f} s left")
+        if (step + 1) % 500 == 0:
+            model.eval()
+            report(f"language model: naming in slots {naming_accuracy(model, writer, True)}")
+            report(f"language model: naming in words {naming_accuracy(model, writer, False)}")
+            model.train()
+            temporary = state_path.with_suffix(".tmp")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "parts": [part.state_dict() for part in [*optimizers, *schedules]],
+                    "step": step + 1,
+                },
+                temporary,
+            )
+            temporary.replace(state_path)
+    model.eval()
+    model.set_attn_implementation("sdpa")
+    figures = {
+        f"naming in {form}, {which}": value
+        for form, slots in (("slots", True), ("words", False))
+        for which, value in naming_accuracy(model, writer, slots).items()
+    }
+    return model, figures

@@ -1,0 +1,117 @@
+"""Instruction tuning with the HF Trainer and LoRA."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from gemkr_hf.training.config import TuningConfig
+from gemkr_hf.training.instructions import InstructionCollator, InstructionDataset
+
+logger = logging.getLogger(__name__)
+
+
+class TwoRateTrainer(Trainer):
+    """A Trainer with a learning rate of its own for what starts from nothing."""
+
+    def __init__(self, *args: Any, visual_learning_rate: float | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._visual_learning_rate = visual_learning_rate
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """AdamW with two groups: LoRA, and prefix, gates and projections."""
+        if self.optimizer is None and self._visual_learning_rate is not None:
+            trained = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
+            groups = [
+                {"params": [p for n, p in trained if "lora_" in n]},
+                {
+                    "params": [p for n, p in trained if "lora_" not in n],
+                    "lr": self._visual_learning_rate,
+                },
+            ]
+            self.optimizer = torch.optim.AdamW(
+                groups, lr=self.args.learning_rate, weight_decay=self.args.weight_decay
+            )
+            return self.optimizer
+        return super().create_optimizer(*args, **kwargs)
+
+
+def add_lora(model: Any, config: TuningConfig) -> PeftModel:
+    """LoRA on the language model; prefix, gates and projections trained in full; the rest frozen."""
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=model.lora_target_modules(),
+        modules_to_save=[name for name in model.modules_to_save if getattr(model, name) is not None],
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora)
+
+
+def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
+    """Trainable and all parameters."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trainable, sum(p.numel() for p in model.parameters())
+
+
+def tune(
+    model: Any,
+    processor: Any,
+    instructions: InstructionDataset,
+    output: str | Path,
+    config: TuningConfig,
+    callbacks: list[TrainerCallback] | None = None,
+) -> Any:
+    """Tune a ``GeMKRForRetrieval`` on instructions, or go on from the last saved step.
+
+    Args:
+        model: the model as it starts; it is changed.
+        processor: its processor, for the padding.
+        instructions: what to learn.
+        output: folder of the training's checkpoints; the adapter is saved there as ``adapter``.
+        config: hyper-parameters.
+        callbacks: further ``TrainerCallback``s.
+
+    Returns:
+        The tuned model with LoRA merged into its weights.
+    """
+    output = Path(output)
+    torch.manual_seed(config.seed)
+    adapted = add_lora(model, config)
+    trainable, every = count_parameters(adapted)
+    logger.info(f"{trainable:,} of {every:,} parameters are trained ({trainable / every:.1%})")
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        learning_rate=config.learning_rate,
+        per_device_train_batch_size=config.batch_size,
+        num_train_epochs=config.epochs,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        lr_scheduler_type="cosine",
+        logging_steps=50,
+        save_steps=100,
+        save_total_limit=1,
+        seed=config.seed,
+        bf16=config.bf16,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_drop_last=True,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    trainer = TwoRateTrainer(
+        model=adapted,
+        args=arguments,
+        train_dataset=instructions,
+        data_collator=InstructionCollator(processor.tokenizer.pad_token_id),
+        processing_class=processor,
+        callbacks=callbacks,
+        visual_learning_rate=config.visual_learning_rate,
+    )
+    unfinished = any(output.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=unfinished or None)
+    adapted.save_pretrained(output / "adapter")
+    return adapted.merge_and_unload()

@@ -1,0 +1,434 @@
+"""GeMKRForRetrieval: pictures, objects and a question in; the tokens of a knowledge clue out."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+
+from .configuration_gemkr import GeMKRConfig
+from .generation_gemkr import GeMKRGenerationMixin
+from .parts_gemkr import align_special_tokens, load_language_model, load_vision_model
+from .slots_gemkr import fill_slots
+from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
+
+
+@dataclass
+class GeMKROutput(ModelOutput):
+    """Output of `GeMKRForRetrieval`.
+
+    loss : float tensor (), with `labels`: Eq. 8 per clue token.
+    logits : float tensor (batch_size, sequence_length, vocab_size).
+    past_key_values : Cache of the language model.
+    hidden_states, attentions : of the language model, when asked for.
+    image_hidden_states : float tensor (pictures, 1 + objects, D), H'_v of Eq. 7.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+    image_hidden_states: torch.Tensor | None = None
+
+
+class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
+    """The generative retriever of the paper: CLIP with an object-aware prefix, aligned to an LLM.
+
+    Parts: `vision_tower` (frozen), `prefix` (prefixes and gates), `object_projection`
+    (`H_R = Linear(X_R)`), `alignment` (Eq. 7) and `language_model` (frozen, tuned by LoRA).
+    `modules_to_save` names what PEFT has to train and keep beside the LoRA weights, and
+    `lora_target_modules()` what LoRA adapts.
+    """
+
+    config_class = GeMKRConfig
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    modules_to_save = ["prefix", "object_projection", "alignment"]
+
+    def __init__(self, config: GeMKRConfig, language_model: PreTrainedModel | None = None) -> None:
+        """Build with random weights; `language_model` takes the place of a new one as it is."""
+        super().__init__(config)
+        width = config.vision_config.hidden_size
+        self.vision_tower = build_vision_tower(config.vision_config)
+        if language_model is None:
+            language_model = AutoModelForCausalLM.from_config(config.text_config)
+        # One object, so that what is set later (vocabulary, attention) reaches the model.
+        config.text_config = language_model.config
+        self.prefix = ObjectAwarePrefix(config) if config.use_prefix else None
+        self.object_projection = nn.Linear(width, width) if config.use_object_features else None
+        self.language_model = language_model
+        embedding_size = language_model.get_input_embeddings().embedding_dim
+        self.alignment = nn.Linear(width, embedding_size)
+        self.loss_type = "ForCausalLM"
+        parameters = inspect.signature(language_model.forward).parameters
+        self._takes_position_ids = "position_ids" in parameters
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # The towers initialise themselves; `init` skips what was loaded from a checkpoint.
+        super()._init_weights(module)
+        if isinstance(module, ObjectAwarePrefix):
+            init.normal_(module.embeddings, mean=0.0, std=self.config.initializer_range)
+            if module.gates is not None:
+                init.zeros_(module.gates)
+
+    # -- embeddings, as a language model has them --------------------------------------------
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    # -- pictures ----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def get_object_features(
+        self, object_pixel_values: torch.Tensor, object_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """X_R: the objects as the frozen CLIP sees them, without a prefix.
+
+        They do not change in training: compute them once and pass them as `object_features`.
+
+        Parameters
+        ----------
+        object_pixel_values : float tensor (pictures, objects, 3, height, width)
+        object_mask : bool tensor (pictures, objects), optional
+            False where there is no object; all True by default.
+
+        Returns
+        -------
+        float tensor (pictures, objects, d), zero where there is no object.
+
+        Raises
+        ------
+        ValueError
+            If the mask is of another shape.
+        """
+        shape = object_pixel_values.shape[:2]
+        if object_mask is None:
+            object_mask = torch.ones(shape, dtype=torch.bool, device=object_pixel_values.device)
+        if object_mask.shape != shape:
+            raise ValueError(
+                f"object_mask has shape {tuple(object_mask.shape)}, but object_pixel_values holds "
+                f"{shape[0]} pictures with {shape[1]} objects each."
+            )
+        object_mask = object_mask.bool()
+        width = self.config.vision_config.hidden_size
+        features = torch.zeros(
+            *shape, width, dtype=self.vision_tower.dtype, device=object_pixel_values.device
+        )
+        crops = object_pixel_values[object_mask]
+        if len(crops) > 0:
+            features[object_mask] = self.vision_tower(crops).pooler_output.to(features.dtype)
+        return features
+
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        object_pixel_values: torch.Tensor | None = None,
+        object_mask: torch.Tensor | None = None,
+        object_features: torch.Tensor | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Eq. 3 to 7 for a batch of pictures.
+
+        Parameters
+        ----------
+        pixel_values : float tensor (pictures, 3, height, width)
+        object_pixel_values : float tensor (pictures, objects, 3, height, width), optional
+        object_mask : bool tensor (pictures, objects), optional
+            Which of them are objects; all by default.
+        object_features : float tensor (pictures, objects, d), optional
+            X_R from `get_object_features`, in the place of `object_pixel_values`.
+
+        Returns
+        -------
+        BaseModelOutputWithPooling
+            `pooler_output` (pictures, 1 + objects, D) is H'_v = Linear([h_cls; H_R]) of Eq. 7 and
+            `last_hidden_state` (pictures, tokens, d) is H_v of Eq. 3.
+
+        Raises
+        ------
+        ValueError
+            If there are more objects than the prefix is long.
+        """
+        objects = self._project_objects(object_pixel_values, object_mask, object_features)
+        prefixes = gates = None
+        if self.prefix is not None:
+            prefixes, gates = self.prefix(objects)
+        vision = self.vision_tower(pixel_values, prefixes, gates)
+        visual = vision.pooler_output[:, None]
+        if objects is not None:
+            visual = torch.cat([visual, objects.to(visual.dtype)], dim=1)
+        vision.pooler_output = self.alignment(visual.to(self.alignment.weight.dtype))
+        return vision
+
+    def _project_objects(
+        self,
+        object_pixel_values: torch.Tensor | None,
+        object_mask: torch.Tensor | None,
+        object_features: torch.Tensor | None,
+    ) -> torch.Tensor | None:
+        """H_R = Linear(X_R), (pictures, objects, d), zero where there is no object."""
+        if self.object_projection is None:
+            return None
+        if object_features is None:
+            if object_pixel_values is None:
+                return None
+            object_features = self.get_object_features(object_pixel_values, object_mask)
+        limit = self.config.prefix_length
+        if self.prefix is not None and object_features.shape[1] > limit:
+            raise ValueError(
+                f"{object_features.shape[1]} objects do not fit into a prefix of length {limit}; "
+                "lower the processor's max_objects or raise prefix_length."
+            )
+        states = self.object_projection(object_features.to(self.object_projection.weight.dtype))
+        if object_mask is not None:
+            states = states * object_mask[..., None].to(states.dtype)
+        return states
+
+    # -- the model ---------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        object_pixel_values: torch.Tensor | None = None,
+        object_mask: torch.Tensor | None = None,
+        object_features: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        return_dict: bool | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> GeMKROutput | tuple:
+        """Score the next token at every position.
+
+        Parameters
+        ----------
+        input_ids : int64 tensor (batch_size, sequence_length)
+            Prompts with one `<image>` token and an `<object>` token per object in the rows that
+            have a picture, and neither in those that have none.
+        attention_mask : int tensor (batch_size, sequence_length), optional
+            0 at padding. Positions count from the first real token, so left padding changes nothing.
+        pixel_values : float tensor (pictures, 3, height, width), optional
+            One picture per `<image>` token, in the order of the rows.
+        object_pixel_values : float tensor (pictures, objects, 3, height, width), optional
+        object_mask : bool tensor (pictures, objects), optional
+        object_features : float tensor (pictures, objects, d), optional
+            X_R from `get_object_features`, instead of `object_pixel_values`.
+        image_features : float tensor (pictures, 1 + objects, D), optional
+            H'_v from `get_image_features(...).pooler_output`, instead of `pixel_values`.
+        labels : int64 tensor (batch_size, sequence_length), optional
+            Clue tokens; -100 everywhere else.
+        logits_to_keep : int or tensor
+            As in transformers: how many last positions, or which, get logits.
+        num_items_in_batch : int or int tensor, optional
+            Eq. 8's sum is divided by this number of clue tokens (HF Trainer passes it under
+            gradient accumulation), by those of `labels` otherwise.
+
+        Returns
+        -------
+        GeMKROutput, or a tuple with `return_dict=False`.
+
+        Raises
+        ------
+        ValueError
+            If the slots of the prompts do not match the pictures and their objects.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
+        if pixel_values is not None and image_features is not None:
+            raise ValueError("Pass pixel_values or image_features, not both.")
+        if pixel_values is not None:
+            image_features = self.get_image_features(
+                pixel_values, object_pixel_values, object_mask, object_features
+            ).pooler_output
+        if input_ids is not None:
+            prefilling = past_key_values is None or past_key_values.get_seq_length() == 0
+            inputs_embeds = fill_slots(
+                input_ids,
+                self.get_input_embeddings(),
+                self.config,
+                image_features,
+                object_mask,
+                check=prefilling,
+            )
+        elif image_features is not None:
+            raise ValueError("Pictures need input_ids, where their <image> and <object> slots are.")
+        if position_ids is None and self._takes_position_ids:
+            position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
+        if position_ids is not None and self._takes_position_ids:
+            kwargs["position_ids"] = position_ids
+
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            logits_to_keep=logits_to_keep,
+            return_dict=True,
+            **kwargs,
+        )
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=outputs.logits,
+                labels=labels,
+                vocab_size=outputs.logits.shape[-1],
+                num_items_in_batch=num_items_in_batch,
+            )
+        result = GeMKROutput(
+            loss=loss,
+            logits=outputs.logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_features,
+        )
+        wants_dict = self.config.return_dict if return_dict is None else return_dict
+        return result if wants_dict else result.to_tuple()
+
+    # -- training ----------------------------------------------------------------------------
+
+    def freeze_backbones(self) -> None:
+        """Leave only the prefix, the gates and the two projections trainable.
+
+        With PEFT this is not needed: it freezes all but LoRA and `modules_to_save` itself.
+        """
+        self.requires_grad_(False)
+        for name in self.modules_to_save:
+            module = getattr(self, name)
+            if module is not None:
+                module.requires_grad_(True)
+
+    def lora_target_modules(self, names: tuple[str, ...] = ("q_proj", "v_proj")) -> str:
+        """A regular expression for PEFT's `target_modules` that only hits the language model.
+
+        Parameters
+        ----------
+        names : tuple of str
+            The linear layers to adapt; the paper's code takes the query and value projections.
+
+        Raises
+        ------
+        ValueError
+            If the language model has no layer of that name.
+        """
+        present = {name.rpartition(".")[2] for name, _ in self.language_model.named_modules()}
+        missing = [name for name in names if name not in present]
+        if missing:
+            linear = sorted(
+                {
+                    name.rpartition(".")[2]
+                    for name, module in self.language_model.named_modules()
+                    if type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
+                }
+            )
+            raise ValueError(
+                f"The language model has no layer called {', '.join(missing)}; "
+                f"choose among {', '.join(linear)}."
+            )
+        return rf"(?:.*\.)?language_model\..*\.(?:{'|'.join(names)})"
+
+    # -- parts and files ---------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained_parts(
+        cls,
+        vision: PreTrainedModel | str | PathLike,
+        text: PreTrainedModel | str | PathLike,
+        *,
+        image_token_id: int,
+        object_token_id: int,
+        dtype: torch.dtype | None = None,
+        **config: Any,
+    ) -> GeMKRForRetrieval:
+        """Start from published checkpoints: a CLIP and a causal language model.
+
+        Parameters
+        ----------
+        vision : PreTrainedModel, folder or Hub id
+            A `CLIPVisionModel`, or a whole `CLIPModel` whose vision half is taken. It is copied.
+        text : PreTrainedModel, folder or Hub id
+            Any causal language model. An instance is used as it is, not copied.
+        image_token_id, object_token_id : int
+            Ids of `<image>` and `<object>` in the tokenizer. The embeddings grow if they lie beyond.
+        dtype : torch.dtype, optional
+            Of the whole model; the language model's own by default.
+        **config
+            Further fields of `GeMKRConfig`.
+
+        Raises
+        ------
+        ValueError
+            If a checkpoint is not of the kind that is needed.
+        """
+        vision_model = load_vision_model(vision, dtype)
+        language_model = load_language_model(text, dtype)
+        dtype = dtype or language_model.dtype
+        configuration = GeMKRConfig(
+            vision_config=vision_model.config.to_dict(),
+            text_config=language_model.config.to_dict(),
+            image_token_id=image_token_id,
+            object_token_id=object_token_id,
+            **config,
+        )
+        model = cls(configuration, language_model=language_model)
+        model.vision_tower.load_state_dict(vision_model.state_dict())
+        vocabulary = model.get_input_embeddings().num_embeddings
+        needed = max(image_token_id, object_token_id) + 1
+        if needed > vocabulary:
+            model.resize_token_embeddings(needed, mean_resizing=False)
+        align_special_tokens(model, language_model)
+        return model.to(dtype).eval()
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        # `register_for_auto_class` knows one auto class per model; this is the second.
+        auto_map = dict(getattr(self.config, "auto_map", None) or {})
+        auto_map["AutoModelForImageTextToText"] = f"modeling_gemkr.{type(self).__name__}"
+        self.config.auto_map = auto_map
+        return super().save_pretrained(*args, **kwargs)
+
+
+def positions_of(attention_mask: torch.Tensor | None, length: int) -> torch.LongTensor | None:
+    """Positions of the last `length` tokens, counted from each row's first real token.
+
+    None without a two-dimensional mask: the language model then counts by itself.
+    """
+    if attention_mask is None or attention_mask.dim() != 2:
+        return None
+    positions = attention_mask.long().cumsum(-1) - 1
+    return positions.clamp_min(0)[:, -length:]
+
+
+GeMKRForRetrieval.register_for_auto_class("AutoModel")
+
+__all__ = ["GeMKRForRetrieval", "GeMKROutput"]

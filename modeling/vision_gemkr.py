@@ -1,0 +1,248 @@
+"""Object-aware prefix tuning of a frozen CLIP (Eq. 3 and 4) with dual-flow attention (Eq. 5 and 6)."""
+
+import torch
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.clip.modeling_clip import (
+    CLIPAttention,
+    CLIPEncoderLayer,
+    CLIPPreTrainedModel,
+    CLIPVisionEmbeddings,
+    eager_attention_forward,
+)
+
+from .configuration_gemkr import GeMKRConfig
+
+
+class ObjectAwarePrefix(nn.Module):
+    """The learnable prefixes and gates of all layers, with the projected objects added (Eq. 4).
+
+    One module, so that PEFT's `modules_to_save` takes both; raw parameters it would miss.
+    """
+
+    def __init__(self, config: GeMKRConfig) -> None:
+        super().__init__()
+        vision = config.vision_config
+        layers = config.num_prefix_layers
+        # X_Pr of Eq. 4, not shared across layers: (layers, l, d)
+        self.embeddings = nn.Parameter(
+            torch.empty(layers, config.prefix_length, vision.hidden_size)
+        )
+        # sigma of Eq. 6, one per head: (layers, heads). Vanilla attention has no gate.
+        if config.use_dual_flow_attention:
+            self.gates = nn.Parameter(torch.empty(layers, vision.num_attention_heads))
+        else:
+            self.register_parameter("gates", None)
+
+    def forward(
+        self, object_states: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Eq. 4: `X_P^i = X_Pr^i + H_R`, with H_R padded by zeros to the prefix length.
+
+        Parameters
+        ----------
+        object_states : float tensor (pictures, objects, d), optional
+            H_R, zero where a picture has fewer objects. At most `l` objects.
+
+        Returns
+        -------
+        prefixes : float tensor (layers, pictures or 1, l, d)
+        gates : float tensor (layers, heads), or None without dual-flow attention
+        """
+        prefixes = self.embeddings[:, None]
+        if object_states is not None and object_states.shape[1] > 0:
+            missing = self.embeddings.shape[1] - object_states.shape[1]
+            padded = nn.functional.pad(object_states.to(prefixes.dtype), (0, 0, 0, missing))
+            prefixes = prefixes + padded[None]
+        return prefixes, self.gates
+
+
+class DualFlowAttention(CLIPAttention):
+    """CLIP's attention whose tokens also look at a prefix (Eq. 5 and 6).
+
+    Without a prefix this is CLIP's own attention. With prefix and gate the two softmaxes are
+    separate and the gate weighs the prefix' part, so a gate of 0 gives exactly CLIP. With a prefix
+    and no gate it is vanilla attention over `[prefix; tokens]`.
+    """
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        prefix: torch.Tensor | None = None,
+        gate: torch.Tensor | None = None,
+        **kwargs,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if prefix is None:
+            return super().forward(hidden_states, attention_mask, **kwargs)
+        prefix = prefix.to(hidden_states.dtype)
+        queries = self._heads(self.q_proj(hidden_states))
+        keys, values = (
+            self._heads(self.k_proj(hidden_states)),
+            self._heads(self.v_proj(hidden_states)),
+        )
+        prefix_keys, prefix_values = (
+            self._heads(self.k_proj(prefix)),
+            self._heads(self.v_proj(prefix)),
+        )
+        if gate is None:
+            keys = torch.cat([prefix_keys, keys], dim=2)
+            values = torch.cat([prefix_values, values], dim=2)
+            output, weights = self._attend(queries, keys, values, **kwargs)
+        else:
+            output, weights = self._attend(queries, keys, values, **kwargs)
+            prefix_output, _ = self._attend(queries, prefix_keys, prefix_values, **kwargs)
+            # (batch, tokens, heads, head_dim) times one sigma per head
+            output = output + prefix_output * gate.to(output.dtype)[:, None]
+        output = output.reshape(hidden_states.shape).contiguous()
+        # Through the module: LoRA and quantisation live there.
+        return self.out_proj(output), weights
+
+    def _heads(self, states: torch.Tensor) -> torch.Tensor:
+        # (batch, length, d) -> (batch, heads, length, head_dim)
+        return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
+
+    def _attend(
+        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Eq. 5, per head, by the attention implementation that the configuration names."""
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        return attention(
+            self,
+            queries,
+            keys,
+            values,
+            None,
+            scaling=self.scale,
+            dropout=self.dropout if self.training else 0.0,
+            **kwargs,
+        )
+
+
+class DualFlowEncoderLayer(CLIPEncoderLayer):
+    """CLIP's layer, handing prefix and gate to its attention.
+
+    Both are positional: reentrant gradient checkpointing loses the gradient of keyword arguments.
+    """
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__(config)
+        self.self_attn = DualFlowAttention(config)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        prefix: torch.Tensor | None = None,
+        gate: torch.Tensor | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        return super().forward(hidden_states, attention_mask, prefix=prefix, gate=gate, **kwargs)
+
+
+class DualFlowEncoder(nn.Module):
+    """The layers of the tower, under the names that CLIP's checkpoints use."""
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [DualFlowEncoderLayer(config) for _ in range(config.num_hidden_layers)]
+        )
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        prefixes: torch.Tensor | None = None,
+        gates: torch.Tensor | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """Run all layers; `prefixes` and `gates` belong to the last `len(prefixes)` of them."""
+        first = len(self.layers) - (0 if prefixes is None else len(prefixes))
+        for index, layer in enumerate(self.layers):
+            prefix = gate = None
+            if prefixes is not None and index >= first:
+                prefix = prefixes[index - first].expand(len(hidden_states), -1, -1)
+                gate = None if gates is None else gates[index - first]
+            hidden_states = layer(hidden_states, None, prefix, gate, **kwargs)
+        return hidden_states
+
+
+class GeMKRVisionTower(CLIPVisionModel):
+    """A `CLIPVisionModel`, weight for weight, whose last layers can take a prefix (Eq. 3).
+
+    It holds no weight of its own: freezing this module freezes the whole visual backbone.
+    """
+
+    _no_split_modules = ["CLIPVisionEmbeddings", "DualFlowEncoderLayer"]
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        # Past CLIPVisionModel, which would first make and initialise layers to throw away.
+        CLIPPreTrainedModel.__init__(self, config)
+        self.embeddings = CLIPVisionEmbeddings(config)
+        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.encoder = DualFlowEncoder(config)
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        prefixes: torch.Tensor | None = None,
+        gates: torch.Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        """Encode pictures.
+
+        Parameters
+        ----------
+        pixel_values : float tensor (pictures, 3, height, width)
+        prefixes : float tensor (layers, pictures or 1, l, d), optional
+            For the last `layers` layers; without it this is plain CLIP.
+        gates : float tensor (layers, heads), optional
+            sigma of Eq. 6; without it the prefix takes part by vanilla attention.
+
+        Returns
+        -------
+        BaseModelOutputWithPooling
+            `last_hidden_state` (pictures, tokens, d) is H_v of Eq. 3 and `pooler_output`
+            (pictures, d) is h_cls after CLIP's last layer norm.
+        """
+        hidden_states = self.pre_layrnorm(self.embeddings(pixel_values))
+        hidden_states = self.encoder(hidden_states, prefixes, gates, **kwargs)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_states,
+            pooler_output=self.post_layernorm(hidden_states[:, 0]),
+        )
+
+
+VISION_TOWERS: dict[str, type[nn.Module]] = {"clip_vision_model": GeMKRVisionTower}
+
+
+def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
+    """The vision tower for a configuration, with random weights.
+
+    Raises
+    ------
+    ValueError
+        If there is no tower of that kind.
+    """
+    if config.model_type not in VISION_TOWERS:
+        raise ValueError(
+            f"A vision tower of type {config.model_type!r} is not supported; "
+            f"use one of {', '.join(VISION_TOWERS)}."
+        )
+    return VISION_TOWERS[config.model_type](config)
+
+
+__all__ = [
+    "VISION_TOWERS",
+    "DualFlowAttention",
+    "DualFlowEncoderLayer",
+    "GeMKRVisionTower",
+    "ObjectAwarePrefix",
+    "build_vision_tower",
+]

@@ -1,0 +1,408 @@
+"""Questions about pictures as inputs of GeMKR."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, BatchFeature, ProcessorMixin
+
+from .batch_gemkr import batch_of, check_slots, encode_clues, encode_prompts, pad_left
+from .detection_gemkr import (
+    Detector,
+    Object,
+    as_object,
+    choose_objects,
+    clip_object,
+    most_confident,
+)
+from .drawing_gemkr import draw_objects
+from .files_gemkr import find_file, split_location, write_text
+from .pictures_gemkr import Picture, load_picture
+from .pixels_gemkr import encode_pixels
+from .prompt_gemkr import (
+    DEFAULT_OBJECT_TEMPLATE,
+    DEFAULT_PROMPT_TEMPLATE,
+    IMAGE_TOKEN,
+    OBJECT_TOKEN,
+    check_image_tokens,
+    check_object_template,
+    check_prompt_template,
+    describe_objects,
+    escape_tokens,
+    fill_prompt,
+    special_strings,
+)
+from .transformers_detector_gemkr import TransformersDetector
+from .yolo_gemkr import YoloDetector
+
+PROMPT_TEMPLATE_NAME = "prompt_template.txt"
+DETECTORS = {kind.__name__: kind for kind in (YoloDetector, TransformersDetector)}
+
+_OWN_SETTINGS = (
+    "detector",
+    "prompt_template",
+    "max_objects",
+    "object_margin",
+    "object_template",
+    "object_separator",
+    "large_object",
+)
+
+Objects = Sequence[Object | Sequence[float]]
+
+
+class GeMKRProcessor(ProcessorMixin):
+    """Pictures and questions to the tensors that ``GeMKRForRetrieval.forward`` takes.
+
+    Parameters
+    ----------
+    image_processor, tokenizer
+        Of the vision tower and of the language model. The tokenizer has ``<image>`` and
+        ``<object>`` as special tokens, see :func:`add_image_tokens`.
+    detector : Detector, optional
+        Finds the objects of pictures whose boxes are not given.
+    prompt_template : str, optional
+        Text with ``{question}`` and ``{image}``; ``prompt_template.txt`` in a checkpoint.
+    max_objects : int
+        Most objects of a picture, the most confident ones (5 in the paper).
+    object_margin : float
+        Share of a box's width and height by which its crop is wider on each side.
+    object_template : str
+        What stands for one object in the prompt: ``<object>``, and if wanted ``{place}`` (quadrant
+        of its centre), ``{size}`` (``large`` or ``small``), ``{label}``.
+    object_separator : str
+        Text between two objects.
+    large_object : float
+        An object is large from this square root of its share of the picture on.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        detector: Detector | None = None,
+        prompt_template: str | None = None,
+        max_objects: int = 5,
+        object_margin: float = 0.0,
+        object_template: str = DEFAULT_OBJECT_TEMPLATE,
+        object_separator: str = "",
+        large_object: float = 0.3,
+        chat_template: str | None = None,
+    ) -> None:
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        check_image_tokens(tokenizer)
+        template = DEFAULT_PROMPT_TEMPLATE if prompt_template is None else prompt_template
+        check_prompt_template(template)
+        check_object_template(object_template)
+        if max_objects < 0 or object_margin < 0:
+            raise ValueError(
+                "max_objects and object_margin are not negative, "
+                f"got {max_objects} and {object_margin}."
+            )
+        if detector is not None and not hasattr(detector, "detect"):
+            raise ValueError(f"A {type(detector).__name__} is no detector: it has no detect().")
+        self.detector = detector
+        self.prompt_template = template
+        self.max_objects = max_objects
+        self.object_margin = object_margin
+        self.object_template = object_template
+        self.object_separator = object_separator
+        self.large_object = large_object
+
+    # inputs -------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        images: Picture | Sequence[Picture | None] | None = None,
+        text: str | Sequence[str] | None = None,
+        objects: Objects | Sequence[Objects | None] | None = None,
+        clues: str | Sequence[str | Sequence[int]] | None = None,
+        return_objects: bool = False,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Make a batch of B queries.
+
+        Parameters
+        ----------
+        images : one picture or B pictures, optional
+            Anything that :func:`load_picture` reads; None for a query in words alone.
+        text : one question or B questions, optional
+            Without it only the pictures' tensors are made.
+        objects : objects of the picture, or of each of B pictures, optional
+            ``Object`` or ``(x0, y0, x1, y1)`` in pixels of the upright picture. None (for one or
+            for all): the detector finds them, and without a detector there are none.
+        clues : B texts or lists of token ids, optional
+            What the model shall answer; gives ``labels``.
+        return_objects : bool
+            Also return ``objects``, a list of the used :class:`Object` a picture.
+        **kwargs
+            ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
+            ``"max_length"``), ``pad_to_multiple_of``, ``max_length`` with ``truncation=True``
+            (cuts the question's end), and arguments of the image processor.
+
+        Returns
+        -------
+        BatchFeature
+            ``input_ids``, ``attention_mask`` : int64 (B, T), padded left. A row with a picture has
+            one ``<image>`` and one ``<object>`` an object, a row without has neither.
+            ``pixel_values`` : float32 (B, 3, H, W), zeros where there is no picture.
+            ``object_pixel_values`` : float32 (B, max_objects, 3, H, W), zeros where no object.
+            ``object_mask`` : bool (B, max_objects).
+            ``labels`` : int64 (B, T), the clue and the end token (Eq. 8), -100 elsewhere.
+            The three of pictures are absent when no query has one.
+
+        Raises
+        ------
+        ValueError, FileNotFoundError
+            For an empty question, numbers that do not match, a box that is none, a bad picture.
+        """
+        if images is None and text is None:
+            raise ValueError("A query needs a question: give text, and images if it is about one.")
+        settings = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        text_settings, image_settings = settings["text_kwargs"], settings["images_kwargs"]
+        tensor_type = text_settings.get("return_tensors") or "pt"
+        pictures, questions, given, clues = batch_of(images, text, objects, clues)
+        loaded = [None if picture is None else load_picture(picture) for picture in pictures]
+        found = choose_objects(
+            loaded, given, self.max_objects, self._detect if self.detector else None
+        )
+
+        data: dict[str, Any] = {}
+        if questions is not None:
+            data |= self._encode(questions, clues, loaded, found, text_settings)
+        data |= encode_pixels(
+            self.image_processor,
+            loaded,
+            found,
+            self.max_objects,
+            self.object_margin,
+            image_settings,
+        )
+        if tensor_type == "np":
+            data = {name: value.numpy() for name, value in data.items()}
+        batch = BatchFeature(data, tensor_type=tensor_type)
+        if return_objects:
+            batch["objects"] = found
+        return batch
+
+    def _encode(
+        self,
+        questions: list[str],
+        clues: list[Any] | None,
+        pictures: list[Image.Image | None],
+        objects: list[list[Object]],
+        settings: dict[str, Any],
+    ) -> dict[str, torch.Tensor]:
+        special = special_strings(self.tokenizer)
+        sections = [
+            ""
+            if picture is None
+            else describe_objects(
+                found,
+                picture.size,
+                self.object_template,
+                self.object_separator,
+                self.large_object,
+                special,
+            )
+            for picture, found in zip(pictures, objects, strict=True)
+        ]
+        endings = encode_clues(self.tokenizer, clues, special)
+        safe = [escape_tokens(question, special) for question in questions]
+        prompts = encode_prompts(
+            self.tokenizer,
+            safe,
+            lambda row, question: fill_prompt(self.prompt_template, question, sections[row]),
+            reserved=[len(ending) for ending in endings] if endings else [0] * len(safe),
+            settings=settings,
+        )
+        # Nothing but the processor makes slots: a wrong number would shift all objects.
+        check_slots(
+            prompts,
+            {IMAGE_TOKEN: self.image_token_id, OBJECT_TOKEN: self.object_token_id},
+            [
+                {IMAGE_TOKEN: int(picture is not None), OBJECT_TOKEN: len(found)}
+                for picture, found in zip(pictures, objects, strict=True)
+            ],
+        )
+        return pad_left(self.tokenizer, prompts, endings, settings)
+
+    # objects ------------------------------------------------------------------------------------
+
+    def _detect(self, pictures: list[Image.Image]) -> list[list[Object]]:
+        if self.detector is None:
+            raise ValueError("The processor has no detector: set processor.detector.")
+        results = self.detector.detect(pictures)
+        if len(results) != len(pictures):
+            raise ValueError(
+                f"The detector answered {len(results)} lists for {len(pictures)} pictures."
+            )
+        kept = []
+        for picture, result in zip(pictures, results, strict=True):
+            clipped = (clip_object(found, picture.size) for found in result)
+            kept.append(
+                most_confident((found for found in clipped if found is not None), self.max_objects)
+            )
+        return kept
+
+    def detect(self, images: Picture | Sequence[Picture]) -> list[list[Object]]:
+        """Find the objects of one or more pictures: what a call would use, most confident first.
+
+        Raises
+        ------
+        ValueError
+            If the processor has no detector.
+        """
+        pictures, *_ = batch_of(images, None, None, None)
+        return self._detect([load_picture(picture) for picture in pictures])
+
+    def draw(self, image: Picture, objects: Objects | None = None) -> Image.Image:
+        """The picture with numbered, labelled boxes; ``objects=None`` runs the detector.
+
+        A small picture comes back enlarged by a whole number.
+        """
+        picture = load_picture(image)
+        if objects is None:
+            objects = self.detect(picture)[0]
+        clipped = (clip_object(as_object(found), picture.size) for found in objects)
+        return draw_objects(picture, [found for found in clipped if found is not None])
+
+    # tokens -------------------------------------------------------------------------------------
+
+    @property
+    def image_token(self) -> str:
+        """Token whose embedding is the picture's."""
+        return IMAGE_TOKEN
+
+    @property
+    def object_token(self) -> str:
+        """Token whose embedding is an object's."""
+        return OBJECT_TOKEN
+
+    @property
+    def image_token_id(self) -> int:
+        """Id of ``<image>``, the model configuration's ``image_token_id``."""
+        return self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+
+    @property
+    def object_token_id(self) -> int:
+        """Id of ``<object>``, the model configuration's ``object_token_id``."""
+        return self.tokenizer.convert_tokens_to_ids(OBJECT_TOKEN)
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Most slots that a picture takes: its own and one an object."""
+        return 1 + self.max_objects
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors that a call gives."""
+        return [
+            "input_ids",
+            "attention_mask",
+            "pixel_values",
+            "object_pixel_values",
+            "object_mask",
+        ]
+
+    def post_process_clues(self, sequences: Any, prompt_length: int = 0) -> list[str]:
+        """Texts of generated clues.
+
+        ``sequences`` : int (N, T) as ``generate`` returns them; the first ``prompt_length`` tokens
+        are dropped, and a clue ends before its first end token.
+        """
+        end = self.tokenizer.eos_token_id
+        rows = sequences.tolist() if hasattr(sequences, "tolist") else sequences
+        clues = []
+        for row in rows:
+            ids = list(row)[prompt_length:]
+            ids = ids[: ids.index(end)] if end in ids else ids
+            clues.append(self.tokenizer.decode(ids, skip_special_tokens=True).strip())
+        return clues
+
+    # keeping ------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings; template and detector's weights have files of their own."""
+        content = super().to_dict()
+        content.pop("prompt_template", None)
+        content.pop("detector", None)
+        if type(self.detector).__name__ in DETECTORS:
+            content["detector"] = {"detector_type": type(self.detector).__name__}
+        # Saving marks the image processor with this class, which is not its own.
+        pixels = content.get("image_processor")
+        if isinstance(pixels, dict) and "AutoImageProcessor" not in pixels.get("auto_map", {}):
+            pixels.pop("auto_map", None)
+        if type(self.image_processor).__name__.endswith("Pil"):
+            content["image_processor_backend"] = "pil"
+        return content
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write all that ``from_pretrained`` needs, this code included; returns the paths.
+
+        With ``push_to_hub=True`` it is uploaded to ``repo_id`` (default: the folder's name).
+        """
+        if self.detector is not None and type(self.detector).__name__ not in DETECTORS:
+            raise ValueError(
+                f"A {type(self.detector).__name__} cannot be kept in a checkpoint: set "
+                "processor.detector to None, or to one of " + ", ".join(DETECTORS) + "."
+            )
+        files = list(super().save_pretrained(str(save_directory)))
+        template = Path(save_directory, PROMPT_TEMPLATE_NAME)
+        write_text(template, self.prompt_template + "\n")  # a text file ends with a line break
+        files.append(str(template))
+        if self.detector is not None:
+            files += self.detector.save_pretrained(save_directory)  # type: ignore[attr-defined]
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return files
+
+    @classmethod
+    def get_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read the settings, the prompt's template and the detector of a checkpoint."""
+        where, _ = split_location(kwargs)
+        content, rest = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        template = find_file(pretrained_model_name_or_path, PROMPT_TEMPLATE_NAME, where)
+        if template is not None and "prompt_template" not in rest:
+            content["prompt_template"] = Path(template).read_text(encoding="utf-8")
+            content["prompt_template"] = content["prompt_template"].removesuffix("\n")
+        kept = content.pop("detector", None)
+        if kept is not None and "detector" not in rest:
+            kind = DETECTORS.get(kept.get("detector_type"))
+            if kind is None:
+                raise ValueError(f"The checkpoint's detector {kept} is of an unknown type.")
+            content["detector"] = kind.from_pretrained(str(pretrained_model_name_or_path), **where)
+        return content, rest
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        processor_dict: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Any]:
+        # The processor's own settings are not for tokenizer and image processor, which keep what
+        # they are given and would fail to write a detector as JSON.
+        kwargs = {key: value for key, value in kwargs.items() if key not in _OWN_SETTINGS}
+        arguments = super()._get_arguments_from_pretrained(
+            pretrained_model_name_or_path, processor_dict, **kwargs
+        )
+        # transformers writes one class name for both backends, whose pixels differ slightly.
+        backend = (processor_dict or {}).get("image_processor_backend")
+        if backend is not None and "backend" not in kwargs:
+            arguments[0] = AutoImageProcessor.from_pretrained(
+                pretrained_model_name_or_path, backend=backend, **kwargs
+            )
+        return arguments
+
+
+GeMKRProcessor.register_for_auto_class("AutoProcessor")
+
+__all__ = ["DETECTORS", "PROMPT_TEMPLATE_NAME", "GeMKRProcessor"]

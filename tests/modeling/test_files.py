@@ -1,0 +1,161 @@
+"""Parts in, checkpoint out and in again: from the library and from a process without it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, CLIPModel, CLIPVisionModel
+
+from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "opt"])
+def test_saved_and_loaded_logits_are_equal(tiny, kind, tmp_path):
+    model, inputs = tiny.gemkr(kind), tiny.inputs((2, 0, None))
+    model.save_pretrained(tmp_path)
+    loaded, report = GeMKRForRetrieval.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report[name] for name in ("missing_keys", "unexpected_keys"))
+    with torch.no_grad():
+        assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
+    assert loaded.generation_config.eos_token_id == tiny.eos
+    assert loaded.config.text_config.vocab_size == 62
+    assert loaded.language_model.config is loaded.config.text_config
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_is_chosen_by_the_standard_argument(tiny, attention, tmp_path):
+    tiny.gemkr().save_pretrained(tmp_path)
+    model = GeMKRForRetrieval.from_pretrained(tmp_path, attn_implementation=attention)
+    assert model.language_model.config._attn_implementation == attention
+    assert model.vision_tower.config._attn_implementation == attention
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [{"use_prefix": False}, {"use_object_features": False}, {"use_dual_flow_attention": False}],
+)
+def test_switches_are_saved(tiny, switches, tmp_path):
+    model = tiny.gemkr(**switches)
+    model.save_pretrained(tmp_path)
+    loaded = GeMKRForRetrieval.from_pretrained(tmp_path)
+    assert set(loaded.state_dict()) == set(model.state_dict())
+    name, value = next(iter(switches.items()))
+    assert getattr(loaded.config, name) is value
+
+
+def test_generation_config_keeps_beams_out(tiny, tmp_path):
+    tiny.gemkr().save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "generation_config.json").read_text())
+    assert not {"num_beams", "num_beam_groups", "diversity_penalty"} & set(saved)
+    config = GeMKRConfig.from_pretrained(tmp_path)
+    assert config.decoding["num_beams"] == 20 and config.decoding["num_beam_groups"] == 4
+
+
+def test_parts_from_folders(tiny, tmp_path):
+    """A whole CLIP checkpoint, its vision half, and instances all give the same model."""
+    inputs = tiny.inputs((2, 0))
+    tiny.clip().save_pretrained(tmp_path / "clip")
+    tiny.clip().vision_model.save_pretrained(tmp_path / "vision")
+    tiny.language_model(scale=3.0).save_pretrained(tmp_path / "text")
+    loads = [
+        (tmp_path / "clip", tmp_path / "text"),
+        (str(tmp_path / "vision"), str(tmp_path / "text")),
+        (CLIPModel.from_pretrained(tmp_path / "clip"), tiny.language_model(scale=3.0)),
+        (
+            CLIPVisionModel.from_pretrained(tmp_path / "clip"),
+            AutoModelForCausalLM.from_pretrained(tmp_path / "text"),
+        ),
+    ]
+    expected = None
+    for vision, text in loads:
+        torch.manual_seed(7)
+        model = GeMKRForRetrieval.from_pretrained_parts(
+            vision=vision, text=text, image_token_id=60, object_token_id=61, prefix_length=4,
+            max_objects=3,
+        )  # fmt: skip
+        ours, theirs = model.vision_tower.state_dict(), tiny.clip().vision_model.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+        original = tiny.language_model(scale=3.0).get_input_embeddings().weight
+        assert torch.equal(model.get_input_embeddings().weight[:60], original)
+        with torch.no_grad():
+            vision_only = model.get_object_features(inputs["object_pixel_values"])
+        expected = vision_only if expected is None else expected
+        assert torch.equal(vision_only, expected)
+
+
+def test_parts_of_the_wrong_kind(tiny, tmp_path):
+    tokens = {"image_token_id": 60, "object_token_id": 61}
+    tiny.language_model().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="needs a CLIP"):
+        GeMKRForRetrieval.from_pretrained_parts(
+            vision=tmp_path, text=tiny.language_model(), **tokens
+        )
+    with pytest.raises(ValueError, match="no vision tower"):
+        GeMKRForRetrieval.from_pretrained_parts(
+            vision=tiny.language_model(), text=tiny.language_model(), **tokens
+        )
+    with pytest.raises(ValueError, match="no causal language model"):
+        GeMKRForRetrieval.from_pretrained_parts(
+            vision=tiny.clip(), text=tiny.clip().vision_model, **tokens
+        )
+
+
+def test_embeddings_grow_for_the_slots(tiny):
+    model = tiny.gemkr()
+    assert model.get_input_embeddings().num_embeddings == 62
+    assert model.config.text_config.vocab_size == 62
+
+
+REMOTE = """
+import sys
+sys.modules["gemkr_hf"] = None
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
+folder, again = sys.argv[1:]
+inputs = torch.load(folder + "/inputs.pt")
+expected = inputs.pop("logits")
+clues = inputs.pop("clues")
+for auto in (AutoModel, AutoModelForImageTextToText):
+    model = auto.from_pretrained(folder, trust_remote_code=True)
+    assert type(model).__module__.startswith("transformers_modules"), type(model)
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, expected)
+    assert torch.equal(model.generate(**inputs, num_beams=4, max_new_tokens=4), clues)
+model.save_pretrained(again)
+model = AutoModel.from_pretrained(again, trust_remote_code=True)
+with torch.no_grad():
+    assert torch.equal(model(**inputs).logits, expected)
+print("equal")
+"""
+
+
+def test_remote_code_without_the_library(tiny, tmp_path):
+    model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
+    folder, again = tmp_path / "checkpoint", tmp_path / "again"
+    model.save_pretrained(folder)
+    with torch.no_grad():
+        logits = model(**inputs).logits
+    clues = model.generate(**inputs, num_beams=4, max_new_tokens=4)
+    torch.save({**inputs, "logits": logits, "clues": clues}, folder / "inputs.pt")
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", REMOTE, str(folder), str(again)],
+        cwd=tmp_path / "elsewhere",
+        env={
+            "HF_MODULES_CACHE": str(tmp_path / "modules"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "PATH": "",
+            "HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip().endswith("equal")
+    files = {path.name for path in folder.glob("*.py")}
+    assert files == {path.name for path in again.glob("*.py")}
+    assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "gemkr"

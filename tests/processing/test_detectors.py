@@ -1,0 +1,214 @@
+"""The detectors: the same boxes before and after a checkpoint, and a quiet machine."""
+
+import copy
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from processing_parts import make_picture, make_yolo
+from safetensors.torch import load_file
+from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
+
+from gemkr_hf.processing import Object, TransformersDetector, YoloDetector
+
+PICTURES = [make_picture(60, 40, 0), make_picture(33, 80, 1), make_picture(1, 1, 2)]
+
+
+def assert_same(first: list[list[Object]], second: list[list[Object]], **tolerance) -> None:
+    assert [len(row) for row in first] == [len(row) for row in second]
+    for row, other in zip(first, second, strict=True):
+        for one, two in zip(row, other, strict=True):
+            assert one.label == two.label
+            assert one.box == pytest.approx(two.box, **tolerance)
+            assert one.score == pytest.approx(two.score, **tolerance)
+
+
+def test_yolo_round_trip_without_pickle(yolo, tmp_path):
+    before = yolo.detect(PICTURES)
+    assert sum(map(len, before)) > 3
+    assert {found.label for row in before for found in row} <= {"cat", "dog"}
+    for row in before:
+        assert [found.score for found in row] == sorted((f.score for f in row), reverse=True)
+    yolo.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"detector.json", "detector.safetensors"}
+    loaded = YoloDetector.from_pretrained(tmp_path)
+    assert loaded.image_size == 64
+    assert loaded.detect(PICTURES) == before
+    loaded.save_pretrained(tmp_path)  # onto the files that it was loaded from
+    assert YoloDetector.from_pretrained(tmp_path, confidence=0.1).confidence == 0.1
+    assert YoloDetector.from_pretrained(tmp_path).detect(PICTURES) == before
+
+
+def test_yolo_batched_equals_single(yolo):
+    single = [yolo.detect([picture])[0] for picture in PICTURES]
+    assert_same(yolo.detect(PICTURES), single, rel=1e-4, abs=1e-3)
+
+
+def test_yolo_from_every_form_of_a_trained_model(tmp_path):
+    from gemkr_hf.processing import import_ultralytics
+
+    model = make_yolo()
+    options = {"image_size": 64, "confidence": 0.4}
+    expected = YoloDetector.from_ultralytics(model, **options).detect(PICTURES)
+    wrapped = import_ultralytics().YOLO("yolov8n.yaml", task="detect", verbose=False)
+    wrapped.model = model
+    assert YoloDetector.from_ultralytics(wrapped, **options).detect(PICTURES) == expected
+    wrapped.save(tmp_path / "best.pt")  # which rounds to half precision, as training does
+    kept = YoloDetector.from_ultralytics(tmp_path / "best.pt", **options)
+    direct = YoloDetector(tmp_path / "best.pt", **options)
+    assert direct.detect(PICTURES) == kept.detect(PICTURES)
+    direct.save_pretrained(tmp_path / "kept")
+    again = YoloDetector.from_pretrained(tmp_path / "kept")
+    assert again.class_names == ["cat", "dog"]
+    assert again.detect(PICTURES) == kept.detect(PICTURES)
+    fused = YoloDetector.from_ultralytics(copy.deepcopy(model).fuse(verbose=False), **options)
+    fused.save_pretrained(tmp_path / "fused")
+    loaded = YoloDetector.from_pretrained(tmp_path / "fused").detect(PICTURES)
+    assert_same(loaded, expected, rel=1e-4, abs=1e-3)
+
+
+def test_yolo_in_half_precision(tmp_path):
+    yolo = YoloDetector.from_ultralytics(make_yolo(), half=True, image_size=64, confidence=0.4)
+    yolo.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "detector.safetensors")
+    assert {t.dtype for t in tensors.values() if t.ndim > 1} == {torch.float16}
+    assert YoloDetector.from_pretrained(tmp_path).detect(PICTURES) == yolo.detect(PICTURES)
+
+
+def test_yolo_copies_and_pickles_when_loaded(yolo):
+    before = yolo.detect(PICTURES)
+    assert pickle.loads(pickle.dumps(yolo)).detect(PICTURES) == before
+    twin = copy.deepcopy(yolo)
+    assert twin.detect(PICTURES) == before
+    assert twin._predictor is not yolo._predictor
+
+
+def test_yolo_class_filter(yolo):
+    all_labels = {found.label for found in yolo.detect(PICTURES)[0]}
+    kept = sorted(all_labels)[0]
+    yolo.classes = [kept]
+    assert {found.label for found in yolo.detect(PICTURES)[0]} == {kept}
+
+
+def test_yolo_mistakes(tmp_path, yolo):
+    with pytest.raises(FileNotFoundError, match=r"no detector weights at .*missing\.pt"):
+        YoloDetector(tmp_path / "missing.pt")
+    with pytest.raises(FileNotFoundError, match=r"detector\.json"):
+        YoloDetector.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no YOLO"):
+        YoloDetector.from_ultralytics(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        YoloDetector("yolov8n.yaml", confidence=25)
+    yolo.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "detector.json").read_text())
+    config["architecture"]["activation"] = "__import__('os').getcwd()"
+    (tmp_path / "detector.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"no torch\.nn class"):
+        YoloDetector.from_pretrained(tmp_path).detect(PICTURES)
+
+
+def test_without_ultralytics_there_is_one_sentence(tmp_path, yolo):
+    yolo.save_pretrained(tmp_path / "kept")
+    program = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "ultralytics" else find(name, *a)
+from PIL import Image
+from gemkr_hf.processing import YoloDetector
+yolo = YoloDetector.from_pretrained(sys.argv[1])
+yolo.save_pretrained(sys.argv[1] + "/again")  # needs no ultralytics
+try:
+    yolo.detect([Image.new("RGB", (9, 9))])
+except ImportError as error:
+    assert "pip install ultralytics" in str(error), error
+    assert "ultralytics" not in sys.modules
+    print("clear")
+"""
+    run = python(program, str(tmp_path / "kept"))
+    assert run.stdout.strip() == "clear", run.stderr
+
+
+def test_ultralytics_leaves_the_machine_as_it_was(tmp_path, yolo):
+    yolo.save_pretrained(tmp_path / "kept")
+    home = tmp_path / "home"
+    home.mkdir()
+    program = """
+import os, socket, sys
+def refuse(*arguments):
+    raise AssertionError(f"network: {arguments}")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+import numpy as np
+from PIL import Image
+from gemkr_hf.processing import YoloDetector
+before = np.get_printoptions(), Image.open
+YoloDetector.from_pretrained(sys.argv[1]).detect([Image.new("RGB", (40, 30), "red")])
+import ultralytics
+assert ultralytics.settings["sync"] is False
+assert (np.get_printoptions(), Image.open) == before
+print(os.environ["YOLO_CONFIG_DIR"])
+"""
+    environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}
+    run = python(program, str(tmp_path / "kept"), cwd=home, **environment)
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.strip().splitlines()
+    assert len(lines) == 1, lines  # nothing else is printed
+    assert not Path(lines[0]).exists()  # the settings were temporary
+    left = [path for path in home.rglob("*") if "ltralytics" in path.name or path.name == "runs"]
+    assert not left
+
+
+def python(program: str, *arguments: str, cwd: Path | None = None, **environment: str):
+    root = Path(__file__).resolve().parents[2]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**kept, "PYTHONPATH": str(root), **environment},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def tiny_yolos() -> TransformersDetector:
+    torch.manual_seed(0)
+    config = YolosConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=[32, 32],
+        patch_size=8,
+        num_detection_tokens=6,
+        num_labels=3,
+        auxiliary_loss=False,
+    )
+    size = {"shortest_edge": 32, "longest_edge": 48}
+    image_processor = YolosImageProcessor(size=size)
+    return TransformersDetector(YolosForObjectDetection(config), image_processor, confidence=0.05)
+
+
+def test_transformers_detector_round_trip(tiny_yolos, tmp_path):
+    before = tiny_yolos.detect(PICTURES[:2])
+    assert sum(map(len, before)) > 0
+    tiny_yolos.save_pretrained(tmp_path)
+    loaded = TransformersDetector.from_pretrained(tmp_path)
+    assert_same(loaded.detect(PICTURES[:2]), before, rel=1e-5)
+    loaded.save_pretrained(tmp_path / "again")
+    again = TransformersDetector.from_pretrained(tmp_path / "again", confidence=1.0)
+    assert again.detect(PICTURES[:2]) == [[], []]
+    assert copy.deepcopy(loaded).confidence == 0.05
+
+
+def test_transformers_detector_by_hub_id_keeps_the_id(tmp_path):
+    detector = TransformersDetector("org/detector", location={"revision": "main", "token": "x"})
+    detector.save_pretrained(tmp_path)
+    content = (tmp_path / "detector.json").read_text()
+    assert json.loads(content)["model"] == "org/detector"
+    assert "token" not in content
