@@ -1,0 +1,48 @@
+"""GeMKR for Hugging Face: generative multi-modal knowledge retrieval.
+
+Heavy parts are imported when they are first asked for, so that ``gemkr --help`` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "FMIndex": "gemkr_hf.index",
+    "FMIndexConstraint": "gemkr_hf.decoding",
+    "GeMKRConfig": "gemkr_hf.modeling",
+    "GeMKRForRetrieval": "gemkr_hf.modeling",
+    "GeMKRProcessor": "gemkr_hf.processing",
+    "GeMKRRetriever": "gemkr_hf.retriever",
+    "Hit": "gemkr_hf.retriever",
+    "KnowledgeBase": "gemkr_hf.index",
+    "diverse_beam_search": "gemkr_hf.modeling",
+}
+
+if TYPE_CHECKING:
+    from gemkr_hf.decoding import FMIndexConstraint
+    from gemkr_hf.index import FMIndex, KnowledgeBase
+    from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval, diverse_beam_search
+    from gemkr_hf.processing import GeMKRProcessor
+    from gemkr_hf.retriever import GeMKRRetriever, Hit
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gemkr_hf' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+__all__ = [
+    "FMIndex",
+    "FMIndexConstraint",
+    "GeMKRConfig",
+    "GeMKRForRetrieval",
+    "GeMKRProcessor",
+    "GeMKRRetriever",
+    "Hit",
+    "KnowledgeBase",
+    "__version__",
+    "diverse_beam_search",
+]

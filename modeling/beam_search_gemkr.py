@@ -16,7 +16,6 @@ from transformers import (
     GenerationConfig,
     LogitsProcessorList,
     MaxLengthCriteria,
-    PreTrainedModel,
     StoppingCriteriaList,
 )
 from transformers.generation import EosTokenCriteria
@@ -42,9 +41,9 @@ class BeamSearchOutput(ModelOutput):
         The group that found the clue, -1 in rows beyond what was found.
     """
 
-    sequences: torch.LongTensor | None = None
+    sequences: torch.Tensor | None = None
     sequences_scores: torch.Tensor | None = None
-    beam_groups: torch.LongTensor | None = None
+    beam_groups: torch.Tensor | None = None
 
 
 @dataclass
@@ -98,19 +97,19 @@ class DiverseBeamSearch:
     @torch.no_grad()
     def __call__(
         self,
-        model: PreTrainedModel,
-        input_ids: torch.LongTensor,
+        model: Any,
+        input_ids: torch.Tensor,
         logits_processor: LogitsProcessorList,
         stopping_criteria: StoppingCriteriaList,
         generation_config: GenerationConfig,
         **model_kwargs: Any,
-    ) -> torch.LongTensor | BeamSearchOutput:
+    ) -> torch.Tensor | BeamSearchOutput:
         """Search; the arguments are those that core hands to a `custom_generate`."""
         logits, model_kwargs = self._prefill(model, input_ids, model_kwargs)
         search = _Search(self, input_ids, generation_config, stopping_criteria, logits)
         while True:
             log_probs = nn.functional.log_softmax(logits, dim=-1)
-            log_probs = logits_processor(search.sequences, log_probs)
+            log_probs = logits_processor(search.sequences, log_probs)  # type: ignore[arg-type]
             search.advance(log_probs)
             if search.is_done():
                 return search.output()
@@ -123,9 +122,14 @@ class DiverseBeamSearch:
             logits = _last_logits(outputs, search.sequences)
 
     def _prefill(
-        self, model: PreTrainedModel, input_ids: torch.LongTensor, model_kwargs: dict[str, Any]
+        self, model: Any, input_ids: torch.Tensor, model_kwargs: dict[str, Any]
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Compute each prompt once, then share it among the query's beams."""
+        if getattr(model_kwargs.get("past_key_values"), "is_compileable", False):
+            raise ValueError(
+                "Diverse beam search shares one prompt among its beams, which a static cache "
+                "cannot; leave cache_implementation out."
+            )
         model_kwargs["use_cache"] = True
         inputs = model.prepare_inputs_for_generation(
             input_ids, is_first_iteration=True, **model_kwargs
@@ -143,7 +147,7 @@ class DiverseBeamSearch:
         return logits.repeat_interleave(self.num_beams, dim=0), model_kwargs
 
 
-def _last_logits(outputs: ModelOutput, like: torch.Tensor) -> torch.Tensor:
+def _last_logits(outputs: Any, like: torch.Tensor) -> torch.Tensor:
     """(rows, vocab_size) in float32, as core's beam search takes them."""
     return outputs.logits[:, -1].to(device=like.device, dtype=torch.float32)
 
@@ -160,7 +164,7 @@ class _Search:
     def __init__(
         self,
         settings: DiverseBeamSearch,
-        input_ids: torch.LongTensor,
+        input_ids: torch.Tensor,
         generation_config: GenerationConfig,
         stopping_criteria: StoppingCriteriaList,
         logits: torch.Tensor,
@@ -216,8 +220,10 @@ class _Search:
             choices.append(choice)
             alive = (choice[0] > -torch.inf).to(chosen.dtype)
             chosen.scatter_add_(1, choice[3], alive)
-        scores, guides, parents, tokens = (torch.stack(part, dim=1) for part in zip(*choices))
-        self.scores, self.guides, self.parents = scores, guides, parents.flatten()
+        self.scores, self.guides, parents, tokens = (
+            torch.stack(parts, dim=1) for parts in zip(*choices, strict=True)
+        )
+        self.parents = parents.flatten()
         self.sequences = torch.cat([self.sequences[self.parents], tokens.view(-1, 1)], dim=-1)
         self._close_pools()
 
@@ -310,7 +316,7 @@ class _Search:
             self.pools[query].add(Hypothesis(score, tuple(clue), group))
 
     def _close_pools(self) -> None:
-        """Close the queries that no open beam can improve, by core's (early_stopping=False) rule."""
+        """Close the queries that no open beam can improve, by core's default rule."""
         scale = self.clue_length**self.settings.length_penalty
         best = self.scores.flatten(1).amax(1) / scale
         for pool, score in zip(self.pools, best.tolist(), strict=True):
@@ -320,7 +326,7 @@ class _Search:
         """Whether no query can find anything more."""
         return all(pool.closed for pool in self.pools)
 
-    def output(self) -> torch.LongTensor | BeamSearchOutput:
+    def output(self) -> torch.Tensor | BeamSearchOutput:
         """The best `num_return_sequences` of every query, in core's form."""
         wanted = self.settings.num_return_sequences
         found = [pool.ranked()[:wanted] for pool in self.pools]

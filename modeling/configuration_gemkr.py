@@ -1,6 +1,6 @@
 """Configuration of GeMKR: a vision tower, a language model, and what joins them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -19,7 +19,7 @@ PAPER_DECODING: dict[str, Any] = {
 
 
 class GeMKRConfig(PreTrainedConfig):
-    """Configuration of `GeMKRForRetrieval`. The defaults are the paper's CLIP ViT-L/14 and LLaMA-7B.
+    """Configuration of `GeMKRForRetrieval`; the defaults are the paper's ViT-L/14 and LLaMA-7B.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class GeMKRConfig(PreTrainedConfig):
     """
 
     model_type = "gemkr"
-    sub_configs_defaults = {
+    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,
             model_type="clip_vision_model",
@@ -73,8 +73,9 @@ class GeMKRConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    # Whatever is given (a dict, a configuration, None), the base class makes configurations of it.
+    vision_config: Any = None
+    text_config: Any = None
     prefix_length: int = 10
     max_objects: int = 5
     num_prefix_layers: int | None = None
@@ -83,7 +84,7 @@ class GeMKRConfig(PreTrainedConfig):
     use_prefix: bool = True
     image_token_id: int = 32000
     object_token_id: int = 32001
-    decoding: dict[str, Any] | None = None
+    decoding: Any = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
@@ -17,6 +17,7 @@ from transformers import (
 from transformers.generation import GenerationMixin
 
 from .beam_search_gemkr import BeamSearchOutput, DiverseBeamSearch
+from .configuration_gemkr import GeMKRConfig
 
 Processors = LogitsProcessor | list[LogitsProcessor] | None
 
@@ -34,11 +35,11 @@ def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
 
 
 def diverse_beam_search(
-    model: PreTrainedModel,
-    inputs: torch.LongTensor | Mapping[str, Any],
+    model: Any,
+    inputs: torch.Tensor | Mapping[str, Any],
     logits_processor: Processors = None,
     **settings: Any,
-) -> torch.LongTensor | BeamSearchOutput:
+) -> torch.Tensor | BeamSearchOutput:
     """Diverse beam search over any causal language model, the prompt computed once per query.
 
     Scores are sums of log-probabilities of the unconstrained distribution (Eq. 1): log-softmax
@@ -96,7 +97,12 @@ def search_arguments(
 class GeMKRGenerationMixin(GenerationMixin):
     """`generate` with the paper's diverse beam search as the default."""
 
-    def generate(
+    if TYPE_CHECKING:  # of the model that this is mixed into
+        config: GeMKRConfig
+        get_image_features: Callable
+        vision_tower: PreTrainedModel
+
+    def generate(  # type: ignore[override]
         self,
         inputs: torch.Tensor | None = None,
         generation_config: GenerationConfig | None = None,
@@ -148,27 +154,36 @@ class GeMKRGenerationMixin(GenerationMixin):
                 )
                 others = {k: v for k, v in kwargs.items() if k not in SEARCH_SETTINGS}
                 kwargs = search_arguments(search, processors, others)
-        return super().generate(inputs, generation_config=generation_config, **kwargs)
+        return super().generate(  # type: ignore[misc]
+            inputs, generation_config=generation_config, **kwargs
+        )
 
     @torch.no_grad()
     def _encode_pictures(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Replace pictures by their features, so that no beam and no step encodes them again."""
-        pictures = {name: kwargs.get(name) for name in _PICTURES}
-        features = self.get_image_features(**pictures, object_mask=kwargs.get("object_mask"))
+        device = self.vision_tower.device
+        pictures = {
+            name: kwargs[name].to(device)
+            for name in (*_PICTURES, "object_mask")
+            if kwargs.get(name) is not None
+        }
+        features = self.get_image_features(**pictures)
         others = {name: value for name, value in kwargs.items() if name not in _PICTURES}
         return {**others, "image_features": features.pooler_output}
 
     def _clue_length(self, processors: LogitsProcessorList) -> int:
-        limits = [getattr(processor, "max_length", None) for processor in processors]
-        limits = [limit for limit in limits if isinstance(limit, int)]
+        found = (getattr(processor, "max_length", None) for processor in processors)
+        limits = [limit for limit in found if isinstance(limit, int)]
         return max(limits) + 1 if limits else self.config.decoding["max_new_tokens"]
 
-    def prepare_inputs_for_generation(
-        self, input_ids: torch.LongTensor, is_first_iteration: bool = False, **kwargs: Any
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: torch.Tensor, is_first_iteration: bool = False, **kwargs: Any
     ) -> dict[str, Any]:
         """As in transformers; pictures belong to the prompt and leave after it."""
-        inputs = super().prepare_inputs_for_generation(
-            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
+            input_ids,  # type: ignore[arg-type]
+            is_first_iteration=is_first_iteration,
+            **kwargs,
         )
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in (*_PICTURES, "object_mask", "image_features"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -50,23 +50,24 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     `lora_target_modules()` what LoRA adapts.
     """
 
+    config: GeMKRConfig
     config_class = GeMKRConfig
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
 
-    modules_to_save = ["prefix", "object_projection", "alignment"]
+    modules_to_save: ClassVar[list[str]] = ["prefix", "object_projection", "alignment"]
 
     def __init__(self, config: GeMKRConfig, language_model: PreTrainedModel | None = None) -> None:
         """Build with random weights; `language_model` takes the place of a new one as it is."""
         super().__init__(config)
         width = config.vision_config.hidden_size
-        self.vision_tower = build_vision_tower(config.vision_config)
+        self.vision_tower: Any = build_vision_tower(config.vision_config)
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         # One object, so that what is set later (vocabulary, attention) reaches the model.
@@ -74,7 +75,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self.prefix = ObjectAwarePrefix(config) if config.use_prefix else None
         self.object_projection = nn.Linear(width, width) if config.use_object_features else None
         self.language_model = language_model
-        embedding_size = language_model.get_input_embeddings().embedding_dim
+        embedding_size: int = language_model.get_input_embeddings().weight.shape[1]  # type: ignore
         self.alignment = nn.Linear(width, embedding_size)
         self.loss_type = "ForCausalLM"
         parameters = inspect.signature(language_model.forward).parameters
@@ -139,7 +140,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_mask = object_mask.bool()
         width = self.config.vision_config.hidden_size
         features = torch.zeros(
-            *shape, width, dtype=self.vision_tower.dtype, device=object_pixel_values.device
+            (*shape, width), dtype=self.vision_tower.dtype, device=object_pixel_values.device
         )
         crops = object_pixel_values[object_mask]
         if len(crops) > 0:
@@ -216,7 +217,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
@@ -238,7 +239,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             Prompts with one `<image>` token and an `<object>` token per object in the rows that
             have a picture, and neither in those that have none.
         attention_mask : int tensor (batch_size, sequence_length), optional
-            0 at padding. Positions count from the first real token, so left padding changes nothing.
+            0 at padding. Positions count from the first real token: left padding changes nothing.
         pixel_values : float tensor (pictures, 3, height, width), optional
             One picture per `<image>` token, in the order of the rows.
         object_pixel_values : float tensor (pictures, objects, 3, height, width), optional
@@ -284,6 +285,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             )
         elif image_features is not None:
             raise ValueError("Pictures need input_ids, where their <image> and <object> slots are.")
+        assert inputs_embeds is not None
         if position_ids is None and self._takes_position_ids:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
         if position_ids is not None and self._takes_position_ids:
@@ -380,9 +382,10 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         text : PreTrainedModel, folder or Hub id
             Any causal language model. An instance is used as it is, not copied.
         image_token_id, object_token_id : int
-            Ids of `<image>` and `<object>` in the tokenizer. The embeddings grow if they lie beyond.
+            Ids of `<image>` and `<object>` in the tokenizer; the embeddings grow to hold them.
         dtype : torch.dtype, optional
-            Of the whole model; the language model's own by default.
+            Of the whole model; the language model's own by default. Checkpoints in half precision
+            are to be trained with `torch.float32` or `torch.bfloat16`.
         **config
             Further fields of `GeMKRConfig`.
 
@@ -403,12 +406,16 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         )
         model = cls(configuration, language_model=language_model)
         model.vision_tower.load_state_dict(vision_model.state_dict())
-        vocabulary = model.get_input_embeddings().num_embeddings
+        vocabulary = model.config.text_config.vocab_size
         needed = max(image_token_id, object_token_id) + 1
         if needed > vocabulary:
             model.resize_token_embeddings(needed, mean_resizing=False)
         align_special_tokens(model, language_model)
-        return model.to(dtype).eval()
+        # Part by part: a quantised language model must keep its own types.
+        for name, part in model.named_children():
+            if name != "language_model":
+                part.to(dtype)
+        return model.eval()
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         # `register_for_auto_class` knows one auto class per model; this is the second.
@@ -418,7 +425,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         return super().save_pretrained(*args, **kwargs)
 
 
-def positions_of(attention_mask: torch.Tensor | None, length: int) -> torch.LongTensor | None:
+def positions_of(attention_mask: torch.Tensor | None, length: int) -> torch.Tensor | None:
     """Positions of the last `length` tokens, counted from each row's first real token.
 
     None without a two-dimensional mask: the language model then counts by itself.

@@ -17,7 +17,7 @@ from transformers import (
 def load_vision_model(
     vision: PreTrainedModel | str | PathLike, dtype: torch.dtype | None = None
 ) -> PreTrainedModel:
-    """The `CLIPVisionModel` of an instance, a folder or a Hub id; a whole `CLIPModel` gives its half.
+    """The `CLIPVisionModel` of an instance, a folder or a Hub id, or the vision half of a CLIP.
 
     Raises
     ------
@@ -26,7 +26,10 @@ def load_vision_model(
     """
     if isinstance(vision, (str, PathLike)):
         kind = AutoConfig.from_pretrained(vision).model_type
-        classes = {"clip": CLIPModel, "clip_vision_model": CLIPVisionModel}
+        classes: dict[str, type[PreTrainedModel]] = {
+            "clip": CLIPModel,
+            "clip_vision_model": CLIPVisionModel,
+        }
         if kind not in classes:
             raise ValueError(
                 f"{vision} is a checkpoint of type {kind!r}; the vision tower needs a CLIP."
@@ -57,7 +60,7 @@ def load_language_model(
         raise ValueError(
             f"{type(text).__name__} is no causal language model; load it with AutoModelForCausalLM."
         )
-    return text
+    return text if dtype is None or text.dtype == dtype else text.to(dtype)  # type: ignore
 
 
 def align_special_tokens(model: PreTrainedModel, language_model: PreTrainedModel) -> None:

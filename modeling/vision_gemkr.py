@@ -1,4 +1,4 @@
-"""Object-aware prefix tuning of a frozen CLIP (Eq. 3 and 4) with dual-flow attention (Eq. 5 and 6)."""
+"""Object-aware prefix tuning of a frozen CLIP (Eq. 3, 4) with dual-flow attention (Eq. 5, 6)."""
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ class ObjectAwarePrefix(nn.Module):
     def __init__(self, config: GeMKRConfig) -> None:
         super().__init__()
         vision = config.vision_config
-        layers = config.num_prefix_layers
+        layers = config.num_prefix_layers or 0
         # X_Pr of Eq. 4, not shared across layers: (layers, l, d)
         self.embeddings = nn.Parameter(
             torch.empty(layers, config.prefix_length, vision.hidden_size)
@@ -141,7 +141,8 @@ class DualFlowEncoderLayer(CLIPEncoderLayer):
         gate: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        return super().forward(hidden_states, attention_mask, prefix=prefix, gate=gate, **kwargs)
+        kwargs.update(prefix=prefix, gate=gate)
+        return super().forward(hidden_states, attention_mask, **kwargs)  # type: ignore[arg-type]
 
 
 class DualFlowEncoder(nn.Module):
@@ -177,14 +178,14 @@ class GeMKRVisionTower(CLIPVisionModel):
     It holds no weight of its own: freezing this module freezes the whole visual backbone.
     """
 
-    _no_split_modules = ["CLIPVisionEmbeddings", "DualFlowEncoderLayer"]
+    _no_split_modules = ["CLIPVisionEmbeddings", "DualFlowEncoderLayer"]  # noqa: RUF012
 
     def __init__(self, config: CLIPVisionConfig) -> None:
         # Past CLIPVisionModel, which would first make and initialise layers to throw away.
         CLIPPreTrainedModel.__init__(self, config)
         self.embeddings = CLIPVisionEmbeddings(config)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.encoder = DualFlowEncoder(config)
+        self.encoder = DualFlowEncoder(config)  # type: ignore[assignment]
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 

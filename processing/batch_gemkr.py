@@ -85,15 +85,13 @@ def _clues(clues: Any, questions: list[str] | None) -> list[Any] | None:
 
 
 def encode_clues(
-    tokenizer: Any, clues: list[Any] | None, special_tokens: Sequence[str]
-) -> list[list[int]] | None:
+    tokenizer: Any, clues: Sequence[Any], special_tokens: Sequence[str]
+) -> list[list[int]]:
     """Token ids of clues, each with the end token.
 
     A text is encoded with one leading space, as the documents of a knowledge base are: its first
     token has the form that it has within a sentence.
     """
-    if clues is None:
-        return None
     if tokenizer.eos_token_id is None:
         raise ValueError("The tokenizer has no end token (eos_token), which ends a clue.")
     rows = []
@@ -160,15 +158,15 @@ def check_slots(
 
 def pad_left(
     tokenizer: Any,
-    prompts: list[list[int]],
-    endings: list[list[int]] | None,
+    queries: Sequence[tuple[list[int], list[int]]],
     settings: dict[str, Any],
 ) -> dict[str, torch.Tensor]:
     """Join prompts and clues, pad on the left, and label the clues (-100 elsewhere).
 
-    Returns int64 tensors (B, T): ``input_ids``, ``attention_mask`` and, with clues, ``labels``.
+    ``queries`` are B pairs of prompt and clue; without clues there are no labels. Returns int64
+    tensors (B, T): ``input_ids``, ``attention_mask``, ``labels``.
     """
-    rows = [a + b for a, b in zip(prompts, endings, strict=True)] if endings else prompts
+    rows = [prompt + ending for prompt, ending in queries]
     length = max(map(len, rows))
     padding = settings.get("padding", True)
     if padding in (False, None, "do_not_pad") and any(len(row) != length for row in rows):
@@ -183,13 +181,12 @@ def pad_left(
     input_ids = torch.full((len(rows), length), 0 if pad is None else pad, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
     labels = torch.full_like(input_ids, -100)
-    for row, ids in enumerate(rows):
+    for row, (ids, (_, ending)) in enumerate(zip(rows, queries, strict=True)):
         input_ids[row, length - len(ids) :] = torch.tensor(ids)
         attention_mask[row, length - len(ids) :] = 1
-        if endings:
-            labels[row, length - len(endings[row]) :] = torch.tensor(endings[row])
+        labels[row, length - len(ending) :] = torch.tensor(ending, dtype=torch.int64)
     batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-    return {**batch, "labels": labels} if endings else batch
+    return {**batch, "labels": labels} if any(ending for _, ending in queries) else batch
 
 
 __all__ = ["batch_of", "check_slots", "encode_clues", "encode_prompts", "pad_left"]

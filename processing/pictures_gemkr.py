@@ -3,12 +3,15 @@
 import base64
 import binascii
 import logging
+import math
 import os
 import struct
 import urllib.error
 import urllib.request
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ Picture = Any
 
 _URL_TIMEOUT = 20  # seconds
 _URL_LIMIT = 256 * 2**20  # bytes
+_LARGEST, _SMALLEST = 16_000_000, 8  # pixels of a picture, of a side
 _DAMAGE = (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error, IndexError)
 
 
@@ -83,9 +87,7 @@ def _from_bytes(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ValueError(f"{name} is empty, not a picture.")
     try:
-        with warnings.catch_warnings():
-            # 100 megapixels are welcome; what PIL takes for an attack is an error, not this warning
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _quiet_pillow():
             image = Image.open(BytesIO(data))
     except (UnidentifiedImageError, ImportError) as error:  # the latter where a plugin is missing
         raise ValueError(f"{name} is not a picture in a format that can be read.") from error
@@ -94,6 +96,15 @@ def _from_bytes(data: bytes, name: str) -> Image.Image:
     except _DAMAGE as error:
         raise ValueError(f"{name} is truncated or damaged: {error}.") from error
     return _upright_rgb(image, name)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Without Pillow's warnings: 100 megapixels are welcome, and real damage is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        yield
 
 
 def _fetch(url: str) -> bytes:
@@ -155,9 +166,10 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     if 0 in image.size:
         raise ValueError(f"{name} has no pixels: it is {image.width} x {image.height}.")
     try:
-        if getattr(image, "n_frames", 1) > 1 and image.tell() != 0:
-            image.seek(0)
-        image.load()
+        with _quiet_pillow():
+            if getattr(image, "n_frames", 1) > 1 and image.tell() != 0:
+                image.seek(0)
+            image.load()
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} is refused as a decompression bomb: {error}") from error
     except _DAMAGE as error:
@@ -189,24 +201,28 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise ValueError(f"{name} has colours of mode {image.mode}, save it as RGB.") from error
 
 
-def within_ratio(image: Image.Image, ratio: float = 8.0, smallest: int = 8) -> Image.Image:
-    """Make a picture safe to resize by its shorter edge.
+def fit_for_resizing(image: Image.Image, ratio: float = 8.0) -> Image.Image:
+    """Make a picture safe and cheap to resize to a few hundred pixels.
 
-    The longer side is cut centrally to ``ratio`` times the shorter one: what a centre crop drops
-    anyway, while resizing a 1 x 10000 strip to a short side of 224 takes gigabytes. Sides below
-    ``smallest`` pixels are enlarged, as a side of 1 to 4 pixels is mistaken for colour channels.
+    - The longer side is cut centrally to ``ratio`` times the shorter one: what a centre crop drops
+      anyway, while resizing a 1 x 10000 strip to a short side of 224 takes gigabytes.
+    - More than 16 megapixels are first reduced by a whole factor, which changes the result by
+      less than a grey level.
+    - Sides below 8 pixels are enlarged: 1 to 4 pixels are mistaken for colour channels.
     """
     width, height = image.size
     if max(width, height) > min(width, height) * ratio:
         longest = int(min(width, height) * ratio)
         left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
         image = image.crop((left, top, min(width, left + longest), min(height, top + longest)))
-    if min(image.size) < smallest:
-        factor = -(-smallest // min(image.size))
-        image = image.resize(
-            (image.width * factor, image.height * factor), Image.Resampling.NEAREST
-        )
+    factor = math.ceil(math.sqrt(image.width * image.height / _LARGEST))
+    if factor > 1 and min(image.size) // factor >= 1000:
+        image = image.reduce(factor)
+    if min(image.size) < _SMALLEST:
+        factor = -(-_SMALLEST // min(image.size))
+        size = (image.width * factor, image.height * factor)
+        image = image.resize(size, Image.Resampling.NEAREST)
     return image
 
 
-__all__ = ["Picture", "load_picture", "within_ratio"]
+__all__ = ["Picture", "fit_for_resizing", "load_picture"]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from transformers import AutoImageProcessor, BatchFeature, ProcessorMixin
 
@@ -148,9 +147,9 @@ class GeMKRProcessor(ProcessorMixin):
         BatchFeature
             ``input_ids``, ``attention_mask`` : int64 (B, T), padded left. A row with a picture has
             one ``<image>`` and one ``<object>`` an object, a row without has neither.
-            ``pixel_values`` : float32 (B, 3, H, W), zeros where there is no picture.
-            ``object_pixel_values`` : float32 (B, max_objects, 3, H, W), zeros where no object.
-            ``object_mask`` : bool (B, max_objects).
+            ``pixel_values`` : float32 (P, 3, H, W), the P <= B pictures in the order of their rows.
+            ``object_pixel_values`` : float32 (P, max_objects, 3, H, W), zeros where no object.
+            ``object_mask`` : bool (P, max_objects).
             ``labels`` : int64 (B, T), the clue and the end token (Eq. 8), -100 elsewhere.
             The three of pictures are absent when no query has one.
 
@@ -172,7 +171,9 @@ class GeMKRProcessor(ProcessorMixin):
 
         data: dict[str, Any] = {}
         if questions is not None:
-            data |= self._encode(questions, clues, loaded, found, text_settings)
+            sizes = [None if picture is None else picture.size for picture in loaded]
+            rows = self.encode_queries(questions, sizes, found, clues, **text_settings)
+            data |= pad_left(self.tokenizer, rows, text_settings)
         data |= encode_pixels(
             self.image_processor,
             loaded,
@@ -188,35 +189,53 @@ class GeMKRProcessor(ProcessorMixin):
             batch["objects"] = found
         return batch
 
-    def _encode(
+    def encode_queries(
         self,
-        questions: list[str],
-        clues: list[Any] | None,
-        pictures: list[Image.Image | None],
-        objects: list[list[Object]],
-        settings: dict[str, Any],
-    ) -> dict[str, torch.Tensor]:
+        questions: Sequence[str],
+        sizes: Sequence[tuple[int, int] | None],
+        objects: Sequence[Sequence[Object]],
+        clues: Sequence[str | Sequence[int]] | None = None,
+        **settings: Any,
+    ) -> list[tuple[list[int], list[int]]]:
+        """Token ids of prompts and clues, before padding: for training on prepared pictures.
+
+        Parameters
+        ----------
+        questions : B texts
+        sizes : width and height of each picture, None for a query in words alone
+        objects : the objects of each picture, as a call returns them with ``return_objects``
+        clues : B texts or lists of token ids, optional
+        **settings
+            ``max_length`` and ``truncation`` of a call.
+
+        Returns
+        -------
+        list of B pairs
+            The prompt, and the clue with the end token (empty without clues).
+        """
         special = special_strings(self.tokenizer)
         sections = [
             ""
-            if picture is None
+            if size is None
             else describe_objects(
                 found,
-                picture.size,
+                size,
                 self.object_template,
                 self.object_separator,
                 self.large_object,
                 special,
             )
-            for picture, found in zip(pictures, objects, strict=True)
+            for size, found in zip(sizes, objects, strict=True)
         ]
-        endings = encode_clues(self.tokenizer, clues, special)
-        safe = [escape_tokens(question, special) for question in questions]
+        if clues is None:
+            endings: list[list[int]] = [[] for _ in questions]
+        else:
+            endings = encode_clues(self.tokenizer, clues, special)
         prompts = encode_prompts(
             self.tokenizer,
-            safe,
+            [escape_tokens(question, special) for question in questions],
             lambda row, question: fill_prompt(self.prompt_template, question, sections[row]),
-            reserved=[len(ending) for ending in endings] if endings else [0] * len(safe),
+            reserved=[len(ending) for ending in endings],
             settings=settings,
         )
         # Nothing but the processor makes slots: a wrong number would shift all objects.
@@ -224,11 +243,11 @@ class GeMKRProcessor(ProcessorMixin):
             prompts,
             {IMAGE_TOKEN: self.image_token_id, OBJECT_TOKEN: self.object_token_id},
             [
-                {IMAGE_TOKEN: int(picture is not None), OBJECT_TOKEN: len(found)}
-                for picture, found in zip(pictures, objects, strict=True)
+                {IMAGE_TOKEN: int(size is not None), OBJECT_TOKEN: len(found)}
+                for size, found in zip(sizes, objects, strict=True)
             ],
         )
-        return pad_left(self.tokenizer, prompts, endings, settings)
+        return list(zip(prompts, endings, strict=True))
 
     # objects ------------------------------------------------------------------------------------
 

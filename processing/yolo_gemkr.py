@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from .detection_gemkr import Object, select_classes
 from .files_gemkr import find_file, replace_file, split_location, write_json
@@ -141,6 +141,9 @@ class YoloDetector:
 
     def _from_architecture(self) -> torch.nn.Module:
         architecture: dict[str, Any] = copy.deepcopy(self.architecture or {})
+        scales = architecture.get("scales")
+        if scales and not architecture.get("scale"):
+            architecture["scale"] = next(iter(scales))  # what ultralytics takes, with a warning
         activation = architecture.get("activation")
         if activation is not None and not _ACTIVATION.fullmatch(str(activation)):
             raise ValueError(f"The detector's activation {activation!r} is no torch.nn class.")
@@ -154,11 +157,11 @@ class YoloDetector:
             }
             try:
                 module.load_state_dict(state)
-            except RuntimeError as error:
+            except RuntimeError:
                 raise ValueError(
                     "The detector's weights do not belong to its architecture: "
                     f"{WEIGHTS_NAME} and {CONFIG_NAME} come from different detectors."
-                ) from error
+                ) from None  # torch lists every name
         return module
 
     def load(self) -> "YoloDetector":
@@ -228,7 +231,7 @@ class YoloDetector:
         state = kept.state_dict or {}
         tensors = {name: value.contiguous().clone() for name, value in state.items()}
         with replace_file(folder / WEIGHTS_NAME) as path:
-            save_file(tensors, path, metadata={"format": "pt"})
+            path.write_bytes(save(tensors, metadata={"format": "pt"}))
         write_json(folder / CONFIG_NAME, config)
         return [str(folder / WEIGHTS_NAME), str(folder / CONFIG_NAME)]
 

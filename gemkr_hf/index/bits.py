@@ -26,17 +26,17 @@ KERNEL: dict[str, Any] = {"cache": True, "nogil": True}
 
 
 @intrinsic
-def _popcount(typingctx: Any, word: Any) -> Any:
+def _popcount(typingctx: Any, word: Any = None):
     """Ones of a uint64; numba has no name for the instruction."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def codegen(context, builder, signature, args):
         return builder.trunc(builder.ctpop(args[0]), ir.IntType(64))
 
     return types.int64(types.uint64), codegen
 
 
 @njit(**KERNEL)
-def rank(lines: NDArray[np.uint64], position: int) -> int:
+def rank(lines, position):
     """Ones among the first ``position`` bits; ``0 <= position <= length`` is the caller's duty.
 
     Whatever the lines hold, the answer lies in [0, position]: a file with flipped bits gives wrong
@@ -46,8 +46,8 @@ def rank(lines: NDArray[np.uint64], position: int) -> int:
     bit = position - line * LINE_BITS + _COUNT_BITS
     last = bit >> 6
     first_word = lines[line, 0]
-    ones = np.int64(first_word & _COUNT_MASK)
     below = (_ONE << np.uint64(bit & 63)) - _ONE
+    ones = np.int64(first_word & _COUNT_MASK)
     if last == 0:
         ones += _popcount((first_word & below) >> np.uint64(_COUNT_BITS))
     else:
@@ -59,7 +59,7 @@ def rank(lines: NDArray[np.uint64], position: int) -> int:
 
 
 @njit(**KERNEL)
-def get_bit(lines: NDArray[np.uint64], position: int) -> int:
+def get_bit(lines, position):
     """The bit at ``position``, 0 or 1; ``0 <= position < length`` is the caller's duty."""
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
@@ -67,7 +67,7 @@ def get_bit(lines: NDArray[np.uint64], position: int) -> int:
 
 
 @njit(**KERNEL)
-def set_bit(lines: NDArray[np.uint64], position: int) -> None:
+def set_bit(lines, position):
     """Set the bit at ``position`` of lines that are being filled."""
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
@@ -75,11 +75,11 @@ def set_bit(lines: NDArray[np.uint64], position: int) -> None:
 
 
 @njit(**KERNEL)
-def fill_counts(lines: NDArray[np.uint64]) -> int:
+def fill_counts(lines):
     """Write the counts of finished bits into their lines; return the number of all ones."""
     total = 0
     for line in range(lines.shape[0]):
-        ones = _popcount(lines[line, 0] >> np.uint64(_COUNT_BITS))
+        ones: int = _popcount(lines[line, 0] >> np.uint64(_COUNT_BITS))
         for word in range(1, 8):
             ones += _popcount(lines[line, word])
         lines[line, 0] = (lines[line, 0] & ~_COUNT_MASK) | np.uint64(total)
@@ -100,4 +100,13 @@ def empty_lines(*shape: int) -> NDArray[np.uint64]:
     return memory[start : start + words].reshape(lines)
 
 
-__all__ = ["KERNEL", "LINE_BITS", "MAX_BITS", "empty_lines", "fill_counts", "get_bit", "rank", "set_bit"]
+__all__ = [
+    "KERNEL",
+    "LINE_BITS",
+    "MAX_BITS",
+    "empty_lines",
+    "fill_counts",
+    "get_bit",
+    "rank",
+    "set_bit",
+]

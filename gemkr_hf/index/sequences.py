@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gemkr_hf.index.bits import MAX_BITS
+
 
 class Ragged(NamedTuple):
     """Sequences one after the other: number i is ``tokens[offsets[i]:offsets[i + 1]]``."""
@@ -48,9 +50,42 @@ def as_batch(sequences: Iterable[ArrayLike]) -> Ragged:
     return Ragged(np.concatenate([np.empty(0, np.int64), *arrays]), offsets)
 
 
+def collect_documents(
+    documents: Iterable[ArrayLike], vocab_size: int | None
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """All documents' tokens in a row, and where each document begins in the index's text.
+
+    Returns
+    -------
+    tokens : int32[total]
+    starts : int64[documents + 1], one end symbol behind each document.
+
+    Raises
+    ------
+    ValueError
+        If a token is negative or not below `vocab_size`, or there are too many.
+    """
+    limit = 2**31 - 1 if vocab_size is None else vocab_size
+    chunks: list[NDArray[np.int32]] = []
+    starts = [0]
+    for row, document in enumerate(documents):
+        tokens = as_tokens(document)
+        if len(tokens) and not (tokens.min() >= 0 and tokens.max() < limit):
+            wrong = tokens[(tokens < 0) | (tokens >= limit)][0]
+            raise ValueError(
+                f"Document {row} holds token {wrong}, which is not in [0, vocab_size={limit})"
+            )
+        chunks.append(tokens.astype(np.int32))
+        starts.append(starts[-1] + len(tokens) + 1)
+    if starts[-1] > MAX_BITS:
+        raise ValueError(f"One index holds at most 2**32 tokens, these are {starts[-1]}")
+    tokens32 = np.concatenate([np.empty(0, np.int32), *chunks])
+    return tokens32, np.array(starts, dtype=np.int64)
+
+
 def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-__all__ = ["Ragged", "as_batch", "as_tokens"]
+__all__ = ["Ragged", "as_batch", "as_tokens", "collect_documents"]

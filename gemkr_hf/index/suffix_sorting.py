@@ -19,7 +19,7 @@ class Transform(NamedTuple):
     """What suffix sorting leaves behind.
 
     symbols : int32[rows], the Burrows-Wheeler transform.
-    same_document : lines (``bits.py``), 1 where a row's suffix is of the document of the row before.
+    same_document : lines (``bits.py``), 1 where a row is of the same document as the row before.
     marks : lines, 1 where a row's text position is sampled.
     samples : uint32[ones of marks], these positions.
     end_rows : uint32[documents], the row of the 0 behind each document.
@@ -91,7 +91,9 @@ def sort_suffixes(text: NDArray[np.int32], num_symbols: int) -> NDArray[np.uint3
     if width > 3:
         raise ValueError(f"An index holds at most 2**24 different tokens, got {num_symbols}")
     big_endian = text.astype(">u4").view(np.uint8).reshape(-1, 4)
-    _whole_symbols(divsufsort(np.ascontiguousarray(big_endian[:, 4 - width :]).ravel()), width, positions)
+    _whole_symbols(
+        divsufsort(np.ascontiguousarray(big_endian[:, 4 - width :]).ravel()), width, positions
+    )
     return positions
 
 

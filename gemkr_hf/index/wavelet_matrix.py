@@ -1,7 +1,7 @@
 """Wavelet matrix over the Burrows-Wheeler transform: NumPy arrays, Numba kernels.
 
-Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order. Every
-kernel goes through the levels outside and through the batch inside: the cache misses of independent
+Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order.
+Kernels go through the levels outside and through the batch inside: the cache misses of independent
 rows overlap.
 """
 
@@ -51,17 +51,21 @@ def _first_positions(partitioned, first):
 
 @njit(**KERNEL)
 def _extend(levels, zeros, counts, shifts, lower, upper, symbols, out_lower, out_upper):
-    """Backward step: rows of ``symbol + pattern`` from rows of ``pattern``."""
+    """Backward step: rows of ``symbol + pattern`` from rows of ``pattern``; symbol -1 is no step.
+
+    The output may be the input.
+    """
     depth, length = levels.shape[0], counts[-1]
     for row in range(lower.shape[0]):
         symbol = symbols[row]
         low, high = max(0, lower[row]), min(length, upper[row])
-        if symbol <= 0 or symbol >= shifts.shape[0] or low >= high:
+        # A row that is answered already has a negative lower end, which no level touches.
+        if low >= high or symbol == 0 or symbol < -1 or symbol >= shifts.shape[0]:
             low, high = 0, 0
-        elif low == 0 and high == length:
-            low, high = counts[symbol], counts[symbol + 1]
-            # Answered: marked by a negative lower end, which no level touches.
+        elif symbol == -1:
             low = -1 - low
+        elif low == 0 and high == length:
+            low, high = -1 - counts[symbol], counts[symbol + 1]
         out_lower[row], out_upper[row] = low, high
     for level in range(depth):
         lines, zero = levels[level], zeros[level]
@@ -86,6 +90,22 @@ def _extend(levels, zeros, counts, shifts, lower, upper, symbols, out_lower, out
             shift = shifts[symbols[row]]
             out_lower[row] = min(length, max(0, low + shift))
             out_upper[row] = min(length, max(0, high + shift))
+
+
+@njit(**KERNEL)
+def _search(levels, zeros, counts, shifts, symbols, offsets, lower, upper):
+    """Backward steps of whole sequences, all rows together, from the whole index on."""
+    rows = lower.shape[0]
+    column_symbols = np.empty(rows, np.int32)
+    longest = 0
+    for row in range(rows):
+        lower[row], upper[row] = 0, counts[-1]
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    for column in range(longest):
+        for row in range(rows):
+            place = offsets[row] + column
+            column_symbols[row] = symbols[place] if place < offsets[row + 1] else -1
+        _extend(levels, zeros, counts, shifts, lower, upper, column_symbols, lower, upper)
 
 
 @njit(**KERNEL)
@@ -134,12 +154,12 @@ def _successors(levels, zeros, counts, alphabet, lower, upper, offsets, bound):
     for row in range(rows):
         offsets[row] = total
         if max(0, lower[row]) == 0 and upper[row] >= length and length > 0:
-            for symbol in range(sigma):
-                tokens[total + symbol] = alphabet[symbol]
-            total += sigma
+            for symbol in range(min(sigma, bound - total)):
+                tokens[total] = alphabet[symbol]
+                total += 1
         while node < nodes and node_row[here, node] == row:
             symbol = node_symbol[here, node]
-            if 0 < symbol <= sigma:
+            if 0 < symbol <= sigma and total < bound:
                 tokens[total] = alphabet[symbol - 1]
                 total += 1
             node += 1
@@ -242,10 +262,12 @@ class WaveletMatrix:
 
     @property
     def nbytes(self) -> int:
-        return sum(a.nbytes for a in (self.levels, self.zeros, self.counts, self.shifts, self.alphabet))
+        return sum(
+            a.nbytes for a in (self.levels, self.zeros, self.counts, self.shifts, self.alphabet)
+        )
 
     def extend(self, lower: Int64, upper: Int64, symbols: NDArray[np.int32]) -> tuple[Int64, Int64]:
-        """Rows ``[lower, upper)`` of each pattern after one symbol is put before it; else (0, 0)."""
+        """Rows ``[lower, upper)`` of each pattern with one more symbol; (0, 0) where absent."""
         out_lower, out_upper = np.empty_like(lower), np.empty_like(upper)
         _extend(
             self.levels, self.zeros, self.counts, self.shifts,
@@ -253,8 +275,16 @@ class WaveletMatrix:
         )  # fmt: skip
         return out_lower, out_upper
 
+    def search(self, symbols: NDArray[np.int32], offsets: Int64) -> tuple[Int64, Int64]:
+        """Rows of whole sequences, number i being ``symbols[offsets[i]:offsets[i + 1]]``."""
+        lower, upper = np.empty(len(offsets) - 1, np.int64), np.empty(len(offsets) - 1, np.int64)
+        _search(
+            self.levels, self.zeros, self.counts, self.shifts, symbols, offsets, lower, upper
+        )  # fmt: skip
+        return lower, upper
+
     def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
-        """Tokens in the rows of each interval as ``(offsets int64[n + 1], tokens int32[total])``."""
+        """Tokens in each interval's rows: ``offsets int64[n + 1]``, ``tokens int32[total]``."""
         # An interval of k rows holds at most k symbols, and at most every symbol and the end.
         widths = np.clip(upper - lower, 0, len(self.alphabet) + 1)
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)

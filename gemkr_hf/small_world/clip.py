@@ -18,7 +18,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from gemkr_hf.small_world.attention import FLOAT32_ATTENTION
 from gemkr_hf.small_world.crops import PICTURE_SIZE, CaptionedPictures, draw_crops, draw_scenes
+from gemkr_hf.small_world.optimizers import TwoOptimizers
 from gemkr_hf.symbols.knowledge import load_catalogue_symbols, load_known_symbols
 from gemkr_hf.symbols.scenes import COLORS
 
@@ -32,14 +34,15 @@ class ClipTraining:
     width: int = 128
     layers: int = 4
     text_layers: int = 2
-    patch: int = 8
-    crops: int = 24_000
-    scenes: int = 4_000
+    patch: int = 10
+    crops: int = 28_000
+    scenes: int = 3_000
+    one_color: float = 0.75  # share of the batches that only the symbols tell apart
     held_out: int = 1_000
-    steps: int = 2_000
+    steps: int = 1_800
     crop_batch: int = 112
     scene_batch: int = 16
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup: int = 100
     seed: int = 0
 
@@ -155,28 +158,28 @@ def train_clip(
         projection_dim=training.width,
     )
     model = CLIPModel(config)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=0.05
+    model.set_attn_implementation(FLOAT32_ATTENTION)
+    optimizers = TwoOptimizers(
+        [model.vision_model.encoder, model.text_model.encoder],
+        [model],
+        training.learning_rate,
+        training.warmup,
+        training.steps,
     )
-
-    def rate(step: int) -> float:
-        warm = min(1.0, (step + 1) / training.warmup)
-        return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / training.steps)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     state_path = folder / "clip_state.pt"
     first = 0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        optimizers.load_state_dict(state["optimizers"])
         first = state["step"]
         report(f"clip: going on from step {first}")
     report(f"clip: drawing {training.crops} crops and {training.scenes} scenes")
     crops = draw_crops(training.crops, training.seed)
     scenes = draw_scenes(training.scenes, training.seed)
     held_out = draw_crops(training.held_out, training.seed + 1)
+    colors = np.array(crops.colors)
+    rows_of_color = [np.flatnonzero(colors == color) for color in COLORS]
     model.train()
     started = time.time()
     for step in range(first, training.steps):
@@ -184,7 +187,10 @@ def train_clip(
         torch.manual_seed(training.seed * 1_000_003 + step)
         losses = []
         for pool, size in ((crops, training.crop_batch), (scenes, training.scene_batch)):
-            rows = rng.choice(len(pool.captions), size=size, replace=False)
+            among = np.arange(len(pool.captions))
+            if pool is crops and rng.random() < training.one_color:
+                among = rows_of_color[rng.integers(len(rows_of_color))]
+            rows = rng.choice(among, size=size, replace=False)
             pixels = pool.pixels[rows].astype(np.float32) * rng.uniform(0.9, 1.05, (size, 1, 1, 1))
             pixels += rng.normal(0, 6, pixels.shape)
             values = _pixel_values(np.clip(pixels, 0, 255).astype(np.float32))
@@ -193,9 +199,7 @@ def train_clip(
             loss.backward()
             losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
+        optimizers.step()
         model.logit_scale.data.clamp_(max=math.log(100))
         if (step + 1) % 100 == 0:
             left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
@@ -209,12 +213,12 @@ def train_clip(
             torch.save(
                 {
                     "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
+                    "optimizers": optimizers.state_dict(),
                     "step": step + 1,
                 },
                 temporary,
             )
             temporary.replace(state_path)
     model.eval()
+    model.set_attn_implementation("sdpa")
     return model, zero_shot_accuracy(model, tokenizer, held_out)

@@ -9,13 +9,13 @@ from gemkr_hf.symbols.dataset import caption_of
 from gemkr_hf.symbols.knowledge import Symbol, load_catalogue_symbols, load_known_symbols
 from gemkr_hf.symbols.scenes import SCENE_SIZE, Scene, draw_scene
 
-PICTURE_SIZE = 64
+PICTURE_SIZE = 60
 """Side of what CLIP sees, in pixels."""
 
 
 @dataclass(frozen=True)
 class CaptionedPictures:
-    """Pictures ``uint8 (number, 64, 64, 3)`` with one caption each."""
+    """Pictures ``uint8 (number, side, side, 3)`` with one caption each."""
 
     pixels: np.ndarray
     captions: list[str]

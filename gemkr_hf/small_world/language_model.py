@@ -2,18 +2,18 @@
 
 Three kinds of sequences are mixed in every step:
 
-- *copying*: objects of a scene, then phrases such as "the red sign", each answered by the name of
-  the object it picks. Many short answers a sequence teach to bind a colour, a place or a size to
-  its object long before the documents are learned;
+- *copying*: a phrase such as "the red sign", some objects, and the name of the one it picks: they
+  teach to bind a colour, a place or a size to its object before any document is learned;
 - *clues*: the prompt of the task, answered by a clue cut from the relevant document;
 - *documents*: title and text, which make the model a virtual knowledge base.
+
+Besides the words, the model learns at each object whether it is the one that is meant.
 
 An object stands in a prompt either as words or as one slot whose embedding is that of its colour
 plus the mean of its name's, with noise: the form in which a picture's object will come.
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from gemkr_hf.small_world.attention import FLOAT32_ATTENTION
+from gemkr_hf.small_world.optimizers import TwoOptimizers
 from gemkr_hf.small_world.tokenizer import IMAGE_TOKEN, OBJECT_TOKEN
 from gemkr_hf.small_world.words import (
     OBJECT_SEPARATOR,
@@ -39,19 +40,6 @@ from gemkr_hf.training.sampling import SamplingConfig, SnippetSampler, keywords
 logger = logging.getLogger(__name__)
 
 
-def _float32_attention(module, query, key, value, attention_mask, **kwargs):  # type: ignore[no-untyped-def]
-    """Attention outside of autocast: on a CPU its backward pass in bfloat16 is three times slower."""
-    with torch.autocast("cpu", enabled=False):
-        if attention_mask is not None and attention_mask.is_floating_point():
-            attention_mask = attention_mask.float()
-        return sdpa_attention_forward(
-            module, query.float(), key.float(), value.float(), attention_mask, **kwargs
-        )
-
-
-AttentionInterface.register("sdpa_float32", _float32_attention)
-
-
 @dataclass(frozen=True)
 class LanguageModelTraining:
     """Size of the language model and its training."""
@@ -60,25 +48,33 @@ class LanguageModelTraining:
     intermediate_size: int = 512
     layers: int = 4
     heads: int = 4
-    steps: int = 3600
-    copy_batch: int = 20
+    steps: int = 2000
+    copy_batch: int = 24
     clue_batch: int = 40
     document_batch: int = 4
-    copying_alone: float = 0.12  # share of the steps that see no clue yet
-    learning_rate: float = 2e-3
-    warmup: int = 200
+    copying_alone: float = 0.15  # share of the steps that see no clue yet
+    learning_rate: float = 3e-3
+    warmup: int = 100
     slots: float = 0.75  # share of the prompts with slots instead of words
-    noise: float = 0.3  # of a slot, relative to the embeddings' own deviation
+    noise: float = 0.2  # of a slot, relative to the embeddings' own deviation
     seed: int = 0
 
 
 @dataclass
 class Sequence:
-    """Tokens, where the loss counts, and what the slots stand for."""
+    """Tokens, where the loss counts, what the slots stand for, and which object is meant.
+
+    Attributes:
+        tokens: ids.
+        counted: True where the token is to be predicted.
+        slots: position, colour's tokens and name's tokens of each slot.
+        objects: last position of each object, and whether the question means it.
+    """
 
     tokens: list[int] = field(default_factory=list)
     counted: list[bool] = field(default_factory=list)
     slots: list[tuple[int, list[int], list[int]]] = field(default_factory=list)
+    objects: list[tuple[int, bool]] = field(default_factory=list)
 
     def add(self, tokens: list[int], counted: bool = False) -> None:
         """Append tokens; ``counted`` ones are to be predicted."""
@@ -113,7 +109,11 @@ class Writer:
         return self._memory[text]
 
     def _objects(
-        self, sequence: Sequence, objects: tuple[SceneObject, ...], slots: bool
+        self,
+        sequence: Sequence,
+        objects: tuple[SceneObject, ...],
+        target: SceneObject,
+        slots: bool,
     ) -> None:
         sequence.add([self.image_token])
         for number, item in enumerate(objects):
@@ -129,6 +129,7 @@ class Writer:
                 sequence.add([self.object_token])
             else:
                 sequence.add(color + name)
+            sequence.objects.append((len(sequence.tokens) - 1, item is target))
 
     def prompt(self, example: WordsExample, slots: bool) -> Sequence:
         """The task's prompt up to the response."""
@@ -136,7 +137,7 @@ class Writer:
         sequence.add([self.tokenizer.bos_token_id] + self.encode(self._head))
         sequence.add(self.encode(" " + example.question))
         sequence.add(self.encode(self._middle))
-        self._objects(sequence, example.objects, slots)
+        self._objects(sequence, example.objects, example.target, slots)
         sequence.add(self.encode(self._tail))
         return sequence
 
@@ -154,16 +155,17 @@ class Writer:
         sequence.add(clue + [self.tokenizer.eos_token_id], counted=True)
         return sequence
 
-    def copying(self, task: WordsTask, rng: np.random.Generator, slots: bool) -> Sequence:
-        """Objects, then phrases that pick one, each answered by its name."""
-        objects, picks = task.references(rng, int(rng.integers(2, 5)))
+    def copying(
+        self, task: WordsTask, rng: np.random.Generator, slots: bool, number: int | None = None
+    ) -> Sequence:
+        """A phrase that picks one of some objects, the objects, and the name of the picked one."""
+        objects, phrase, target = task.reference(rng, number)
         sequence = Sequence()
-        sequence.add([self.tokenizer.bos_token_id] + self.encode("### Image:"))
-        self._objects(sequence, objects, slots)
-        for phrase, target in picks:
-            sequence.add(self.encode("\n### Question:") + self.encode(f" {phrase}"))
-            sequence.add(self.encode("\n### Response:"))
-            sequence.add(self.encode(f" {target.symbol.name}"), counted=True)
+        sequence.add([self.tokenizer.bos_token_id] + self.encode(f"### Question: {phrase}"))
+        sequence.add(self.encode(self._middle))
+        self._objects(sequence, objects, target, slots)
+        sequence.add(self.encode(self._tail))
+        sequence.add(self.encode(f" {target.symbol.name}"), counted=True)
         return sequence
 
     def document(self, rng: np.random.Generator) -> Sequence:
@@ -223,56 +225,77 @@ def embed(
 
 
 def sequence_loss(
-    model: LlamaForCausalLM, sequences: list[Sequence], noise: float, image_token: int
+    model: LlamaForCausalLM,
+    pointer: torch.nn.Linear,
+    sequences: list[Sequence],
+    noise: float,
+    image_token: int,
 ) -> torch.Tensor:
-    """Mean cross entropy over the counted tokens."""
+    """Mean cross entropy over the counted tokens, and over the objects: is it the one meant?
+
+    The second part is read by ``pointer`` from the hidden states at the objects. The question
+    stands before them, so each can be compared with it where it stands; without this step the
+    comparison is found only after many thousand sequences.
+    """
     embeds, mask, ids = embed(model, sequences, noise, image_token)
     length = ids.shape[1]
     counted = torch.zeros_like(ids, dtype=torch.bool)
+    rows, columns, meant = [], [], []
     for row, sequence in enumerate(sequences):
-        counted[row, length - len(sequence.tokens) :] = torch.tensor(sequence.counted)
+        pad = length - len(sequence.tokens)
+        counted[row, pad:] = torch.tensor(sequence.counted)
+        for position, is_target in sequence.objects:
+            rows.append(row)
+            columns.append(pad + position)
+            meant.append(float(is_target))
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     hidden = model.model(
         inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False
     ).last_hidden_state
     logits = model.lm_head(hidden[:, :-1][counted[:, 1:]])
-    return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][counted[:, 1:]])
+    loss = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][counted[:, 1:]])
+    if rows:
+        pointed = pointer(hidden[rows, columns]).squeeze(-1).float()
+        loss = loss + torch.nn.functional.binary_cross_entropy_with_logits(
+            pointed, torch.tensor(meant)
+        )
+    return loss
 
 
 @torch.no_grad()
 def naming_accuracy(
-    model: LlamaForCausalLM, writer: Writer, slots: bool, seed: int = 10_000, number: int = 200
+    model: LlamaForCausalLM, writer: Writer, slots: bool, seed: int = 10_000, number: int = 240
 ) -> dict[str, float]:
     """Held-out binding in words: is the name of the object that a phrase picks the most likely?
 
     Returns:
-        Share of names whose every token is the most likely one, overall and for 4 objects.
+        Share of names whose every token is the most likely one, by number of objects.
     """
     rng = np.random.default_rng(seed)
     task = WordsTask()
-    right: dict[int, list[bool]] = {}
-    for _ in range(number // 50):
-        sequences = [writer.copying(task, rng, slots) for _ in range(50)]
+    accuracy = {}
+    for objects in range(1, 5):
+        sequences = [writer.copying(task, rng, slots, objects) for _ in range(number // 4)]
         embeds, mask, ids = embed(model, sequences, 0.0, writer.image_token)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         guesses = model(
             inputs_embeds=embeds, attention_mask=mask, position_ids=positions
         ).logits.argmax(-1)
-        for row, sequence in enumerate(sequences):
-            pad = ids.shape[1] - len(sequence.tokens)
-            number_of_objects = sum(token == writer.image_token for token in sequence.tokens)
-            number_of_objects = sequence.tokens.count(writer.encode(OBJECT_SEPARATOR)[0]) + 1
-            good, inside = True, False
-            for position, counted in enumerate([*sequence.counted, False]):
-                if counted:
-                    inside = True
-                    column = pad + position
-                    good &= bool(guesses[row, column - 1] == ids[row, column])
-                elif inside:
-                    right.setdefault(number_of_objects, []).append(good)
-                    good, inside = True, False
-    every = [value for values in right.values() for value in values]
-    return {"all": float(np.mean(every)), "4 objects": float(np.mean(right.get(4, [0])))}
+        right = [
+            # Padding is on the left: the name is what the row ends with.
+            bool((guesses[row, -size - 1 : -1] == ids[row, -size:]).all())
+            for row, size in enumerate(sum(sequence.counted) for sequence in sequences)
+        ]
+        accuracy[f"{objects} objects"] = round(float(np.mean(right)), 3)
+    return accuracy
+
+
+@torch.no_grad()
+def _attend_to_the_same(model: LlamaForCausalLM) -> None:
+    """Start with keys equal to queries: a word attends to its like, which is what binding needs."""
+    for layer in model.model.layers:
+        layer.self_attn.k_proj.weight.mul_(2)
+        layer.self_attn.q_proj.weight.copy_(layer.self_attn.k_proj.weight)
 
 
 def train_language_model(
@@ -302,33 +325,23 @@ def train_language_model(
     )
     model = LlamaForCausalLM(config)
     writer, task = Writer(tokenizer, SamplingConfig()), WordsTask()
-    model.set_attn_implementation("sdpa_float32")
-    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(
-            matrices,
-            lr=training.learning_rate,
-            weight_decay=0.02,
-            adjust_lr_fn="match_rms_adamw",
-        ),
-        torch.optim.AdamW(others, lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
-
-    def rate(step: int) -> float:
-        if step < training.warmup:
-            return (step + 1) / training.warmup
-        done = (step - training.warmup) / max(1, training.steps - training.warmup)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
+    model.set_attn_implementation(FLOAT32_ATTENTION)
+    _attend_to_the_same(model)
+    pointer = torch.nn.Linear(training.hidden_size, 1)
+    optimizers = TwoOptimizers(
+        [model.model.layers],
+        [model, pointer],
+        training.learning_rate,
+        training.warmup,
+        training.steps,
+    )
     state_path = folder / "language_model_state.pt"
     first = 0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
         model.load_state_dict(state["model"])
-        for part, saved in zip([*optimizers, *schedules], state["parts"], strict=True):
-            part.load_state_dict(saved)
+        pointer.load_state_dict(state["pointer"])
+        optimizers.load_state_dict(state["optimizers"])
         first = state["step"]
         report(f"language model: going on from step {first}")
     model.train()
@@ -348,14 +361,13 @@ def train_language_model(
         losses = []
         for batch in batches:
             with torch.autocast("cpu", torch.bfloat16):
-                loss = sequence_loss(model, batch, training.noise, writer.image_token)
+                loss = sequence_loss(
+                    model, pointer, batch, training.noise, writer.image_token
+                )
             loss.backward()
             losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
+        optimizers.step()
         if (step + 1) % 100 == 0:
             left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
             named = " ".join(f"{value:.3f}" for value in losses)
@@ -369,7 +381,8 @@ def train_language_model(
             torch.save(
                 {
                     "model": model.state_dict(),
-                    "parts": [part.state_dict() for part in [*optimizers, *schedules]],
+                    "pointer": pointer.state_dict(),
+                    "optimizers": optimizers.state_dict(),
                     "step": step + 1,
                 },
                 temporary,

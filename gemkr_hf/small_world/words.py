@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gemkr_hf.symbols.knowledge import ASPECTS, Symbol, load_catalogue_symbols, load_known_symbols
+from gemkr_hf.symbols.knowledge import ASPECTS, Symbol, load_known_symbols
 from gemkr_hf.symbols.questions import ask, refer_to, traits_that_pick
 from gemkr_hf.symbols.scenes import COLORS, PLACES, SIZES, SceneObject
 
@@ -43,7 +43,7 @@ class WordsTask:
         known = load_known_symbols()
         self.targets = [symbol for symbol in known if symbol.seen]
         self.unseen = [symbol for symbol in known if not symbol.seen]
-        self.all = [*known, *load_catalogue_symbols()]
+        self.known = list(known)
 
     def scene(
         self, rng: np.random.Generator, symbols: list[Symbol], number: int
@@ -76,14 +76,13 @@ class WordsTask:
         question = ask(target, objects, ASPECTS[rng.integers(len(ASPECTS))], rng)
         return WordsExample(objects, question.text, target, question.aspect)
 
-    def references(
-        self, rng: np.random.Generator, number: int
-    ) -> tuple[tuple[SceneObject, ...], list[tuple[str, SceneObject]]]:
-        """A scene of any symbols, and phrases that pick its objects: what teaches copying alone."""
-        objects = self.scene(rng, self.all, number)
-        picks = []
-        for _ in range(4):
-            target = objects[rng.integers(number)]
-            traits = traits_that_pick(target, objects)
-            picks.append((refer_to(target, traits[rng.integers(len(traits))], rng), target))
-        return objects, picks
+    def reference(
+        self, rng: np.random.Generator, number: int | None = None
+    ) -> tuple[tuple[SceneObject, ...], str, SceneObject]:
+        """Objects of any symbols, a phrase that picks one, and that one: copying, nothing else."""
+        number = int(rng.integers(1, 5)) if number is None else number
+        objects = self.scene(rng, self.known, number)
+        target = objects[rng.integers(number)]
+        traits = traits_that_pick(target, objects)
+        phrase = refer_to(target, traits[rng.integers(len(traits))], rng)
+        return objects, phrase, target

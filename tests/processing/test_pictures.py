@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from gemkr_hf.processing import load_picture
-from gemkr_hf.processing.pictures_gemkr import within_ratio
+from gemkr_hf.processing.pictures_gemkr import fit_for_resizing
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -91,9 +91,20 @@ def test_cmyk_jpeg_and_first_frame_of_an_animation():
 
 def test_one_pixel_and_strips_are_fine():
     assert load_picture(Image.new("RGB", (1, 1))).size == (1, 1)
-    assert min(within_ratio(Image.new("RGB", (1, 1))).size) >= 8
-    strip = within_ratio(Image.new("RGB", (10000, 1)))
+    assert min(fit_for_resizing(Image.new("RGB", (1, 1))).size) >= 8
+    strip = fit_for_resizing(Image.new("RGB", (10000, 1)))
     assert strip.width <= 8 * strip.height
+
+
+def test_huge_pictures_are_reduced_without_a_visible_difference(picture):
+    from transformers import CLIPImageProcessor
+
+    encode = CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64})
+    huge = picture.resize((5100, 3400), Image.Resampling.BICUBIC)
+    reduced = fit_for_resizing(huge)
+    assert reduced.size == (2550, 1700)
+    pixels = [encode(image, return_tensors="pt")["pixel_values"] for image in (huge, reduced)]
+    assert (pixels[0] - pixels[1]).abs().mean() < 0.01  # a grey level is 0.015
 
 
 def test_mistakes_get_one_sentence(picture, tmp_path, monkeypatch):

@@ -39,13 +39,12 @@ def test_shapes_types_and_padding(processor, picture):
     )
     length = batch["input_ids"].shape[1]
     assert batch["input_ids"].shape == batch["attention_mask"].shape == (3, length)
-    assert batch["pixel_values"].shape == (3, 3, 24, 24)
-    assert batch["object_pixel_values"].shape == (3, 5, 3, 24, 24)
+    assert batch["pixel_values"].shape == (2, 3, 24, 24)  # of the queries that have a picture
+    assert batch["object_pixel_values"].shape == (2, 5, 3, 24, 24)
     assert batch["object_mask"].dtype == torch.bool
-    assert batch["object_mask"].sum(1).tolist() == [2, 0, 0]
+    assert batch["object_mask"].sum(1).tolist() == [2, 0]
     assert not batch["object_pixel_values"][~batch["object_mask"]].any()
     assert batch["object_pixel_values"][0, :2].abs().sum() > 0
-    assert not batch["pixel_values"][1].any()
     slots = (batch["input_ids"] == processor.image_token_id).sum(1)
     assert slots.tolist() == [1, 0, 1]
     objects = (batch["input_ids"] == processor.object_token_id).sum(1)
@@ -136,6 +135,23 @@ def test_labels_of_clues(processor, picture):
     assert torch.equal(batch["input_ids"][0][mask][: len(prompt)], prompt)
 
 
+def test_encode_queries_is_what_a_call_makes(processor, picture):
+    questions, clues = [QUESTION, "Why?"], ["a clue", "sport"]
+    batch = processor(
+        images=[picture, None],
+        text=questions,
+        objects=[BOXES, None],
+        clues=clues,
+        return_objects=True,
+    )
+    rows = processor.encode_queries(questions, [picture.size, None], batch["objects"], clues)
+    for row, (prompt, ending) in enumerate(rows):
+        ids = batch["input_ids"][row][batch["attention_mask"][row].bool()]
+        assert ids.tolist() == prompt + ending
+        assert (batch["labels"][row] != -100).sum() == len(ending)
+    assert processor.encode_queries(["Why?"], [None], [[]])[0][1] == []
+
+
 def test_post_process_clues(processor):
     batch = processor(text=["Why?", QUESTION], clues=["sport", "a clue about sport"])
     assert processor.post_process_clues(batch["input_ids"][:1, -8:])[0].endswith("sport")
@@ -161,7 +177,7 @@ def test_detector_runs_once_a_batch_and_only_where_needed(image_processor, token
     assert detector.calls == 1
     assert [len(objects) for objects in batch["objects"]] == [2, 1, 2, 0]
     assert [item.score for item in batch["objects"][0]] == [0.9, 0.5]
-    assert batch["object_mask"].tolist() == [[True] * 2, [True, False], [True] * 2, [False] * 2]
+    assert batch["object_mask"].tolist() == [[True] * 2, [True, False], [True] * 2]
     assert processor.detect(pictures[0]) == [batch["objects"][0]]
     assert processor.num_image_tokens == 3
     drawn = processor.draw(pictures[0])

@@ -72,9 +72,13 @@ def test_parts_from_folders(tiny, tmp_path):
     for vision, text in loads:
         torch.manual_seed(7)
         model = GeMKRForRetrieval.from_pretrained_parts(
-            vision=vision, text=text, image_token_id=60, object_token_id=61, prefix_length=4,
+            vision=vision,
+            text=text,
+            image_token_id=60,
+            object_token_id=61,
+            prefix_length=4,
             max_objects=3,
-        )  # fmt: skip
+        )
         ours, theirs = model.vision_tower.state_dict(), tiny.clip().vision_model.state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
         original = tiny.language_model(scale=3.0).get_input_embeddings().weight
@@ -83,6 +87,18 @@ def test_parts_from_folders(tiny, tmp_path):
             vision_only = model.get_object_features(inputs["object_pixel_values"])
         expected = vision_only if expected is None else expected
         assert torch.equal(vision_only, expected)
+
+
+def test_parts_in_one_type(tiny, tmp_path):
+    """Half-precision checkpoints become what is asked for."""
+    tiny.clip().half().save_pretrained(tmp_path / "clip")
+    tiny.language_model().half().save_pretrained(tmp_path / "text")
+    tokens = {"image_token_id": 60, "object_token_id": 61}
+    for wanted, expected in ((torch.float32, torch.float32), (None, torch.float16)):
+        model = GeMKRForRetrieval.from_pretrained_parts(
+            vision=tmp_path / "clip", text=tmp_path / "text", dtype=wanted, **tokens
+        )
+        assert {parameter.dtype for parameter in model.parameters()} == {expected}
 
 
 def test_parts_of_the_wrong_kind(tiny, tmp_path):

@@ -40,6 +40,14 @@ def test_lora_names_that_are_not_there(tiny):
     assert "c_attn" in tiny.gemkr("gpt2").lora_target_modules(("c_attn",))
 
 
+@pytest.mark.parametrize("switches", [{"use_prefix": False}, {"use_object_features": False}])
+def test_ablated_models_take_adapters(tiny, switches):
+    model = tiny.gemkr(**switches)
+    adapted = peft.get_peft_model(model, lora(model))
+    kept = {n.split(".")[2] for n, p in adapted.named_parameters() if "modules_to_save" in n}
+    assert kept == {name for name in model.modules_to_save if getattr(model, name) is not None}
+
+
 def test_train_save_load_merge(tiny, tmp_path):
     base, inputs = tiny.gemkr(), tiny.inputs((2, 0, 1))
     base.save_pretrained(tmp_path / "base")
@@ -67,6 +75,11 @@ def test_train_save_load_merge(tiny, tmp_path):
     loaded = peft.PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
     with torch.no_grad():
         assert torch.equal(loaded(**inputs).logits, trained)
+
+    injected = GeMKRForRetrieval.from_pretrained(tmp_path / "base")
+    injected.load_adapter(str(tmp_path / "adapter"))
+    with torch.no_grad():
+        assert torch.equal(injected.eval()(**inputs).logits, trained)
 
     merged = loaded.merge_and_unload()
     assert type(merged) is GeMKRForRetrieval

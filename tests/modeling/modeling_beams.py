@@ -1,6 +1,70 @@
-"""Diverse beam search, slowly: no cache, no batch, Python lists. Written from the definition."""
+"""Constraints for the tests of beam search, and a slow reference written from the definition."""
 
 import torch
+from transformers import LogitsProcessor
+
+EOS = 2
+
+
+class EndTokenBonus(LogitsProcessor):
+    """Makes a random model end now and then."""
+
+    def __init__(self, ends):
+        self.ends = ends
+
+    def __call__(self, input_ids, scores):
+        scores = scores.clone()
+        scores[:, self.ends] += 4
+        return scores
+
+
+class ClueConstraint(LogitsProcessor):
+    """Allows the sequences of a small knowledge base after a prompt of known length."""
+
+    def __init__(self, clues, prompt_length):
+        self.prompt_length = prompt_length
+        self.next = {}
+        for clue in clues:
+            clue = (*clue, EOS)
+            for place, token in enumerate(clue):
+                self.next.setdefault(tuple(clue[:place]), set()).add(token)
+        self.calls = []
+
+    def allowed(self, tokens):
+        return self.next.get(tuple(tokens), set())
+
+    def __call__(self, input_ids, scores):
+        self.calls.append(tuple(input_ids.shape))
+        masked = torch.full_like(scores, -torch.inf)
+        for row, tokens in enumerate(input_ids[:, self.prompt_length :].tolist()):
+            # Core goes on asking for rows that have ended.
+            index = [EOS] if EOS in tokens else list(self.allowed(tokens))
+            masked[row, index] = scores[row, index]
+        return masked
+
+
+def some_clues(seed=0, number=30, shortest=2, longest=4, highest=20):
+    generator = torch.Generator().manual_seed(seed)
+    clues = set()
+    while len(clues) < number:
+        length = int(torch.randint(shortest, longest + 1, (1,), generator=generator))
+        clues.add(tuple(torch.randint(4, highest, (length,), generator=generator).tolist()))
+    # No clue continues another: as with distinctive clues, an end is never a choice.
+    return [c for c in clues if not any(o != c and o[: len(c)] == c for o in clues)]
+
+
+def found(output, inputs, query, keep):
+    """`[(score, clue, group)]` of one query."""
+    prompt = inputs["input_ids"].shape[1]
+    rows = []
+    for row in range(query * keep, (query + 1) * keep):
+        score = output.sequences_scores[row].item()
+        if score > float("-inf"):
+            tokens = output.sequences[row, prompt:].tolist()
+            if EOS in tokens:
+                tokens = tokens[: tokens.index(EOS) + 1]
+            rows.append((score, tuple(tokens), output.beam_groups[row].item()))
+    return rows
 
 
 def log_probs_of(model, inputs, tokens):
@@ -14,8 +78,9 @@ def log_probs_of(model, inputs, tokens):
 
 
 def diverse_beams(model, inputs, beams, groups, penalty, steps, keep, eos, allowed=None):
-    """The `keep` best `(score, clue, group)` of one query, the score without forced end tokens.
+    """The `keep` best `(score, clue, group)` of one query, without cache, batch or tensors.
 
+    Forced end tokens are not scored; the last step finishes what is open.
     `allowed(tokens)` gives the set of tokens that may follow, everything when it is None.
     """
     width = beams // groups

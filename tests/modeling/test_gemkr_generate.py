@@ -2,9 +2,8 @@
 
 import pytest
 import torch
+from modeling_beams import EOS, ClueConstraint, found, some_clues
 from transformers import GenerationConfig, LogitsProcessorList
-
-from .test_beam_search import EOS, ClueConstraint, found, some_clues
 
 
 @pytest.fixture
@@ -70,8 +69,13 @@ def test_a_batch_finds_what_its_rows_find(tiny, model):
     numbers = (2, None, 0, 3)
     inputs = tiny.inputs(numbers)
     prompt = inputs["input_ids"].shape[1]
-    settings = dict(num_beams=6, num_beam_groups=3, num_return_sequences=4, max_new_tokens=6,
-                    return_dict_in_generate=True)  # fmt: skip
+    settings = {
+        "num_beams": 6,
+        "num_beam_groups": 3,
+        "num_return_sequences": 4,
+        "max_new_tokens": 6,
+        "return_dict_in_generate": True,
+    }
     batch = model.generate(**inputs, logits_processor=constraint_for(inputs), **settings)
     assert batch.sequences.shape[0] == batch.sequences_scores.shape[0] == 16
     pictures = 0
@@ -113,8 +117,13 @@ def test_one_group_equals_cores_beam_search_with_pictures(tiny, model):
     from transformers.generation import GenerationMixin
 
     inputs = tiny.inputs((2, None, 1))
-    settings = dict(num_beams=4, num_return_sequences=4, max_new_tokens=5,
-                    return_dict_in_generate=True, output_scores=True)  # fmt: skip
+    settings = {
+        "num_beams": 4,
+        "num_return_sequences": 4,
+        "max_new_tokens": 5,
+        "return_dict_in_generate": True,
+        "output_scores": True,
+    }
     core = GenerationMixin.generate(model, **inputs, length_penalty=0.0, **settings)
     ours = model.generate(
         **inputs, num_beam_groups=1, score_eos=True, length_penalty=0.0, **settings

@@ -1,0 +1,135 @@
+"""Commands of ``gemkr``: each reads its arguments, calls the library, and prints."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Find the one document that answers a question about a picture.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """A user's mistake is told in its one sentence, without a traceback, and exits with 2."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            if os.environ.get("GEMKR_DEBUG"):
+                raise
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+    return run
+
+
+def _log_to_standard_error() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("gemkr_hf").setLevel(logging.INFO)
+
+
+def _be_quiet() -> None:
+    """Bars of the libraries below belong to their own commands, not to an answer."""
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+@app.command()
+@_one_sentence_errors
+def quickstart(
+    output: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path(
+        "runs/quickstart"
+    ),
+) -> None:
+    """Tune on the small world and answer questions about its pictures.
+
+    Example: gemkr quickstart --output runs/quickstart
+    """
+    from gemkr_hf.quickstart import run_quickstart
+
+    _be_quiet()
+    run_quickstart(output, say=typer.echo)
+
+
+@app.command("small-world")
+@_one_sentence_errors
+def small_world(
+    work: Annotated[
+        Path, typer.Option(help="Folder of the training's state; a stopped run goes on from it.")
+    ] = Path("runs/small-world"),
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the finished stand-ins; the library's own.")
+    ] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Only this stage; may be given several times.")
+    ] = None,
+) -> None:
+    """Train the stand-in detector, CLIP and language model (up to 90 minutes on 2 cores).
+
+    Example: gemkr small-world --work runs/small-world --output runs/stand-ins
+    """
+    from gemkr_hf.small_world.build import CHECKPOINTS, STAGES, build_small_world
+
+    _log_to_standard_error()
+    _be_quiet()
+    target = build_small_world(work, output or CHECKPOINTS, stages=tuple(stage or STAGES))
+    typer.echo(f"The stand-ins are in {target}; figures.json there tells how good they are")
+
+
+@app.command()
+@_one_sentence_errors
+def retrieve(
+    question: Annotated[str, typer.Option(help="The question.")],
+    image: Annotated[
+        str | None, typer.Option(help="Picture file or URL; none for a question in words alone.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Folder or Hub id of model and processor.")
+    ] = "runs/quickstart/model",
+    knowledge_base: Annotated[
+        str, typer.Option(help="Folder or Hub id of the knowledge base.")
+    ] = "runs/quickstart/knowledge_base",
+    k: Annotated[int, typer.Option("-k", help="Documents wanted.")] = 5,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Write the picture with the found objects here.")
+    ] = None,
+) -> None:
+    """Ask one question about one picture.
+
+    Example: gemkr retrieve --image scene.png --question "What is the red sign used for?"
+    """
+    from gemkr_hf.quickstart.report import mark_clue
+    from gemkr_hf.retriever import GeMKRRetriever
+
+    _be_quiet()
+    if not question.strip():
+        raise ValueError("The question is empty")
+    if k < 1:
+        raise ValueError(f"-k is the number of documents wanted, at least 1, got {k}")
+    if image is not None and "://" not in image and not Path(image).is_file():
+        raise FileNotFoundError(f"There is no picture at '{image}'")
+    retriever = GeMKRRetriever.from_pretrained(model, knowledge_base=knowledge_base)
+    objects = None
+    if image is not None:
+        objects = retriever.processor.detect([image])[0]
+        typer.echo(f"{len(objects)} object(s) found")
+        if boxes is not None:
+            retriever.processor.draw(image, objects).save(boxes)
+    for rank, hit in enumerate(retriever.retrieve(image, question, k=k, objects=objects), start=1):
+        typer.echo(f"{rank}. {hit.document['id']}  (score {hit.score:.2f})")
+        typer.echo(f"   {mark_clue(hit.document['text'], hit.clues[0].text)}")

@@ -1,0 +1,89 @@
+"""How documents become tokens, and how a tokenizer is recognised."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+
+def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of documents, as the index holds them and clues are cut from them.
+
+    One space is put before the text: its first word then has the same tokens as in the middle of a
+    sentence. No special token is added, and one that is spelled out in a text is plain characters:
+    a document that says "</s>" must not let a clue end there.
+
+    Parameters
+    ----------
+    texts : sequence of str, n of them
+    tokenizer : of the language model that writes the clues
+
+    Returns
+    -------
+    list of n lists of int
+    """
+    if len(texts) == 0:
+        return []
+    encoded = tokenizer(
+        [" " + text for text in texts],
+        add_special_tokens=False,
+        split_special_tokens=True,
+        padding=False,
+        truncation=False,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    return encoded["input_ids"]
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of all that decides which tokens a document has: hex, 32 digits.
+
+    Vocabulary, merges, normalisation, pre-tokenization and added words are part of it. Padding,
+    truncation, special tokens and the template that sets them are not: a tokenizer to which a
+    processor adds its `<image>` token still reads documents alike.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        parts = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+    else:
+        state = json.loads(backend.to_str())
+        parts = {name: state.get(name) for name in ("model", "normalizer", "pre_tokenizer")}
+        parts["added_tokens"] = [
+            token for token in state.get("added_tokens") or [] if not token.get("special")
+        ]
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class TokenizerIdentity:
+    """The tokenizer a knowledge base was made with.
+
+    name : its Hub id or its folder's name.
+    fingerprint : `tokenizer_fingerprint`, what decides whether another tokenizer is the same.
+    vocab_size : ids are smaller than this.
+    eos_token_id, pad_token_id : what ends a clue and what fills up behind it.
+    """
+
+    name: str
+    fingerprint: str
+    vocab_size: int
+    eos_token_id: int | None
+    pad_token_id: int | None
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> "TokenizerIdentity":
+        name = str(tokenizer.name_or_path or "")
+        # A path of this machine says nothing to whoever loads the knowledge base elsewhere.
+        if Path(name).is_absolute() or name.count("/") > 1 or Path(name).exists():
+            name = Path(name).name
+        name = name or type(tokenizer).__name__
+        eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+        return cls(name, tokenizer_fingerprint(tokenizer), len(tokenizer), eos, pad)
+
+
+__all__ = ["TokenizerIdentity", "encode_documents", "tokenizer_fingerprint"]

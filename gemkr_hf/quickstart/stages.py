@@ -1,0 +1,329 @@
+"""The stages of ``gemkr quickstart``; each leaves a result that the next run finds again."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from safetensors.torch import load_file, save_file
+
+from gemkr_hf.evaluation.baselines import BM25Baseline, any_object_right_aspect
+from gemkr_hf.evaluation.systems import (
+    Run,
+    relevant_ids,
+    run_bm25,
+    run_gemkr,
+    run_unconstrained,
+    score_by_objects,
+)
+from gemkr_hf.evaluation.metrics import score_run
+from gemkr_hf.index import KnowledgeBase
+from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
+from gemkr_hf.retriever import GeMKRRetriever, Hit
+from gemkr_hf.small_world.assemble import load_processor, load_untuned_model
+from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
+from gemkr_hf.symbols.knowledge import load_documents
+from gemkr_hf.training.config import TuningConfig
+from gemkr_hf.training.instructions import (
+    InstructionDataset,
+    Picture,
+    prepare_pictures,
+    write_instructions,
+)
+from gemkr_hf.training.tuning import tune
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Sizes and settings of the quickstart.
+
+    Attributes:
+        symbols: how much of the small world is made.
+        tuning: the paper's procedure with a learning rate and a batch for a small model.
+        k: documents retrieved for each question.
+    """
+
+    symbols: SymbolsConfig = field(default_factory=SymbolsConfig)
+    tuning: TuningConfig = field(
+        default_factory=lambda: TuningConfig(
+            learning_rate=1e-3,
+            visual_learning_rate=4e-3,
+            batch_size=32,
+            epochs=2.0,
+            warmup_steps=40,
+            weight_decay=0.01,
+            bf16=True,
+        )
+    )
+    k: int = 10
+
+
+@dataclass
+class _Workshop:
+    """Folder of a run, its settings, and where its words go."""
+
+    folder: Path
+    config: QuickstartConfig
+    say: Say
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def stage(self, number: int, what: str) -> None:
+        self.say(f"\n[{number}/5] {what}")
+
+
+def run_quickstart(
+    folder: str | Path, config: QuickstartConfig | None = None, say: Say = print
+) -> dict[str, Any]:
+    """Do what is not done yet in ``folder`` and report.
+
+    Args:
+        folder: everything made stays here: ``knowledge_base``, ``model``, ``examples``,
+            ``metrics.json``, ``quickstart.log``.
+        config: sizes and settings; another config than the folder's starts it anew.
+        say: takes each line for the reader.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    config = config or QuickstartConfig()
+    folder = Path(folder).resolve()
+    _keep_or_clear(folder, config)
+    started = time.time()
+
+    def say_and_log(line: str) -> None:
+        say(line)
+        with (folder / "quickstart.log").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    shop = _Workshop(folder, config, say_and_log)
+    shop.stage(1, "Knowledge base: documents about symbols, and the FM-index over their tokens")
+    knowledge_base = _knowledge_base(shop)
+    shop.stage(2, "Instruction tuning: prefix, gates, projections and LoRA learn to write clues")
+    world = load_symbols(config.symbols, cache_dir=folder / "data")
+    _tune(shop, world, knowledge_base)
+    shop.stage(3, "Loading the checkpoint as its users do: AutoModel and AutoProcessor")
+    retriever = GeMKRRetriever.from_pretrained(
+        folder / "model", knowledge_base=folder / "knowledge_base"
+    )
+    say_and_log(f"  {folder / 'model'}")
+    shop.stage(4, "Answering test questions by constrained diverse beam search")
+    metrics = _evaluate(shop, world, retriever)
+    say_and_log(metrics_table(metrics))
+    shop.stage(5, "Three examples")
+    _examples(shop, world["test"], retriever)
+    metrics["seconds"] = round(time.time() - started, 1)
+    _write_json(folder / "metrics.json", metrics)
+    say_and_log(f"\nDone in {metrics['seconds']:.0f} s. Figures: {folder / 'metrics.json'}")
+    picture = _relative(folder / "examples" / "scene-1.png")
+    say_and_log(
+        "Ask a question of your own:\n"
+        f'  gemkr retrieve --image {picture} --question "What does this sign mean?" '
+        f"--model {_relative(folder / 'model')} "
+        f"--knowledge-base {_relative(folder / 'knowledge_base')}"
+    )
+    return metrics
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _keep_or_clear(folder: Path, config: QuickstartConfig) -> None:
+    """A folder of another config is not mixed with this one's results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wanted = folder / "quickstart.json", json.loads(json.dumps(asdict(config)))
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != wanted:
+        logger.info(f"The settings have changed since the last run in {folder}: starting anew")
+        for name in ("model", "training", "runs", "examples"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.json", "pictures.safetensors", "pictures.json"):
+            (folder / name).unlink(missing_ok=True)
+    _write_json(path, wanted)
+
+
+# -- 1. knowledge base -----------------------------------------------------------------------
+
+
+def _knowledge_base(shop: _Workshop) -> KnowledgeBase:
+    target = shop.path("knowledge_base")
+    if not target.exists():
+        tokenizer = load_processor().tokenizer
+        KnowledgeBase.from_documents(load_documents(), tokenizer).save_pretrained(target)
+    knowledge_base = KnowledgeBase.from_pretrained(target)
+    index = knowledge_base.index
+    shop.say(
+        f"  {len(knowledge_base)} documents, {index.num_tokens:,} tokens, "
+        f"an index of {index.nbytes / 1024:,.0f} KB"
+    )
+    return knowledge_base
+
+
+# -- 2. tuning -------------------------------------------------------------------------------
+
+
+def _tune(shop: _Workshop, world: datasets.DatasetDict, knowledge_base: KnowledgeBase) -> None:
+    target = shop.path("model")
+    if target.exists():
+        shop.say("  tuned before")
+        return
+    processor = load_processor()
+    model = load_untuned_model(processor, seed=shop.config.tuning.seed)
+    train = world["train"]
+    pictures = _pictures(shop, train, model, processor)
+    instructions = write_instructions(
+        train.select_columns(["image_id", "question", "answers", "relevant_ids"]),
+        knowledge_base,
+        processor.tokenizer,
+        shop.config.tuning.sampling,
+        shop.config.tuning.seed,
+    )
+    shop.say(f"  {len(instructions):,} instructions about {len(pictures):,} pictures")
+    started = time.time()
+    tuned = tune(
+        model,
+        processor,
+        InstructionDataset(instructions, pictures, processor),
+        shop.path("training"),
+        shop.config.tuning,
+    )
+    shop.say(f"  tuned in {time.time() - started:.0f} s")
+    new = shop.path(".model.new")
+    shutil.rmtree(new, ignore_errors=True)
+    tuned.save_pretrained(new)
+    processor.save_pretrained(new)
+    new.rename(target)
+
+
+def _pictures(
+    shop: _Workshop, train: datasets.Dataset, model: Any, processor: Any
+) -> dict[str, Picture]:
+    """Objects and features of the training pictures, from the last run where it made them."""
+    tensors_path, words_path = shop.path("pictures.safetensors"), shop.path("pictures.json")
+    if not (tensors_path.exists() and words_path.exists()):
+        first_rows = {name: row for row, name in reversed(list(enumerate(train["image_id"])))}
+        images = {name: train[row]["image"] for name, row in sorted(first_rows.items())}
+        pictures = prepare_pictures(images, model, processor)
+        columns = ("pixel_values", "object_features", "object_mask")
+        stacked = {
+            name: torch.stack([getattr(picture, name) for picture in pictures.values()])
+            for name in columns
+        }
+        words = {
+            name: {
+                "size": picture.size,
+                "objects": [{"box": o.box, "score": o.score, "label": o.label}
+                            for o in picture.objects],
+            }
+            for name, picture in pictures.items()
+        }
+        save_file(stacked, tensors_path.with_suffix(".tmp"))
+        _write_json(words_path, words)
+        tensors_path.with_suffix(".tmp").replace(tensors_path)
+    from gemkr_hf.processing import Object
+
+    stacked = load_file(tensors_path)
+    words = json.loads(words_path.read_text(encoding="utf-8"))
+    return {
+        name: Picture(
+            size=tuple(known["size"]),
+            objects=tuple(
+                Object(tuple(o["box"]), o["score"], o["label"]) for o in known["objects"]
+            ),
+            pixel_values=stacked["pixel_values"][row],
+            object_features=stacked["object_features"][row],
+            object_mask=stacked["object_mask"][row],
+        )
+        for row, (name, known) in enumerate(words.items())
+    }
+
+
+# -- 4. evaluation ---------------------------------------------------------------------------
+
+
+def _evaluate(
+    shop: _Workshop, world: datasets.DatasetDict, retriever: GeMKRRetriever
+) -> dict[str, Any]:
+    bm25 = BM25Baseline(retriever.knowledge_base.documents)
+    k = shop.config.k
+    metrics: dict[str, Any] = {"preset": "gold", "k": k, "splits": {}}
+    for split in ("test", "unseen"):
+        questions = list(world[split])
+        relevant = relevant_ids(questions)
+        systems: dict[str, Callable[[], Run]] = {
+            "GeMKR": lambda q=questions: run_gemkr(retriever, q, k)[0],
+            "without the picture": lambda q=questions: run_gemkr(
+                retriever, q, k, with_picture=False, description="answer without pictures"
+            )[0],
+            "without constraints": lambda q=questions: run_unconstrained(retriever, q, bm25, k),
+            "BM25 on the question": lambda q=questions: run_bm25(bm25, q, k),
+        }
+        rows: dict[str, Any] = {}
+        for name, run_system in systems.items():
+            run = _kept_run(shop, f"{split}-{name.replace(' ', '-')}", run_system)
+            rows[name] = {
+                **score_run(run.ranked, relevant).as_dict(),
+                "seconds per query": round(run.seconds, 4),
+                "P@1 by objects": {
+                    str(number): value.precision_at_1
+                    for number, value in score_by_objects(run, questions).items()
+                },
+            }
+        numbers = [len(record["objects"]) for record in questions]
+        rows["any object, right aspect"] = {
+            **any_object_right_aspect(numbers).as_dict(),
+            "seconds per query": None,
+            "P@1 by objects": {str(n): 1 / n for n in sorted(set(numbers))},
+        }
+        metrics["splits"][split] = {"questions": len(questions), "systems": rows}
+    return metrics
+
+
+def _kept_run(shop: _Workshop, name: str, run_system: Callable[[], Run]) -> Run:
+    """The run of an earlier quickstart in this folder, or a new one."""
+    path = shop.path("runs") / f"{name}.json"
+    if path.exists():
+        return Run(**json.loads(path.read_text(encoding="utf-8")))
+    run = run_system()
+    path.parent.mkdir(exist_ok=True)
+    _write_json(path, asdict(run))
+    return run
+
+
+# -- 5. examples -----------------------------------------------------------------------------
+
+
+def _examples(shop: _Workshop, test: datasets.Dataset, retriever: GeMKRRetriever) -> None:
+    """Three questions about three scenes of 2 to 4 objects, in words and as pictures."""
+    folder = shop.path("examples")
+    folder.mkdir(exist_ok=True)
+    numbers = [len(objects) for objects in test["objects"]]
+    for number, wanted in enumerate((2, 3, 4), start=1):
+        if wanted not in numbers:
+            continue
+        record = test[numbers.index(wanted)]
+        objects = retriever.processor.detect([record["image"]])[0]
+        hits: list[Hit] = retriever.retrieve(record["image"], record["question"], k=3)  # type: ignore[assignment]
+        for line in example_lines(record, objects, hits):
+            shop.say(line)
+        record["image"].save(folder / f"scene-{number}.png")
+        drawn = folder / f"example-{number}.png"
+        draw_example(retriever.processor.draw(record["image"], objects), record, hits).save(drawn)
+        shop.say(f"  picture: {_relative(drawn)}")

@@ -1,0 +1,55 @@
+"""The model and the processor as instruction tuning finds them, from the stand-ins."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, CLIPImageProcessorPil, CLIPModel
+
+from gemkr_hf.modeling import GeMKRForRetrieval
+from gemkr_hf.processing import GeMKRProcessor, YoloDetector
+from gemkr_hf.small_world.build import CHECKPOINTS
+from gemkr_hf.small_world.tokenizer import load_tokenizer
+from gemkr_hf.small_world.words import OBJECT_SEPARATOR, OBJECT_TEMPLATE, PROMPT_TEMPLATE
+from gemkr_hf.symbols.scenes import LARGE_OBJECT, PLACES
+
+
+def load_processor(checkpoints: str | Path = CHECKPOINTS) -> GeMKRProcessor:
+    """The processor of the small world: its detector, its tokenizer, its prompt.
+
+    Raises:
+        FileNotFoundError: the stand-ins are not there.
+    """
+    checkpoints = Path(checkpoints)
+    for part in ("tokenizer", "detector", "clip", "language_model"):
+        if not (checkpoints / part).is_dir():
+            raise FileNotFoundError(
+                f"The small world lacks its {part} in '{checkpoints}'; `make small-world` makes it"
+            )
+    return GeMKRProcessor(
+        image_processor=CLIPImageProcessorPil.from_pretrained(checkpoints / "clip"),
+        tokenizer=load_tokenizer(checkpoints / "tokenizer"),
+        detector=YoloDetector.from_pretrained(checkpoints / "detector"),
+        prompt_template=PROMPT_TEMPLATE,
+        max_objects=len(PLACES) + 1,
+        object_margin=0.06,
+        object_template=OBJECT_TEMPLATE,
+        object_separator=OBJECT_SEPARATOR,
+        large_object=LARGE_OBJECT,
+    )
+
+
+def load_untuned_model(
+    processor: GeMKRProcessor, checkpoints: str | Path = CHECKPOINTS, seed: int = 0
+) -> GeMKRForRetrieval:
+    """CLIP and language model joined; prefix and projections random, gates 0."""
+    checkpoints = Path(checkpoints)
+    torch.manual_seed(seed)
+    return GeMKRForRetrieval.from_pretrained_parts(
+        vision=CLIPModel.from_pretrained(checkpoints / "clip", dtype=torch.float32),
+        text=AutoModelForCausalLM.from_pretrained(
+            checkpoints / "language_model", dtype=torch.float32
+        ),
+        image_token_id=processor.image_token_id,
+        object_token_id=processor.object_token_id,
+        max_objects=processor.max_objects,
+    )

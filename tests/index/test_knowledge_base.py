@@ -1,0 +1,241 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from huggingface_hub import DatasetCard, RepoUrl
+from index_parts import DOCUMENTS, word_tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from gemkr_hf.index import FMIndex, KnowledgeBase, encode_documents, hub, storage
+from gemkr_hf.index.knowledge_base import DOCUMENTS_FILE, HEADER_FILE
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return word_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def knowledge_base(tokenizer: PreTrainedTokenizerFast) -> KnowledgeBase:
+    return KnowledgeBase.from_documents(DOCUMENTS, tokenizer)
+
+
+@pytest.fixture
+def saved(knowledge_base: KnowledgeBase, tmp_path: Path) -> Path:
+    knowledge_base.save_pretrained(tmp_path / "kb")
+    return tmp_path / "kb"
+
+
+def clue(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def test_clues_lead_to_their_documents(knowledge_base, tokenizer) -> None:
+    texts = [
+        " ship in its place at",
+        " anchor holds it",
+        " turns another",
+        " in its place",
+        " moon",
+    ]
+    rows = knowledge_base.lookup([clue(tokenizer, text) for text in texts])
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [0, 4, -1, -1, -1]
+    assert knowledge_base[rows[1]] == DOCUMENTS[4]
+
+
+def test_it_is_a_sequence_of_documents(knowledge_base) -> None:
+    assert len(knowledge_base) == 5
+    assert list(knowledge_base) == DOCUMENTS
+    for row in (-1, 5):
+        with pytest.raises(IndexError, match=f"no document {row}"):
+            knowledge_base[row]
+
+
+def test_index_holds_the_documents_tokens(knowledge_base, tokenizer) -> None:
+    expected = encode_documents([document["text"] for document in DOCUMENTS], tokenizer)
+    assert [knowledge_base.index.extract(row).tolist() for row in range(5)] == expected
+    assert knowledge_base.index.vocab_size == len(tokenizer)
+
+
+@pytest.mark.parametrize("form", [iter, Dataset.from_list], ids=["iterator", "Dataset"])
+def test_documents_come_in_any_form(form, knowledge_base, tokenizer) -> None:
+    other = KnowledgeBase.from_documents(form(DOCUMENTS), tokenizer)
+    assert list(other) == DOCUMENTS
+    assert other.index.num_tokens == knowledge_base.index.num_tokens
+
+
+def test_a_column_of_some_documents(tokenizer) -> None:
+    documents = [{"id": 1, "text": "a"}, {"id": 2, "text": "b", "title": "B"}]
+    loaded = KnowledgeBase.from_documents(documents, tokenizer)
+    assert [document["title"] for document in loaded] == [None, "B"]
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([], "at least one document"),
+        ([{"id": 1}], "needs the column 'text'"),
+        ([{"text": "a"}], "needs the column 'id'"),
+        ([{"id": 1, "text": "a"}, {"id": 2, "text": None}], r"document 1 \(id 2\) is None"),
+        ([{"id": 1, "text": 5}], "not words"),
+        ([{"id": "x", "text": "a"}, {"id": "x", "text": "b"}], "'x' occurs twice"),
+        ([{"id": None, "text": "a"}], "Document 0 has no id"),
+        (["a text"], "must be records"),
+        ([{"id": 1, "text": "a"}, {"id": "b", "text": "b"}], "must be records"),
+    ],
+)
+def test_bad_documents(documents, message, tokenizer) -> None:
+    with pytest.raises(ValueError, match=message):
+        KnowledgeBase.from_documents(documents, tokenizer)
+
+
+def test_save_and_load(saved, knowledge_base, tokenizer) -> None:
+    loaded = KnowledgeBase.from_pretrained(saved, tokenizer)
+    assert list(loaded) == DOCUMENTS
+    assert loaded.tokenizer_identity == knowledge_base.tokenizer_identity
+    clues = [clue(tokenizer, " ship in its place at")]
+    assert loaded.lookup(clues).tolist() == [0]
+    assert loaded.constraint().eos_token_ids.tolist() == [tokenizer.eos_token_id]
+    header = json.loads((saved / HEADER_FILE).read_text())
+    assert header["format_version"] == 1
+    assert set(header["files"]) == {DOCUMENTS_FILE, storage.INDEX_FILE, storage.HEADER_FILE}
+
+
+def test_saving_over_an_older_one(saved, tokenizer) -> None:
+    loaded = KnowledgeBase.from_pretrained(saved)
+    KnowledgeBase.from_documents(DOCUMENTS[:2], tokenizer).save_pretrained(saved)
+    assert len(KnowledgeBase.from_pretrained(saved)) == 2
+    # What was loaded before still answers, and may be written where it came from.
+    assert loaded.index.extract(0).tolist()
+    loaded.save_pretrained(saved)
+    assert len(KnowledgeBase.from_pretrained(saved)) == 5
+    assert [path.name for path in saved.parent.iterdir()] == ["kb"]
+
+
+def test_saving_over_something_else(knowledge_base, tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(ValueError, match="no knowledge base"):
+        knowledge_base.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is a file"):
+        knowledge_base.save_pretrained(tmp_path / "thesis.txt")
+
+
+def test_a_failed_save_leaves_nothing(knowledge_base, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(storage, "write_json", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        knowledge_base.save_pretrained(tmp_path / "kb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_path_of_this_machine_is_written(tokenizer, tmp_path) -> None:
+    tokenizer.save_pretrained(tmp_path / "words")
+    local = PreTrainedTokenizerFast.from_pretrained(tmp_path / "words")
+    KnowledgeBase.from_documents(DOCUMENTS, local).save_pretrained(tmp_path / "kb")
+    text = (tmp_path / "kb" / HEADER_FILE).read_text()
+    assert '"name": "words"' in text
+    assert str(tmp_path) not in text
+
+
+def test_another_tokenizer(saved, knowledge_base) -> None:
+    other = word_tokenizer(["something else entirely"])
+    with pytest.raises(ValueError, match="was made with the tokenizer"):
+        knowledge_base.check_tokenizer(other)
+    with pytest.raises(ValueError, match="make it anew"):
+        KnowledgeBase.from_pretrained(saved, other)
+
+
+@pytest.mark.parametrize("name", [DOCUMENTS_FILE, storage.INDEX_FILE, storage.HEADER_FILE])
+def test_broken_files(saved, name) -> None:
+    path = saved / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"{name}' was changed"):
+        KnowledgeBase.from_pretrained(saved)
+    path.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=f"{name}' is cut short"):
+        KnowledgeBase.from_pretrained(saved)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name}' is missing"):
+        KnowledgeBase.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda header: header.update(format_version=2), "format version 2"),
+        (lambda header: header.update(format="other"), "no header of a knowledge base"),
+        (lambda header: header.update(num_documents=4), "mixed from two"),
+        (lambda header: header.pop("tokenizer"), "no tokenizer"),
+        (lambda header: header.pop("files"), "not its header's"),
+    ],
+)
+def test_broken_header(saved, change, message) -> None:
+    header = json.loads((saved / HEADER_FILE).read_text())
+    change(header)
+    (saved / HEADER_FILE).write_text(json.dumps(header))
+    with pytest.raises(ValueError, match=message):
+        KnowledgeBase.from_pretrained(saved)
+
+
+def test_folders_that_are_no_knowledge_base(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(hub, "snapshot_download", lambda *args, **kwargs: pytest.fail("asked"))
+    with pytest.raises(FileNotFoundError, match=r"no knowledge_base\.json in it"):
+        KnowledgeBase.from_pretrained(tmp_path)
+    for missing in (tmp_path / "nowhere", "./nowhere", "a/b/c", "/nowhere", "~/kb"):
+        with pytest.raises(FileNotFoundError, match="no folder"):
+            KnowledgeBase.from_pretrained(missing)
+
+
+def test_from_the_hub(saved, monkeypatch) -> None:
+    calls = []
+
+    def download(repo_id: str, **kwargs: object) -> str:
+        calls.append((repo_id, kwargs))
+        return str(saved)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert len(KnowledgeBase.from_pretrained("org/symbols", revision="v1")) == 5
+    assert calls == [("org/symbols", {"repo_type": "dataset", "revision": "v1"})]
+
+
+def test_a_repository_that_cannot_be_had(monkeypatch) -> None:
+    def download(repo_id: str, **kwargs: object) -> str:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    with pytest.raises(FileNotFoundError, match="neither a folder"):
+        KnowledgeBase.from_pretrained("org/symbols")
+
+
+def test_push_to_hub(knowledge_base, tokenizer, tmp_path, monkeypatch) -> None:
+    class Api:
+        def __init__(self, token: str | None) -> None:
+            assert token == "t"
+
+        def create_repo(self, repo_id: str, **kwargs: object) -> RepoUrl:
+            assert kwargs == {"repo_type": "dataset", "private": True, "exist_ok": True}
+            return RepoUrl(f"https://huggingface.co/datasets/{repo_id}")
+
+        def upload_folder(self, folder_path: Path, repo_id: str, **kwargs: object) -> None:
+            assert kwargs == {"repo_type": "dataset", "commit_message": "first"}
+            shutil.copytree(folder_path, tmp_path / "repo")
+
+    monkeypatch.setattr(hub, "HfApi", Api)
+    url = knowledge_base.push_to_hub("org/symbols", private=True, token="t", commit_message="first")
+    assert url == "https://huggingface.co/datasets/org/symbols"
+    assert len(KnowledgeBase.from_pretrained(tmp_path / "repo", tokenizer)) == 5
+    card = DatasetCard.load(tmp_path / "repo" / "README.md")
+    assert card.data.tags == ["gemkr", "fm-index", "generative-retrieval"]
+    assert "5 documents" in card.text
+    assert 'KnowledgeBase.from_pretrained("org/symbols"' in card.text
+
+
+def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) -> None:
+    FMIndex.build([[1], [2]]).save(saved)
+    with pytest.raises(ValueError, match=r"cut short or was replaced|was changed"):
+        KnowledgeBase.from_pretrained(saved)
