@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'gemkr_hf' has no attribute '{name}'")
+    import_module("gemkr_hf.auto")
     return getattr(import_module(_HOMES[name]), name)
 
 

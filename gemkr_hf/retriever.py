@@ -4,11 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModel, AutoProcessor
 
+import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
 from gemkr_hf.index import KnowledgeBase
 
 logger = logging.getLogger(__name__)
@@ -196,8 +198,6 @@ def load_checkpoint(auto_class: Any, checkpoint: str | PathLike[str], **kwargs: 
         FileNotFoundError: neither a folder with a ``config.json`` nor the id of a repository.
     """
     kwargs = {name: value for name, value in kwargs.items() if value is not None}
-    from pathlib import Path
-
     path = Path(checkpoint)
     looks_like_path = path.is_absolute() or str(checkpoint).count("/") > 1 or path.exists()
     if looks_like_path and not (path / "config.json").is_file():

@@ -45,9 +45,7 @@ def recall_at(k: int, retrieved: Sequence[str], relevant: Sequence[str]) -> floa
     return float(not set(relevant).isdisjoint(retrieved[:k]))
 
 
-def score_run(
-    run: Mapping[str, Sequence[str]], relevant: Mapping[str, Sequence[str]]
-) -> Metrics:
+def score_run(run: Mapping[str, Sequence[str]], relevant: Mapping[str, Sequence[str]]) -> Metrics:
     """Score ranked document ids against the relevant ones.
 
     Args:

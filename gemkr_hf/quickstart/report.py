@@ -69,9 +69,7 @@ def example_lines(
     return lines
 
 
-def draw_example(
-    boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[Hit]
-) -> Image.Image:
+def draw_example(boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[Hit]) -> Image.Image:
     """The picture with its boxes beside the question, the clues and the best document."""
     side = 480
     scale = side / max(boxes.size)
@@ -80,8 +78,9 @@ def draw_example(
     for rank, hit in enumerate(hits, start=1):
         mark = " *" if hit.document["id"] in record["relevant_ids"] else ""
         lines.append(f"{rank}. {hit.document['id']}{mark}")
-        lines += textwrap.wrap(f'"{hit.clues[0].text}"', 62, initial_indent="   ",
-                               subsequent_indent="   ")
+        lines += textwrap.wrap(
+            f'"{hit.clues[0].text}"', 62, initial_indent="   ", subsequent_indent="   "
+        )
     if hits:
         marked = mark_clue(hits[0].document["text"], hits[0].clues[0].text)
         lines += ["", *textwrap.wrap(marked, 62)]

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gemkr_hf.evaluation.baselines import BM25Baseline, any_object_right_aspect
+from gemkr_hf.evaluation.metrics import score_run
 from gemkr_hf.evaluation.systems import (
     Run,
     relevant_ids,
@@ -22,7 +23,6 @@ from gemkr_hf.evaluation.systems import (
     run_unconstrained,
     score_by_objects,
 )
-from gemkr_hf.evaluation.metrics import score_run
 from gemkr_hf.index import KnowledgeBase
 from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
 from gemkr_hf.retriever import GeMKRRetriever, Hit
@@ -229,8 +229,9 @@ def _pictures(
         words = {
             name: {
                 "size": picture.size,
-                "objects": [{"box": o.box, "score": o.score, "label": o.label}
-                            for o in picture.objects],
+                "objects": [
+                    {"box": o.box, "score": o.score, "label": o.label} for o in picture.objects
+                ],
             }
             for name, picture in pictures.items()
         }

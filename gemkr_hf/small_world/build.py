@@ -15,6 +15,7 @@ from gemkr_hf.small_world.clip import ClipTraining, image_processor, train_clip
 from gemkr_hf.small_world.detector import DetectorTraining, train_detector
 from gemkr_hf.small_world.language_model import LanguageModelTraining, train_language_model
 from gemkr_hf.small_world.tokenizer import load_tokenizer, train_tokenizer
+from gemkr_hf.small_world.words_check import words_accuracy
 
 logger = logging.getLogger(__name__)
 
@@ -143,5 +144,6 @@ def _run_stage(
         image_processor().save_pretrained(target / "clip")
         return dict(figures)
     language_model, figures = train_language_model(tokenizer, training.language_model, work, log)
+    figures |= words_accuracy(language_model, tokenizer)
     _swap_in(_save_half(language_model), target / "language_model")
     return dict(figures)

@@ -82,8 +82,9 @@ def _texts(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> dict[str,
     }
 
 
-def contrastive_loss(model: CLIPModel, pixels: torch.Tensor, captions: list[str],
-                     tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+def contrastive_loss(
+    model: CLIPModel, pixels: torch.Tensor, captions: list[str], tokenizer: PreTrainedTokenizerFast
+) -> torch.Tensor:
     """CLIP's symmetric loss; pictures of one caption are not each other's negatives."""
     output = model(pixel_values=pixels, **_texts(tokenizer, captions))
     logits = output.logits_per_image.float()

@@ -120,8 +120,15 @@ def train_detector(
     finished.touch()
     best = YOLO(run / "weights" / "best.pt")
     measured = best.val(
-        data=str(data / "data.yaml"), imgsz=SCENE_SIZE, device="cpu", workers=0, plots=False,
-        verbose=False, project=str(folder), name="yolo_val", exist_ok=True,
+        data=str(data / "data.yaml"),
+        imgsz=SCENE_SIZE,
+        device="cpu",
+        workers=0,
+        plots=False,
+        verbose=False,
+        project=str(folder),
+        name="yolo_val",
+        exist_ok=True,
     )
     return best, {
         "mAP50": float(measured.box.map50),

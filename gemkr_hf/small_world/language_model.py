@@ -361,9 +361,7 @@ def train_language_model(
         losses = []
         for batch in batches:
             with torch.autocast("cpu", torch.bfloat16):
-                loss = sequence_loss(
-                    model, pointer, batch, training.noise, writer.image_token
-                )
+                loss = sequence_loss(model, pointer, batch, training.noise, writer.image_token)
             loss.backward()
             losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -371,7 +369,9 @@ def train_language_model(
         if (step + 1) % 100 == 0:
             left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
             named = " ".join(f"{value:.3f}" for value in losses)
-            report(f"language model: step {step + 1}/{training.steps} losses {named}, {left:.0f} s left")
+            report(
+                f"language model: step {step + 1}/{training.steps} losses {named}, {left:.0f} s left"
+            )
         if (step + 1) % 500 == 0:
             model.eval()
             report(f"language model: naming in slots {naming_accuracy(model, writer, True)}")

@@ -92,13 +92,9 @@ def _questions(split: str, scene: Scene, number: int, rng: np.random.Generator) 
     return [ask(pairs[row][0], scene.objects, pairs[row][1], rng) for row in chosen]
 
 
-
-
 def caption_of(scene: Scene) -> str:
     """All objects in words: ``a small red aries at the top left and ...``."""
-    return " and ".join(
-        f"a {item.size} {item.words} at the {item.place}" for item in scene.objects
-    )
+    return " and ".join(f"a {item.size} {item.words} at the {item.place}" for item in scene.objects)
 
 
 def _rows(split: str, config: SymbolsConfig) -> Iterator[dict[str, Any]]:

@@ -19,10 +19,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 # Words that say nothing of what is asked for; a hit on them would score every sentence alike.
 STOP_WORDS = frozenset(
-    "a about an and are as at be been being by can could did do does for from had has have how i "
-    "in into is it its me my no not of on one or shall she so some such tell than that the their "
-    "them then there these they this those to was we were what when where which who whom whose "
-    "why will with would you your".split()
+    ["a", "about", "an", "and", "are", "as", "at", "be", "been", "being", "by", "can", "could", "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "in", "into", "is", "it", "its", "me", "my", "no", "not", "of", "on", "one", "or", "shall", "she", "so", "some", "such", "tell", "than", "that", "the", "their", "them", "then", "there", "these", "they", "this", "those", "to", "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your"]
 )
 
 
@@ -76,7 +73,6 @@ class SnippetSampler:
 
     Args:
         text: the document.
-        tokenizer: a fast tokenizer, the one of the knowledge base.
         tokens: the document's tokens as the index holds them (int ids).
         offsets: for each token the characters ``(start, end)`` of ``text`` it stands for.
     """
@@ -94,12 +90,19 @@ class SnippetSampler:
         )
         breaks = [match.end() for match in _SENTENCE_END.finditer(text)]
         positions = np.array([word.start() for word in words], dtype=np.int64)
-        self._sentence_of_word = np.searchsorted(np.array(breaks, dtype=np.int64), positions, "right")
+        self._sentence_of_word = np.searchsorted(
+            np.array(breaks, dtype=np.int64), positions, "right"
+        )
 
     @classmethod
     def from_text(cls, text: str, tokenizer: PreTrainedTokenizerBase) -> "SnippetSampler":
         """Tokenize ``text`` as the knowledge base does: with one space before it."""
-        encoded = tokenizer(" " + text, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = tokenizer(
+            " " + text,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=True,
+        )
         offsets = [(max(0, start - 1), end - 1) for start, end in encoded["offset_mapping"]]
         return cls(text, encoded["input_ids"], offsets)
 

@@ -46,7 +46,9 @@ def add_lora(model: Any, config: TuningConfig) -> PeftModel:
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=model.lora_target_modules(),
-        modules_to_save=[name for name in model.modules_to_save if getattr(model, name) is not None],
+        modules_to_save=[
+            name for name in model.modules_to_save if getattr(model, name) is not None
+        ],
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, lora)
