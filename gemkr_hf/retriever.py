@@ -1,11 +1,11 @@
 """The short way: a picture and a question in, documents out."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from transformers import AutoModel, AutoProcessor
@@ -98,10 +98,20 @@ class GeMKRRetriever:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), processor, knowledge_base)
 
+    @overload
+    def retrieve(
+        self, image: Any, question: str, k: int = ..., objects: Any = ..., **generation: Any
+    ) -> list[Hit]: ...
+
+    @overload
+    def retrieve(
+        self, image: Any, question: list[str], k: int = ..., objects: Any = ..., **generation: Any
+    ) -> list[list[Hit]]: ...
+
     def retrieve(
         self,
         image: Any,
-        question: str | Sequence[str],
+        question: str | list[str],
         k: int = 5,
         objects: Any = None,
         batch_size: int = 8,
@@ -176,7 +186,9 @@ class GeMKRRetriever:
             if score > float("-inf")
         ]
         found = [(tokens, score) for tokens, score in found if tokens]
-        rows = self.knowledge_base.lookup([list(tokens) for tokens, _ in found]) if found else []
+        if not found:
+            return []
+        rows = self.knowledge_base.lookup([list(tokens) for tokens, _ in found])
         clues: dict[int, dict[tuple[int, ...], Clue]] = {}
         for (tokens, score), row in zip(found, rows, strict=True):
             if row < 0:

@@ -10,7 +10,7 @@ import numpy as np
 from gemkr_hf.evaluation.baselines import BM25Baseline
 from gemkr_hf.evaluation.metrics import Metrics, score_run
 from gemkr_hf.progress import progress
-from gemkr_hf.retriever import GeMKRRetriever, Hit
+from gemkr_hf.retriever import GeMKRRetriever
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -34,24 +34,17 @@ def run_gemkr(
     k: int = 10,
     with_picture: bool = True,
     batch_size: int = 8,
-    description: str = "answer questions",
-) -> tuple[Run, dict[str, list[Hit]]]:
-    """Constrained diverse beam search for every question.
-
-    Returns:
-        The run, and the hits of each question.
-    """
-    hits: dict[str, list[Hit]] = {}
+) -> Run:
+    """Constrained diverse beam search for every question, with its picture or in words alone."""
+    ranked: dict[str, list[str]] = {}
     started = time.perf_counter()
-    for start in progress(range(0, len(questions), batch_size), description):
+    for start in progress(range(0, len(questions), batch_size), "answer questions"):
         batch = [questions[row] for row in range(start, min(start + batch_size, len(questions)))]
         images = [record["image"] for record in batch] if with_picture else None
         found = retriever.retrieve(images, [record["question"] for record in batch], k=k)
-        for record, of_question in zip(batch, found, strict=True):
-            hits[record["question_id"]] = of_question
-    seconds = (time.perf_counter() - started) / max(1, len(questions))
-    ranked = {key: [str(hit.document["id"]) for hit in found] for key, found in hits.items()}
-    return Run(ranked, seconds), hits
+        for record, hits in zip(batch, found, strict=True):
+            ranked[record["question_id"]] = [str(hit.document["id"]) for hit in hits]
+    return Run(ranked, (time.perf_counter() - started) / max(1, len(questions)))
 
 
 def run_unconstrained(

@@ -74,7 +74,7 @@ def draw_example(boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[H
     side = 480
     scale = side / max(boxes.size)
     left = boxes.resize((round(boxes.width * scale), round(boxes.height * scale)))
-    lines = textwrap.wrap(f"Q: {record['question']}", 62) + [""]
+    lines = [*textwrap.wrap(f"Q: {record['question']}", 62), ""]
     for rank, hit in enumerate(hits, start=1):
         mark = " *" if hit.document["id"] in record["relevant_ids"] else ""
         lines.append(f"{rank}. {hit.document['id']}{mark}")

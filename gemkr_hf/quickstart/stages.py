@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -269,12 +270,10 @@ def _evaluate(
         questions = list(world[split])
         relevant = relevant_ids(questions)
         systems: dict[str, Callable[[], Run]] = {
-            "GeMKR": lambda q=questions: run_gemkr(retriever, q, k)[0],
-            "without the picture": lambda q=questions: run_gemkr(
-                retriever, q, k, with_picture=False, description="answer without pictures"
-            )[0],
-            "without constraints": lambda q=questions: run_unconstrained(retriever, q, bm25, k),
-            "BM25 on the question": lambda q=questions: run_bm25(bm25, q, k),
+            "GeMKR": partial(run_gemkr, retriever, questions, k),
+            "without the picture": partial(run_gemkr, retriever, questions, k, with_picture=False),
+            "without constraints": partial(run_unconstrained, retriever, questions, bm25, k),
+            "BM25 on the question": partial(run_bm25, bm25, questions, k),
         }
         rows: dict[str, Any] = {}
         for name, run_system in systems.items():
@@ -321,7 +320,7 @@ def _examples(shop: _Workshop, test: datasets.Dataset, retriever: GeMKRRetriever
             continue
         record = test[numbers.index(wanted)]
         objects = retriever.processor.detect([record["image"]])[0]
-        hits: list[Hit] = retriever.retrieve(record["image"], record["question"], k=3)  # type: ignore[assignment]
+        hits: list[Hit] = retriever.retrieve(record["image"], record["question"], k=3)
         for line in example_lines(record, objects, hits):
             shop.say(line)
         record["image"].save(folder / f"scene-{number}.png")

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from gemkr_hf.small_world.clip import ClipTraining, image_processor, train_clip
 from gemkr_hf.small_world.detector import DetectorTraining, train_detector
@@ -62,7 +61,7 @@ def _swap_in(write: Callable[[Path], object], target: Path) -> None:
 
 def _save_half(model: PreTrainedModel) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
-        model.to(torch.float16).save_pretrained(folder)
+        model.half().save_pretrained(folder)
         # Of the generation settings only the special tokens matter, and config.json has them.
         (folder / "generation_config.json").unlink(missing_ok=True)
 
@@ -127,9 +126,9 @@ def _run_stage(
     stage: str, work: Path, target: Path, training: SmallWorldTraining, log: _Log
 ) -> dict[str, object]:
     if stage == "tokenizer":
-        tokenizer = train_tokenizer()
-        _swap_in(tokenizer.save_pretrained, target / "tokenizer")
-        return {"tokens": len(tokenizer)}
+        trained = train_tokenizer()
+        _swap_in(trained.save_pretrained, target / "tokenizer")
+        return {"tokens": len(trained)}
     if stage == "detector":
         from gemkr_hf.processing import YoloDetector
 
@@ -137,7 +136,7 @@ def _run_stage(
         detector = YoloDetector.from_ultralytics(yolo, half=True, confidence=0.25)
         _swap_in(detector.save_pretrained, target / "detector")
         return dict(figures)
-    tokenizer: PreTrainedTokenizerFast = load_tokenizer(target / "tokenizer")
+    tokenizer = load_tokenizer(target / "tokenizer")
     if stage == "clip":
         clip, figures = train_clip(tokenizer, training.clip, work, log)
         _swap_in(_save_half(clip), target / "clip")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def _texts(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> dict[str,
     """Captions as CLIP's text tower reads them: padded on the right, ended by EOS."""
     eos = tokenizer.eos_token_id
     rows = [
-        tokenizer(" " + caption, add_special_tokens=False)["input_ids"][:63] + [eos]
+        [*tokenizer(" " + caption, add_special_tokens=False)["input_ids"][:63], eos]
         for caption in captions
     ]
     length = max(len(row) for row in rows)
@@ -134,7 +135,7 @@ def train_clip(
 ) -> tuple[CLIPModel, dict[str, float]]:
     """Train, or go on from the state in ``folder``; gives the model and held-out figures."""
     torch.manual_seed(training.seed)
-    tower = {
+    tower: dict[str, Any] = {
         "hidden_size": training.width,
         "intermediate_size": 4 * training.width,
         "num_attention_heads": training.width // 32,

@@ -59,7 +59,10 @@ def _resized(image: Image.Image) -> np.ndarray:
 def draw_crops(number: int, seed: int) -> CaptionedPictures:
     """Crops of objects, captioned with size, colour and name."""
     rng = np.random.default_rng([seed, 1])
-    pixels, captions, names, colors = [], [], [], []
+    pixels: list[np.ndarray] = []
+    captions: list[str] = []
+    names: list[str] = []
+    colors: list[str] = []
     while len(pixels) < number:
         scene = random_scene(rng)
         for item in scene.objects:

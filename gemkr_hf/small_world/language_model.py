@@ -88,8 +88,9 @@ class Writer:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, sampling: SamplingConfig) -> None:
         self.tokenizer = tokenizer
         self.sampling = sampling
-        self.image_token = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-        self.object_token = tokenizer.convert_tokens_to_ids(OBJECT_TOKEN)
+        vocabulary = tokenizer.get_vocab()
+        self.image_token: int = vocabulary[IMAGE_TOKEN]
+        self.object_token: int = vocabulary[OBJECT_TOKEN]
         self._memory: dict[str, list[int]] = {}
         self.documents = load_documents()
         self.samplers = {
@@ -134,7 +135,7 @@ class Writer:
     def prompt(self, example: WordsExample, slots: bool) -> Sequence:
         """The task's prompt up to the response."""
         sequence = Sequence()
-        sequence.add([self.tokenizer.bos_token_id] + self.encode(self._head))
+        sequence.add([self.tokenizer.bos_token_id, *self.encode(self._head)])
         sequence.add(self.encode(" " + example.question))
         sequence.add(self.encode(self._middle))
         self._objects(sequence, example.objects, example.target, slots)
@@ -152,7 +153,7 @@ class Writer:
             smoothing=self.sampling.smoothing,
         )
         [clue] = self.samplers[example.document_id].sample(query, one, rng)
-        sequence.add(clue + [self.tokenizer.eos_token_id], counted=True)
+        sequence.add([*clue, self.tokenizer.eos_token_id], counted=True)
         return sequence
 
     def copying(
@@ -161,7 +162,7 @@ class Writer:
         """A phrase that picks one of some objects, the objects, and the name of the picked one."""
         objects, phrase, target = task.reference(rng, number)
         sequence = Sequence()
-        sequence.add([self.tokenizer.bos_token_id] + self.encode(f"### Question: {phrase}"))
+        sequence.add([self.tokenizer.bos_token_id, *self.encode(f"### Question: {phrase}")])
         sequence.add(self.encode(self._middle))
         self._objects(sequence, objects, target, slots)
         sequence.add(self.encode(self._tail))
@@ -172,9 +173,9 @@ class Writer:
         """Title and text of a document, all of it counted."""
         document = self.documents[rng.integers(len(self.documents))]
         sequence = Sequence()
-        sequence.add([self.tokenizer.bos_token_id] + self.encode(f"### {document['title']}\n"))
+        sequence.add([self.tokenizer.bos_token_id, *self.encode(f"### {document['title']}\n")])
         text = self.encode(" " + document["text"])
-        sequence.add(text[:100] + [self.tokenizer.eos_token_id], counted=True)
+        sequence.add([*text[:100], self.tokenizer.eos_token_id], counted=True)
         return sequence
 
 
@@ -205,7 +206,7 @@ def embed(
             colors.append(color[0])
             names += name
             counts.append(len(name))
-    table = model.get_input_embeddings()
+    table: torch.nn.Embedding = model.model.embed_tokens
     embeds = table(ids)
     deviation = table.weight.detach().std()
     if rows:
@@ -369,9 +370,8 @@ def train_language_model(
         if (step + 1) % 100 == 0:
             left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
             named = " ".join(f"{value:.3f}" for value in losses)
-            report(
-                f"language model: step {step + 1}/{training.steps} losses {named}, {left:.0f} s left"
-            )
+            done = f"step {step + 1}/{training.steps}"
+            report(f"language model: {done} losses {named}, {left:.0f} s left")
         if (step + 1) % 500 == 0:
             model.eval()
             report(f"language model: naming in slots {naming_accuracy(model, writer, True)}")

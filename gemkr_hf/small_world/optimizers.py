@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -40,7 +41,7 @@ class TwoOptimizers:
             warm = min(1.0, (step + 1) / warmup)
             return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
-        self._schedules = [
+        self._schedules: list[torch.optim.lr_scheduler.LRScheduler] = [
             torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in self._optimizers
         ]
 
@@ -53,9 +54,12 @@ class TwoOptimizers:
 
     def state_dict(self) -> list[dict]:
         """State of all parts, for a training that goes on later."""
-        return [part.state_dict() for part in (*self._optimizers, *self._schedules)]
+        return [part.state_dict() for part in self._parts()]
 
     def load_state_dict(self, states: list[dict]) -> None:
         """Take up the state that :meth:`state_dict` gave."""
-        for part, state in zip((*self._optimizers, *self._schedules), states, strict=True):
+        for part, state in zip(self._parts(), states, strict=True):
             part.load_state_dict(state)
+
+    def _parts(self) -> list[Any]:
+        return [*self._optimizers, *self._schedules]

@@ -37,8 +37,11 @@ UNSEEN_NAMES = frozenset(
 
 # Blocks of Unicode whose pictures the DejaVu fonts draw: Miscellaneous Technical,
 # Miscellaneous Symbols, Dingbats.
-_BLOCKS = ((0x2300, 0x23FF, "Miscellaneous Technical"), (0x2600, 0x26FF, "Miscellaneous Symbols"))
-_BLOCKS += ((0x2700, 0x27BF, "Dingbats"),)
+_BLOCKS = (
+    (0x2300, 0x23FF, "Miscellaneous Technical"),
+    (0x2600, 0x26FF, "Miscellaneous Symbols"),
+    (0x2700, 0x27BF, "Dingbats"),
+)
 # Pieces of a bracket or of an integral: parts of a drawing, not symbols that a person would ask of.
 _PIECES = ("bracket", "parenthesis", "integral", "bar", "crop", "ceiling", "floor", "corner")
 

@@ -24,8 +24,9 @@ class TwoRateTrainer(Trainer):
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """AdamW with two groups: LoRA, and prefix, gates and projections."""
         if self.optimizer is None and self._visual_learning_rate is not None:
-            trained = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-            groups = [
+            named = self.accelerator.unwrap_model(self.model).named_parameters()
+            trained = [(n, p) for n, p in named if p.requires_grad]
+            groups: list[dict[str, Any]] = [
                 {"params": [p for n, p in trained if "lora_" in n]},
                 {
                     "params": [p for n, p in trained if "lora_" not in n],
@@ -40,7 +41,7 @@ class TwoRateTrainer(Trainer):
 
 
 def add_lora(model: Any, config: TuningConfig) -> PeftModel:
-    """LoRA on the language model; prefix, gates and projections trained in full; the rest frozen."""
+    """LoRA on the language model; prefix, gates and projections in full; the rest frozen."""
     lora = LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
@@ -115,5 +116,5 @@ def tune(
     )
     unfinished = any(output.glob("checkpoint-*"))
     trainer.train(resume_from_checkpoint=unfinished or None)
-    adapted.save_pretrained(output / "adapter")
+    adapted.save_pretrained(str(output / "adapter"))
     return adapted.merge_and_unload()
