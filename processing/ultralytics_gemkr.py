@@ -83,7 +83,10 @@ def detection_predictor(module: torch.nn.Module, **settings: Any) -> Any:
     detect = importlib.import_module("ultralytics.models.yolo.detect")
     quiet = {"verbose": False, "save": False, "show": False, "rect": False, "mode": "predict"}
     predictor = detect.DetectionPredictor(overrides={**quiet, **settings})
+    threads = torch.get_num_threads()
     predictor.setup_model(module, verbose=False)
+    # For a CPU it sets its own number of threads, for all that runs in this process afterwards.
+    torch.set_num_threads(threads)
     return predictor
 
 

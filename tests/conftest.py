@@ -18,9 +18,9 @@ SHORT = QuickstartConfig(
     ),
     tuning=TuningConfig(
         learning_rate=1e-3,
-        visual_learning_rate=4e-3,
+        visual_learning_rate=1.5e-3,
         batch_size=32,
-        epochs=2.0,
+        epochs=1.0,
         warmup_steps=20,
         weight_decay=0.01,
         bf16=True,

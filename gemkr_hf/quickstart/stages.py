@@ -30,6 +30,7 @@ from gemkr_hf.retriever import GeMKRRetriever, Hit
 from gemkr_hf.small_world.assemble import load_processor, load_untuned_model
 from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
 from gemkr_hf.symbols.knowledge import load_documents
+from gemkr_hf.training.alignment import fit_alignment
 from gemkr_hf.training.config import TuningConfig
 from gemkr_hf.training.instructions import (
     InstructionDataset,
@@ -58,9 +59,9 @@ class QuickstartConfig:
     tuning: TuningConfig = field(
         default_factory=lambda: TuningConfig(
             learning_rate=1e-3,
-            visual_learning_rate=4e-3,
+            visual_learning_rate=2.5e-3,
             batch_size=32,
-            epochs=2.0,
+            epochs=1.05,
             warmup_steps=40,
             weight_decay=0.01,
             bf16=True,
@@ -142,7 +143,7 @@ def _relative(path: Path) -> Path:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
 
@@ -189,6 +190,12 @@ def _tune(shop: _Workshop, world: datasets.DatasetDict, knowledge_base: Knowledg
     model = load_untuned_model(processor, seed=shop.config.tuning.seed)
     train = world["train"]
     pictures = _pictures(shop, train, model, processor)
+    captions = {
+        name: [(item["box"], (item["color"], item["symbol"])) for item in objects]
+        for name, objects in zip(train["image_id"], train["objects"], strict=True)
+    }
+    fitted = fit_alignment(model, processor.tokenizer, pictures, captions)
+    shop.say(f"  projections fitted to the captions of {fitted:,} training objects")
     instructions = write_instructions(
         train.select_columns(["image_id", "question", "answers", "relevant_ids"]),
         knowledge_base,
@@ -236,9 +243,10 @@ def _pictures(
             }
             for name, picture in pictures.items()
         }
-        save_file(stacked, tensors_path.with_suffix(".tmp"))
+        unfinished = tensors_path.with_name(tensors_path.name + ".tmp")
+        save_file(stacked, unfinished)
         _write_json(words_path, words)
-        tensors_path.with_suffix(".tmp").replace(tensors_path)
+        unfinished.replace(tensors_path)
     from gemkr_hf.processing import Object
 
     stacked = load_file(tensors_path)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ class SymbolsConfig:
     """
 
     seed: int = 0
-    train_scenes: int = 1600
+    train_scenes: int = 2400
     validation_scenes: int = 100
     test_scenes: int = 200
     unseen_scenes: int = 60
-    train_questions: int = 4
+    train_questions: int = 3
     questions: int = 1
 
     def __post_init__(self) -> None:
@@ -103,12 +104,15 @@ def _rows(split: str, config: SymbolsConfig) -> Iterator[dict[str, Any]]:
         rng = np.random.default_rng([config.seed, SPLITS.index(split), scene_number])
         scene = draw_scene(_draw_symbols(split, rng), rng)
         image_id = f"{split}-{scene_number:05d}"
+        # Encoded once, however many questions are asked of it.
+        picture = BytesIO()
+        scene.image.save(picture, format="PNG", compress_level=1)
         for row, question in enumerate(_questions(split, scene, number, rng)):
             target = question.target
             yield {
                 "question_id": f"{image_id}-{row}",
                 "image_id": image_id,
-                "image": scene.image,
+                "image": {"bytes": picture.getvalue(), "path": None},
                 "question": question.text,
                 "aspect": question.aspect,
                 "by": question.by,
