@@ -1,7 +1,7 @@
 """The short way: a picture and a question in, documents out."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,13 @@ import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint nam
 from gemkr_hf.index import KnowledgeBase
 
 logger = logging.getLogger(__name__)
+
+
+def _log_sum_exp(scores: list[float]) -> float:
+    return float(torch.logsumexp(torch.tensor(scores, dtype=torch.float64), dim=0))
+
+
+_AGGREGATES: dict[str, Callable[[list[float]], float]] = {"max": max, "logsumexp": _log_sum_exp}
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Hit:
     """A retrieved document.
 
     Attributes:
-        score: that of its best clue.
+        score: of its clues together, see ``aggregate``.
         row: the document's row in the knowledge base.
         document: the record (``id``, ``text``, ...).
         clues: all clues that led to it, best first.
@@ -56,9 +63,11 @@ class GeMKRRetriever:
         processor: its ``GeMKRProcessor``.
         knowledge_base: indexed with the processor's tokenizer.
         min_length, max_length: tokens of a clue (paper: 10 to 15).
+        aggregate: a document's score from those of its clues: ``"max"``, the best one (paper), or
+            ``"logsumexp"``, the probability that one of those found is written.
 
     Raises:
-        ValueError: the knowledge base was made with another tokenizer.
+        ValueError: the knowledge base was made with another tokenizer, or another ``aggregate``.
     """
 
     def __init__(
@@ -68,11 +77,15 @@ class GeMKRRetriever:
         knowledge_base: KnowledgeBase,
         min_length: int = 10,
         max_length: int = 15,
+        aggregate: str = "max",
     ) -> None:
+        if aggregate not in _AGGREGATES:
+            raise ValueError(f"aggregate is one of {', '.join(_AGGREGATES)}, not '{aggregate}'")
         knowledge_base.check_tokenizer(processor.tokenizer)
         self.model = model.eval()
         self.processor = processor
         self.knowledge_base = knowledge_base
+        self.aggregate = aggregate
         self.constraint = knowledge_base.constraint(min_length=min_length, max_length=max_length)
 
     @classmethod
@@ -81,6 +94,7 @@ class GeMKRRetriever:
         checkpoint: str | PathLike[str],
         knowledge_base: str | PathLike[str] | KnowledgeBase,
         device: str | torch.device | None = None,
+        aggregate: str = "max",
         **kwargs: Any,
     ) -> "GeMKRRetriever":
         """Load model, processor and knowledge base.
@@ -89,6 +103,7 @@ class GeMKRRetriever:
             checkpoint: folder or Hub id of model and processor.
             knowledge_base: folder or Hub id, or one that is loaded already.
             device: where the model runs; a GPU if there is one.
+            aggregate: how the scores of a document's clues make its own.
             **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...).
         """
         if not isinstance(knowledge_base, KnowledgeBase):
@@ -96,7 +111,7 @@ class GeMKRRetriever:
         model = load_checkpoint(AutoModel, checkpoint, **kwargs)
         processor = load_checkpoint(AutoProcessor, checkpoint, revision=kwargs.get("revision"))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(model.to(device), processor, knowledge_base)
+        return cls(model.to(device), processor, knowledge_base, aggregate=aggregate)
 
     @overload
     def retrieve(
@@ -199,7 +214,8 @@ class GeMKRRetriever:
         hits = []
         for row, of_document in clues.items():
             ordered = tuple(sorted(of_document.values(), key=lambda clue: -clue.score))
-            hits.append(Hit(ordered[0].score, row, self.knowledge_base[row], ordered))
+            score = _AGGREGATES[self.aggregate]([clue.score for clue in ordered])
+            hits.append(Hit(score, row, self.knowledge_base[row], ordered))
         return sorted(hits, key=lambda hit: -hit.score)[:k]
 
 

@@ -104,6 +104,9 @@ def retrieve(
     knowledge_base: Annotated[
         str, typer.Option(help="Folder or Hub id of the knowledge base.")
     ] = "runs/quickstart/knowledge_base",
+    aggregate: Annotated[
+        str, typer.Option(help="A document's score from its clues': max (paper) or logsumexp.")
+    ] = "max",
     k: Annotated[int, typer.Option("-k", help="Documents wanted.")] = 5,
     boxes: Annotated[
         Path | None, typer.Option(help="Write the picture with the found objects here.")
@@ -123,7 +126,9 @@ def retrieve(
         raise ValueError(f"-k is the number of documents wanted, at least 1, got {k}")
     if image is not None and "://" not in image and not Path(image).is_file():
         raise FileNotFoundError(f"There is no picture at '{image}'")
-    retriever = GeMKRRetriever.from_pretrained(model, knowledge_base=knowledge_base)
+    retriever = GeMKRRetriever.from_pretrained(
+        model, knowledge_base=knowledge_base, aggregate=aggregate
+    )
     objects = None
     if image is not None:
         objects = retriever.processor.detect([image])[0]

@@ -117,7 +117,7 @@ def run_quickstart(
     _tune(shop, world, knowledge_base)
     shop.stage(3, "Loading the checkpoint as its users do: AutoModel and AutoProcessor")
     retriever = GeMKRRetriever.from_pretrained(
-        folder / "model", knowledge_base=folder / "knowledge_base"
+        folder / "model", knowledge_base=folder / "knowledge_base", aggregate="logsumexp"
     )
     say_and_log(f"  {folder / 'model'}")
     shop.stage(4, "Answering test questions by constrained diverse beam search")
@@ -133,7 +133,7 @@ def run_quickstart(
         "Ask a question of your own:\n"
         f'  gemkr retrieve --image {picture} --question "What does this sign mean?" '
         f"--model {_relative(folder / 'model')} "
-        f"--knowledge-base {_relative(folder / 'knowledge_base')}"
+        f"--knowledge-base {_relative(folder / 'knowledge_base')} --aggregate logsumexp"
     )
     return metrics
 

@@ -113,7 +113,7 @@ def build_small_world(
         log(f"{stage}: begins, {settings.get(stage, {})}")
         started = time.time()
         figures = _run_stage(stage, work, target, training, log)
-        figures["minutes"] = round((time.time() - started) / 60, 1)
+        figures["minutes since the last start"] = round((time.time() - started) / 60, 1)
         log(f"{stage}: {figures}")
         _keep_figures(target, stage, figures)
         (target / "logs").mkdir(exist_ok=True)
