@@ -37,7 +37,7 @@ def test_a_file_that_is_no_picture(retriever, tmp_path) -> None:
 
 @pytest.mark.parametrize("question", ["", "  \n"])
 def test_an_empty_question(retriever, picture, question) -> None:
-    with pytest.raises(ValueError, match="(?i)question"):
+    with pytest.raises(ValueError, match=r"(?i)question"):
         retriever.retrieve(picture, question)
 
 
