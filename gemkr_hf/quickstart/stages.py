@@ -59,7 +59,7 @@ class QuickstartConfig:
     tuning: TuningConfig = field(
         default_factory=lambda: TuningConfig(
             learning_rate=1e-3,
-            visual_learning_rate=2.5e-3,
+            visual_learning_rate=1e-3,
             batch_size=32,
             epochs=1.05,
             warmup_steps=40,
