@@ -64,7 +64,8 @@ class GeMKRRetriever:
         knowledge_base: indexed with the processor's tokenizer.
         min_length, max_length: tokens of a clue (paper: 10 to 15).
         aggregate: a document's score from those of its clues: ``"max"``, the best one (paper), or
-            ``"logsumexp"``, the probability that one of those found is written.
+            ``"logsumexp"``, the probability that one of those found is written; the model's
+            ``config.decoding["aggregate"]`` where None.
 
     Raises:
         ValueError: the knowledge base was made with another tokenizer, or another ``aggregate``.
@@ -77,8 +78,9 @@ class GeMKRRetriever:
         knowledge_base: KnowledgeBase,
         min_length: int = 10,
         max_length: int = 15,
-        aggregate: str = "max",
+        aggregate: str | None = None,
     ) -> None:
+        aggregate = aggregate or model.config.decoding["aggregate"]
         if aggregate not in _AGGREGATES:
             raise ValueError(f"aggregate is one of {', '.join(_AGGREGATES)}, not '{aggregate}'")
         knowledge_base.check_tokenizer(processor.tokenizer)
@@ -94,7 +96,7 @@ class GeMKRRetriever:
         checkpoint: str | PathLike[str],
         knowledge_base: str | PathLike[str] | KnowledgeBase,
         device: str | torch.device | None = None,
-        aggregate: str = "max",
+        aggregate: str | None = None,
         **kwargs: Any,
     ) -> "GeMKRRetriever":
         """Load model, processor and knowledge base.
@@ -103,7 +105,8 @@ class GeMKRRetriever:
             checkpoint: folder or Hub id of model and processor.
             knowledge_base: folder or Hub id, or one that is loaded already.
             device: where the model runs; a GPU if there is one.
-            aggregate: how the scores of a document's clues make its own.
+            aggregate: how the scores of a document's clues make its own; the checkpoint's
+                choice where None.
             **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...).
         """
         if not isinstance(knowledge_base, KnowledgeBase):

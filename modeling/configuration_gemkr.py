@@ -15,6 +15,7 @@ PAPER_DECODING: dict[str, Any] = {
     "diversity_penalty": 0.5,
     "length_penalty": 0.0,
     "max_new_tokens": 16,
+    "aggregate": "max",
 }
 
 
@@ -44,8 +45,9 @@ class GeMKRConfig(PreTrainedConfig):
     image_token_id, object_token_id : int
         The tokens `<image>` and `<object>`, whose embeddings Eq. 7 replaces.
     decoding : dict
-        Defaults of `generate`: num_beams, num_beam_groups, diversity_penalty, length_penalty,
-        max_new_tokens. Keys that are left out keep the paper's value.
+        Defaults of `generate` (num_beams, num_beam_groups, diversity_penalty, length_penalty,
+        max_new_tokens) and of `GeMKRRetriever` (aggregate: a document's score from those of its
+        clues, "max" or "logsumexp"). Keys that are left out keep the paper's value.
     initializer_range : float
         Standard deviation of the prefix and the projections at the start.
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -44,6 +45,7 @@ def _be_quiet() -> None:
     import datasets
     from transformers.utils import logging as transformers_logging
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -105,8 +107,9 @@ def retrieve(
         str, typer.Option(help="Folder or Hub id of the knowledge base.")
     ] = "runs/quickstart/knowledge_base",
     aggregate: Annotated[
-        str, typer.Option(help="A document's score from its clues': max (paper) or logsumexp.")
-    ] = "max",
+        str | None,
+        typer.Option(help="A document's score from its clues': max (paper) or logsumexp."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Documents wanted.")] = 5,
     boxes: Annotated[
         Path | None, typer.Option(help="Write the picture with the found objects here.")

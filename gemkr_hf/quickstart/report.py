@@ -20,13 +20,13 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     console = Console(file=out, width=118)
     for split, content in metrics["splits"].items():
         table = Table(title=f"{split}: {content['questions']} questions (hit preset: gold)")
-        table.add_column("system")
+        table.add_column("system", no_wrap=True)
         for column in _COLUMNS:
             table.add_column(column, justify="right")
         table.add_column("s/query", justify="right")
         numbers = sorted({n for row in content["systems"].values() for n in row["P@1 by objects"]})
         for number in numbers:
-            table.add_column(f"P@1, {number} obj.", justify="right")
+            table.add_column(f"P@1 of\n{number} obj.", justify="right")
         for name, row in content["systems"].items():
             seconds = row["seconds per query"]
             table.add_row(

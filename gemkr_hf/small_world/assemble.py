@@ -1,5 +1,6 @@
 """The model and the processor as instruction tuning finds them, from the stand-ins."""
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -11,6 +12,15 @@ from gemkr_hf.small_world.build import CHECKPOINTS
 from gemkr_hf.small_world.tokenizer import load_tokenizer
 from gemkr_hf.small_world.words import OBJECT_SEPARATOR, OBJECT_TEMPLATE, PROMPT_TEMPLATE
 from gemkr_hf.symbols.scenes import LARGE_OBJECT, PLACES
+
+
+def checkpoints_fingerprint(checkpoints: str | Path = CHECKPOINTS) -> str:
+    """Changes with any weight or configuration of the stand-ins."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(checkpoints).glob("*/*")):
+        if path.suffix in (".safetensors", ".json"):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def load_processor(checkpoints: str | Path = CHECKPOINTS) -> GeMKRProcessor:

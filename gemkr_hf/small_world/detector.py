@@ -1,15 +1,16 @@
 """A YOLO of one class, "object", trained from ultralytics' YAML on drawn scenes."""
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
+from gemkr_hf.processing import import_ultralytics
 from gemkr_hf.symbols.knowledge import Symbol, load_catalogue_symbols, load_known_symbols
 from gemkr_hf.symbols.scenes import PLACES, SCENE_SIZE, draw_scene
 
@@ -71,12 +72,31 @@ def train_detector(
     Returns:
         The trained ``ultralytics.YOLO`` and its held-out figures.
     """
-    os.environ.setdefault("YOLO_CONFIG_DIR", str(folder / "ultralytics"))
-    os.environ.setdefault("YOLO_OFFLINE", "true")
-    (folder / "ultralytics").mkdir(parents=True, exist_ok=True)
-    from ultralytics import YOLO, settings
+    threads = torch.get_num_threads()
+    try:
+        return _train_detector(training, folder, report, threads)
+    finally:
+        # ultralytics sets its own number for all that runs in this process afterwards.
+        torch.set_num_threads(threads)
 
-    settings.update({"sync": False})
+
+def _train_detector(
+    training: DetectorTraining, folder: Path, report: Callable[[str], None], threads: int
+) -> tuple[Any, dict[str, float]]:
+    YOLO = import_ultralytics().YOLO
+
+    def use_all_threads(_: Any) -> None:
+        torch.set_num_threads(threads)
+
+    def tell_epoch(trainer: Any) -> None:
+        found = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
+        report(f"detector: epoch {trainer.epoch + 1}/{trainer.epochs}, mAP50 {found:.3f}")
+
+    def follow(model: Any) -> Any:
+        model.add_callback("on_train_start", use_all_threads)
+        model.add_callback("on_fit_epoch_end", tell_epoch)
+        return model
+
     data = folder / "yolo_data"
     run = folder / "yolo_run"
     last = run / "weights" / "last.pt"
@@ -89,13 +109,11 @@ def train_detector(
     finished = run / "weights" / "finished"
     if last.exists() and not finished.exists():
         report("detector: going on from the last epoch")
-        model = YOLO(last)
-        model.train(resume=True)
+        follow(YOLO(last)).train(resume=True)
     elif not finished.exists():
         model_yaml = folder / "yolov8n.yaml"
         model_yaml.write_text(yaml.safe_dump(_model_yaml(training), sort_keys=False))
-        model = YOLO(model_yaml)
-        model.train(
+        follow(YOLO(model_yaml)).train(
             data=str(data / "data.yaml"),
             epochs=training.epochs,
             batch=training.batch,

@@ -10,7 +10,12 @@ from typing import Any
 import datasets
 import numpy as np
 
-from gemkr_hf.symbols.knowledge import ASPECTS, Symbol, load_known_symbols
+from gemkr_hf.symbols.knowledge import (
+    ASPECTS,
+    Symbol,
+    documents_fingerprint,
+    load_known_symbols,
+)
 from gemkr_hf.symbols.questions import Question, ask
 from gemkr_hf.symbols.scenes import PLACES, Scene, draw_scene
 
@@ -98,7 +103,9 @@ def caption_of(scene: Scene) -> str:
     return " and ".join(f"a {item.size} {item.words} at the {item.place}" for item in scene.objects)
 
 
-def _rows(split: str, config: SymbolsConfig) -> Iterator[dict[str, Any]]:
+def _rows(split: str, config: SymbolsConfig, documents: str) -> Iterator[dict[str, Any]]:
+    """Rows of a split; ``documents``, their fingerprint, makes the cache tell old from new."""
+    logger.debug(f"Drawing the split {split} of the documents {documents}")
     number = config.train_questions if split == "train" else config.questions
     for scene_number in range(config.scenes_of(split)):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), scene_number])
@@ -153,7 +160,11 @@ def load_symbols(
                 _rows,
                 features=FEATURES,
                 cache_dir=None if cache_dir is None else str(cache_dir),
-                gen_kwargs={"split": split, "config": config},
+                gen_kwargs={
+                    "split": split,
+                    "config": config,
+                    "documents": documents_fingerprint(),
+                },
                 split=datasets.NamedSplit(split),
             )
             for split in SPLITS

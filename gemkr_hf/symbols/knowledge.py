@@ -4,6 +4,7 @@ To add a symbol, add an entry to one of the YAML files (or a new file beside the
 its name, and one text of 30 to 80 words for each aspect. Nothing else has to change.
 """
 
+import hashlib
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
@@ -120,6 +121,12 @@ def _catalogue_text(symbol: Symbol) -> str:
         f"{symbol.name.capitalize()} is the character U+{code:04X} of Unicode, "
         f"number {code} in decimal, filed as {kind} in the block {block}."
     )
+
+
+def documents_fingerprint() -> str:
+    """Changes with any document, symbol or held-out name."""
+    said = [(d["id"], d["char"], d["text"]) for d in load_documents()]
+    return hashlib.sha256(repr((said, sorted(UNSEEN_NAMES))).encode()).hexdigest()[:16]
 
 
 def load_documents() -> list[dict[str, str]]:

@@ -11,8 +11,8 @@ class TuningConfig:
 
     Attributes:
         learning_rate: of prefix, gates, projections and LoRA ("a learning rate of 6e-5").
-        visual_learning_rate: of prefix, gates and projections alone, which start from nothing;
-            the same as ``learning_rate`` where None.
+        visual_learning_rate: of prefix, gates and projections alone; the same as
+            ``learning_rate`` where None.
         batch_size: instructions a step ("batches of 12 instruction data").
         epochs: passes over the instructions.
         warmup_steps: steps of linear warm-up ("the Adam optimizer with a warm-up strategy").
@@ -23,6 +23,7 @@ class TuningConfig:
             positive document").
         seed: of the sampled clues, the initial weights and the order of the instructions.
         bf16: autocast to bfloat16.
+        save_steps: steps between two saved states, from which a stopped tuning goes on.
     """
 
     learning_rate: float = 6e-5
@@ -37,9 +38,17 @@ class TuningConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     seed: int = 0
     bf16: bool = False
+    save_steps: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "epochs", "lora_rank", "lora_alpha"):
+        for name in (
+            "learning_rate",
+            "batch_size",
+            "epochs",
+            "lora_rank",
+            "lora_alpha",
+            "save_steps",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.warmup_steps < 0:

@@ -1,12 +1,14 @@
 """Instruction tuning with the HF Trainer and LoRA."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 
 from gemkr_hf.training.config import TuningConfig
 from gemkr_hf.training.instructions import InstructionCollator, InstructionDataset
@@ -15,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class TwoRateTrainer(Trainer):
-    """A Trainer with a learning rate of its own for what starts from nothing."""
+    """A Trainer with a learning rate of its own for prefix, gates and projections."""
 
     def __init__(self, *args: Any, visual_learning_rate: float | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -61,6 +63,23 @@ def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
     return trainable, sum(p.numel() for p in model.parameters())
 
 
+def last_whole_checkpoint(folder: str | Path) -> str | None:
+    """The furthest state that the Trainer saved to its end; what it left half-written is removed.
+
+    ``trainer_state.json`` is the last file of a checkpoint.
+    """
+    checkpoints = [path for path in Path(folder).glob("checkpoint-*") if path.is_dir()]
+    for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1])):
+        try:
+            TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        except (FileNotFoundError, ValueError):
+            logger.warning(f"{checkpoint.name} was not saved to its end: removed")
+            shutil.rmtree(checkpoint)
+        else:
+            return str(checkpoint)
+    return None
+
+
 def tune(
     model: Any,
     processor: Any,
@@ -96,7 +115,7 @@ def tune(
         weight_decay=config.weight_decay,
         lr_scheduler_type="cosine",
         logging_steps=50,
-        save_steps=100,
+        save_steps=config.save_steps,
         save_total_limit=1,
         seed=config.seed,
         bf16=config.bf16,
@@ -114,7 +133,6 @@ def tune(
         callbacks=callbacks,
         visual_learning_rate=config.visual_learning_rate,
     )
-    unfinished = any(output.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=unfinished or None)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
     adapted.save_pretrained(str(output / "adapter"))
     return adapted.merge_and_unload()
