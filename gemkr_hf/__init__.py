@@ -16,13 +16,14 @@ _HOMES = {
     "GeMKRProcessor": "gemkr_hf.processing",
     "GeMKRRetriever": "gemkr_hf.retriever",
     "Hit": "gemkr_hf.retriever",
-    "KnowledgeBase": "gemkr_hf.index",
+    "KnowledgeBase": "gemkr_hf.knowledge_base",
     "diverse_beam_search": "gemkr_hf.modeling",
 }
 
 if TYPE_CHECKING:
     from gemkr_hf.decoding import FMIndexConstraint
-    from gemkr_hf.index import FMIndex, KnowledgeBase
+    from gemkr_hf.index import FMIndex
+    from gemkr_hf.knowledge_base import KnowledgeBase
     from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval, diverse_beam_search
     from gemkr_hf.processing import GeMKRProcessor
     from gemkr_hf.retriever import GeMKRRetriever, Hit

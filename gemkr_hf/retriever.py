@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
-from gemkr_hf.index import KnowledgeBase
+from gemkr_hf.knowledge_base import KnowledgeBase
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from gemkr_hf.evaluation.systems import (
     run_unconstrained,
     score_by_objects,
 )
-from gemkr_hf.index import KnowledgeBase
+from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
 from gemkr_hf.retriever import GeMKRRetriever, Hit
 from gemkr_hf.small_world.assemble import (

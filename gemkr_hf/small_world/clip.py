@@ -2,8 +2,7 @@
 
 import logging
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import (
 )
 
 from gemkr_hf.small_world.crops import PICTURE_SIZE, CaptionedPictures, draw_crops, draw_scenes
+from gemkr_hf.small_world.loop import run_steps
 from gemkr_hf.small_world.optimizers import TwoOptimizers
 from gemkr_hf.symbols.knowledge import load_catalogue_symbols, load_known_symbols
 from gemkr_hf.symbols.scenes import COLORS
@@ -169,26 +169,15 @@ def train_clip(
         training.warmup,
         training.steps,
     )
-    state_path = folder / "clip_state.pt"
-    first = 0
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizers.load_state_dict(state["optimizers"])
-        first = state["step"]
-        report(f"clip: going on from step {first}")
     report(f"clip: drawing {training.crops} crops and {training.scenes} scenes")
     crops = draw_crops(training.crops, training.seed)
     scenes = draw_scenes(training.scenes, training.seed)
     held_out = draw_crops(training.held_out, training.seed + 1)
     colors = np.array(crops.colors)
     rows_of_color = [np.flatnonzero(colors == color) for color in COLORS]
-    model.train()
-    started = time.time()
-    for step in range(first, training.steps):
-        rng = np.random.default_rng([training.seed, step])
-        torch.manual_seed(training.seed * 1_000_003 + step)
-        losses = []
+
+    def losses_of(step: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+        model.logit_scale.data.clamp_(max=math.log(100))
         for pool, size in ((crops, training.crop_batch), (scenes, training.scene_batch)):
             among = np.arange(len(pool.captions))
             if pool is crops and rng.random() < training.one_color:
@@ -199,29 +188,22 @@ def train_clip(
             values = _pixel_values(np.clip(pixels, 0, 255).astype(np.float32))
             with torch.autocast("cpu", torch.bfloat16):
                 loss = contrastive_loss(model, values, [pool.captions[r] for r in rows], tokenizer)
-            loss.backward()
-            losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizers.step()
-        model.logit_scale.data.clamp_(max=math.log(100))
-        if (step + 1) % 100 == 0:
-            left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
-            named = " ".join(f"{value:.3f}" for value in losses)
-            report(f"clip: step {step + 1}/{training.steps} losses {named}, {left:.0f} s left")
-        if (step + 1) % training.save_steps == 0:
-            model.eval()
-            report(f"clip: {zero_shot_accuracy(model, tokenizer, held_out)}")
-            model.train()
-            temporary = state_path.with_suffix(".tmp")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizers": optimizers.state_dict(),
-                    "step": step + 1,
-                },
-                temporary,
-            )
-            temporary.replace(state_path)
-    model.eval()
+            yield loss
+
+    def figures() -> dict[str, float]:
+        return zero_shot_accuracy(model, tokenizer, held_out)
+
+    run_steps(
+        "clip",
+        folder / "clip_state.pt",
+        {"model": model},
+        optimizers,
+        losses_of,
+        figures,
+        training.steps,
+        training.save_steps,
+        training.seed,
+        report,
+    )
     model.set_attn_implementation("sdpa")
-    return model, zero_shot_accuracy(model, tokenizer, held_out)
+    return model, figures()

@@ -14,8 +14,7 @@ plus the mean of its name's, with noise: the form in which a picture's object wi
 """
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from gemkr_hf.small_world.loop import run_steps
 from gemkr_hf.small_world.optimizers import TwoOptimizers
 from gemkr_hf.small_world.tokenizer import IMAGE_TOKEN, OBJECT_TOKEN
 from gemkr_hf.small_world.words import (
@@ -337,21 +337,9 @@ def train_language_model(
         training.warmup,
         training.steps,
     )
-    state_path = folder / "language_model_state.pt"
-    first = 0
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        model.load_state_dict(state["model"])
-        pointer.load_state_dict(state["pointer"])
-        optimizers.load_state_dict(state["optimizers"])
-        first = state["step"]
-        report(f"language model: going on from step {first}")
-    model.train()
-    started = time.time()
     alone = int(training.copying_alone * training.steps)
-    for step in range(first, training.steps):
-        rng = np.random.default_rng([training.seed, step])
-        torch.manual_seed(training.seed * 1_000_003 + step)
+
+    def losses_of(step: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         slots = bool(rng.random() < training.slots)
         copies = training.copy_batch * (2 if step < alone else 1)
         batches = [[writer.copying(task, rng, slots) for _ in range(copies)]]
@@ -360,40 +348,29 @@ def train_language_model(
                 [writer.clue(task.draw(rng), slots, rng) for _ in range(training.clue_batch)]
             )
         batches.append([writer.document(rng) for _ in range(training.document_batch)])
-        losses = []
         for batch in batches:
             with torch.autocast("cpu", torch.bfloat16):
                 loss = sequence_loss(model, pointer, batch, training.noise, writer.image_token)
-            loss.backward()
-            losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizers.step()
-        if (step + 1) % 100 == 0:
-            left = (time.time() - started) / (step + 1 - first) * (training.steps - step - 1)
-            named = " ".join(f"{value:.3f}" for value in losses)
-            done = f"step {step + 1}/{training.steps}"
-            report(f"language model: {done} losses {named}, {left:.0f} s left")
-        if (step + 1) % training.save_steps == 0:
-            model.eval()
-            report(f"language model: naming in slots {naming_accuracy(model, writer, True)}")
-            report(f"language model: naming in words {naming_accuracy(model, writer, False)}")
-            model.train()
-            temporary = state_path.with_suffix(".tmp")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "pointer": pointer.state_dict(),
-                    "optimizers": optimizers.state_dict(),
-                    "step": step + 1,
-                },
-                temporary,
-            )
-            temporary.replace(state_path)
-    model.eval()
+            yield loss
+
+    def figures() -> dict[str, float]:
+        return {
+            f"naming in {form}, {which}": value
+            for form, slots in (("slots", True), ("words", False))
+            for which, value in naming_accuracy(model, writer, slots).items()
+        }
+
+    run_steps(
+        "language model",
+        folder / "language_model_state.pt",
+        {"model": model, "pointer": pointer},
+        optimizers,
+        losses_of,
+        figures,
+        training.steps,
+        training.save_steps,
+        training.seed,
+        report,
+    )
     model.set_attn_implementation("sdpa")
-    figures = {
-        f"naming in {form}, {which}": value
-        for form, slots in (("slots", True), ("words", False))
-        for which, value in naming_accuracy(model, writer, slots).items()
-    }
-    return model, figures
+    return model, figures()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gemkr_hf.index import KnowledgeBase
+from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.modeling import diverse_beam_search
 from gemkr_hf.small_world.language_model import Writer
 from gemkr_hf.small_world.words import WordsTask

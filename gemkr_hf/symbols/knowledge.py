@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from gemkr_hf.symbols.glyphs import drawable_characters
+
 ASPECTS = ("meaning", "origin", "use")
 """What a document tells of its symbol; each symbol with prose has one document for each."""
 
@@ -98,8 +100,6 @@ def load_known_symbols() -> tuple[Symbol, ...]:
 @cache
 def load_catalogue_symbols() -> tuple[Symbol, ...]:
     """Every other symbol that the font draws and Unicode names; they have no prose."""
-    from gemkr_hf.symbols.scenes import drawable_characters
-
     known = {symbol.char for symbol in load_known_symbols()}
     names = {symbol.name for symbol in load_known_symbols()}
     found = []

@@ -1,13 +1,12 @@
 """Pictures of one to four symbols: colour, size, rotation, background and noise drawn at random."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from gemkr_hf.symbols.glyphs import glyph_mask
 from gemkr_hf.symbols.knowledge import Symbol
 
 SCENE_SIZE = 160
@@ -31,7 +30,6 @@ LARGE_OBJECT = 0.27
 _SIZE_RANGES = {"small": (0.155, 0.225), "large": (0.32, 0.42)}
 _LARGEST_SIDE = 0.49  # of the picture: two large objects still fit beside each other
 _SMALLEST_GAP = 4  # pixels between two symbols
-_GLYPH_PIXELS = 96  # size at which a glyph is drawn before it is turned and scaled
 
 
 @dataclass(frozen=True)
@@ -58,38 +56,9 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
 
-def _font_path() -> Path:
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(_font_path()), size)
-
-
-def drawable_characters(ranges: Iterable[tuple[int, int]]) -> list[str]:
-    """Characters of the code-point ranges (both ends included) that the font has a glyph for."""
-    from fontTools.ttLib import TTFont
-
-    with TTFont(_font_path()) as font:
-        codes = font.getBestCmap()
-    return [chr(code) for low, high in ranges for code in range(low, high + 1) if code in codes]
-
-
-@cache
-def _glyph(char: str) -> Image.Image:
-    """The character as a mask (mode L), cropped to its ink."""
-    left, top, right, bottom = _font(_GLYPH_PIXELS).getbbox(char)
-    mask = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4), 0)
-    ImageDraw.Draw(mask).text((2 - left, 2 - top), char, fill=255, font=_font(_GLYPH_PIXELS))
-    return mask.crop(mask.getbbox())
-
-
 def _turned_mask(char: str, side: float, rng: np.random.Generator) -> Image.Image:
     """Glyph turned by up to 20 degrees, its box scaled to an area of ``side`` squared."""
-    mask = _glyph(char).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
+    mask = glyph_mask(char).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
     mask = mask.crop(mask.getbbox())
     width, height = mask.size
     scale = side / np.sqrt(width * height)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from gemkr_hf.index import KnowledgeBase
+from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.progress import progress
 from gemkr_hf.training.sampling import SamplingConfig, SnippetSampler, keywords
 

@@ -13,7 +13,7 @@ from transformers import (
     TemperatureLogitsWarper,
 )
 
-from gemkr_hf.index import KnowledgeBase, encode_documents
+from gemkr_hf.knowledge_base import KnowledgeBase, encode_documents
 from gemkr_hf.modeling import diverse_beam_search
 
 WORDS = [f"w{number}" for number in range(40)]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gemkr_hf.index.tokens import encode_documents
+from gemkr_hf.knowledge_base.tokens import encode_documents
 from gemkr_hf.small_world.build import CHECKPOINTS
 from gemkr_hf.small_world.tokenizer import load_tokenizer
 from gemkr_hf.symbols.knowledge import load_documents

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from gemkr_hf.index import KnowledgeBase
+from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.small_world.assemble import load_processor, load_untuned_model
 from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
 from gemkr_hf.symbols.knowledge import load_documents

@@ -8,22 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, IterableDataset
 from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
+from gemkr_hf.decoding import FMIndexConstraint
 from gemkr_hf.index import storage
 from gemkr_hf.index.fm_index import FMIndex
-from gemkr_hf.index.hub import download_knowledge_base, upload_knowledge_base
-from gemkr_hf.index.records import read_documents, validated_dataset, write_documents
-from gemkr_hf.index.tokens import TokenizerIdentity, encode_documents
+from gemkr_hf.knowledge_base.hub import download_knowledge_base, upload_knowledge_base
+from gemkr_hf.knowledge_base.records import read_documents, validated_dataset, write_documents
+from gemkr_hf.knowledge_base.tokens import TokenizerIdentity, encode_documents
 from gemkr_hf.progress import progress
-
-if TYPE_CHECKING:
-    from gemkr_hf.decoding import FMIndexConstraint
 
 logger = logging.getLogger(__name__)
 
@@ -135,10 +133,6 @@ class KnowledgeBase:
         ValueError
             If a length is out of range, or the tokenizer has no end token and none is given.
         """
-        # Decoding stands above the index: only this call needs it (and torch), no import of this
-        # module does.
-        from gemkr_hf.decoding import FMIndexConstraint
-
         identity = self.tokenizer_identity
         if eos_token_id is None:
             eos_token_id = identity.eos_token_id

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from huggingface_hub import DatasetCard, RepoUrl
-from index_parts import DOCUMENTS, word_tokenizer
+from knowledge_base_parts import DOCUMENTS, word_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from gemkr_hf.index import FMIndex, KnowledgeBase, encode_documents, hub, storage
-from gemkr_hf.index.knowledge_base import DOCUMENTS_FILE, HEADER_FILE
+from gemkr_hf.index import FMIndex, storage
+from gemkr_hf.knowledge_base import KnowledgeBase, encode_documents, hub
+from gemkr_hf.knowledge_base.knowledge_base import DOCUMENTS_FILE, HEADER_FILE
 
 
 @pytest.fixture(scope="module")

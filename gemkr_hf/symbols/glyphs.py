@@ -1,0 +1,38 @@
+"""Characters as the DejaVu font that matplotlib ships draws them."""
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+_PIXELS = 96  # size at which a glyph is drawn before it is turned and scaled
+
+
+def _font_path() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(_font_path()), _PIXELS)
+
+
+def drawable_characters(ranges: Iterable[tuple[int, int]]) -> list[str]:
+    """Characters of the code-point ranges (both ends included) that the font has a glyph for."""
+    from fontTools.ttLib import TTFont
+
+    with TTFont(_font_path()) as font:
+        codes = font.getBestCmap()
+    return [chr(code) for low, high in ranges for code in range(low, high + 1) if code in codes]
+
+
+@cache
+def glyph_mask(char: str) -> Image.Image:
+    """The character as a mask (mode L), cropped to its ink."""
+    left, top, right, bottom = _font().getbbox(char)
+    mask = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4), 0)
+    ImageDraw.Draw(mask).text((2 - left, 2 - top), char, fill=255, font=_font())
+    return mask.crop(mask.getbbox())
