@@ -117,8 +117,10 @@ class YoloDetector:
         names = getattr(module, "names", {})
         names = [names[i] for i in sorted(names)] if isinstance(names, dict) else list(names)
         state = {name: _rounded(value, half) for name, value in module.state_dict().items()}
+        # Where the architecture was read is a path of the machine that trained: of no use elsewhere
+        architecture = {key: part for key, part in module.yaml.items() if key != "yaml_file"}
         return cls(
-            architecture=module.yaml,
+            architecture=architecture,
             state_dict=state,
             fused=bool(module.is_fused()),
             image_size=image_size,

@@ -1,5 +1,7 @@
 """A user's mistake gets one clear sentence."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -89,16 +91,20 @@ def test_the_command_line_says_it_in_one_line(short_quickstart, tmp_path) -> Non
         assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_the_command_line_answers_for_any_picture(short_quickstart, tmp_path) -> None:
+@pytest.mark.parametrize("which", ["photograph", "nothing to see"])
+def test_the_command_line_answers_for_any_picture(short_quickstart, tmp_path, which) -> None:
+    from matplotlib.cbook import get_sample_data
     from typer.testing import CliRunner
 
-    photograph = Image.effect_noise((640, 480), 90).convert("RGB")
-    photograph.save(tmp_path / "photograph.jpg")
+    path = tmp_path / "picture.png"
+    Image.new("L", (640, 480), 128).save(path)
+    if which == "photograph":
+        path = Path(get_sample_data("grace_hopper.jpg", asfileobj=False))
     result = CliRunner().invoke(
         app,
         [
             "retrieve",
-            "--image", str(tmp_path / "photograph.jpg"),
+            "--image", str(path),
             "--question", "What is this sign used for?",
             "--model", str(short_quickstart / "model"),
             "--knowledge-base", str(short_quickstart / "knowledge_base"),

@@ -42,7 +42,7 @@ from gemkr_hf.training.instructions import (
     prepare_pictures,
     write_instructions,
 )
-from gemkr_hf.training.tuning import tune
+from gemkr_hf.training.tuning import last_whole_checkpoint, tune
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,7 @@ class QuickstartConfig:
             weight_decay=0.01,
             lora_dropout=0.0,
             bf16=True,
+            save_steps=50,
         )
     )
     k: int = 10
@@ -223,6 +224,8 @@ def _tune(shop: _Workshop, world: datasets.DatasetDict, knowledge_base: Knowledg
         shop.config.tuning.seed,
     )
     shop.say(f"  {len(instructions):,} instructions about {len(pictures):,} pictures")
+    if checkpoint := last_whole_checkpoint(shop.path("training")):
+        shop.say(f"  going on from {Path(checkpoint).name}")
     started = time.time()
     tuned = tune(
         model,
