@@ -23,6 +23,11 @@ def _log_sum_exp(scores: list[float]) -> float:
 _AGGREGATES: dict[str, Callable[[list[float]], float]] = {"max": max, "logsumexp": _log_sum_exp}
 
 
+def _check_aggregate(name: str) -> None:
+    if name not in _AGGREGATES:
+        raise ValueError(f"aggregate is one of {', '.join(_AGGREGATES)}, not '{name}'")
+
+
 @dataclass(frozen=True)
 class Clue:
     """A written clue.
@@ -81,8 +86,7 @@ class GeMKRRetriever:
         aggregate: str | None = None,
     ) -> None:
         aggregate = aggregate or model.config.decoding["aggregate"]
-        if aggregate not in _AGGREGATES:
-            raise ValueError(f"aggregate is one of {', '.join(_AGGREGATES)}, not '{aggregate}'")
+        _check_aggregate(aggregate)
         knowledge_base.check_tokenizer(processor.tokenizer)
         self.model = model.eval()
         self.processor = processor
@@ -109,6 +113,8 @@ class GeMKRRetriever:
                 choice where None.
             **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...).
         """
+        if aggregate is not None:
+            _check_aggregate(aggregate)
         if not isinstance(knowledge_base, KnowledgeBase):
             knowledge_base = KnowledgeBase.from_pretrained(knowledge_base)
         model = load_checkpoint(AutoModel, checkpoint, **kwargs)
@@ -226,7 +232,8 @@ def load_checkpoint(auto_class: Any, checkpoint: str | PathLike[str], **kwargs: 
     """``auto_class.from_pretrained`` with one clear sentence where the folder is no checkpoint.
 
     Raises:
-        FileNotFoundError: neither a folder with a ``config.json`` nor the id of a repository.
+        FileNotFoundError: neither a folder with a ``config.json`` nor a repository that can be
+            reached.
     """
     kwargs = {name: value for name, value in kwargs.items() if value is not None}
     path = Path(checkpoint)
@@ -235,4 +242,12 @@ def load_checkpoint(auto_class: Any, checkpoint: str | PathLike[str], **kwargs: 
         raise FileNotFoundError(
             f"'{checkpoint}' is no GeMKR checkpoint: there is no config.json in it"
         )
-    return auto_class.from_pretrained(checkpoint, trust_remote_code=True, **kwargs)
+    try:
+        return auto_class.from_pretrained(checkpoint, trust_remote_code=True, **kwargs)
+    except OSError as error:
+        if path.exists():
+            raise
+        raise FileNotFoundError(
+            f"'{checkpoint}' is neither a folder with a checkpoint nor a repository on the Hub "
+            f"that can be reached ({type(error).__name__})"
+        ) from error

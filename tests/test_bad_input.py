@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 from gemkr_hf import GeMKRRetriever, KnowledgeBase
 from gemkr_hf.cli import app
@@ -70,6 +70,18 @@ def test_a_knowledge_base_of_another_tokenizer(retriever) -> None:
 def test_a_folder_that_is_no_checkpoint(short_quickstart, tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="is no GeMKR checkpoint"):
         GeMKRRetriever.from_pretrained(tmp_path, knowledge_base=short_quickstart / "knowledge_base")
+
+
+def test_a_repository_that_cannot_be_reached(short_quickstart, monkeypatch) -> None:
+    def unreachable(*args, **kwargs):
+        raise OSError("We couldn't connect.\nCheck your internet connection.")
+
+    monkeypatch.setattr(AutoModel, "from_pretrained", unreachable)
+    with pytest.raises(FileNotFoundError, match="'nobody/nothing' is neither a folder") as error:
+        GeMKRRetriever.from_pretrained(
+            "nobody/nothing", knowledge_base=short_quickstart / "knowledge_base"
+        )
+    assert "\n" not in str(error.value)
 
 
 def test_the_command_line_says_it_in_one_line(short_quickstart, tmp_path) -> None:

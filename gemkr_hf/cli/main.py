@@ -108,7 +108,7 @@ def retrieve(
     ] = "runs/quickstart/knowledge_base",
     aggregate: Annotated[
         str | None,
-        typer.Option(help="A document's score from its clues': max (paper) or logsumexp."),
+        typer.Option(help="A document's score from those of its clues: max (paper) or logsumexp."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Documents wanted.")] = 5,
     boxes: Annotated[

@@ -83,7 +83,7 @@ def draw_example(boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[H
         )
     if hits:
         marked = mark_clue(hits[0].document["text"], hits[0].clues[0].text)
-        lines += ["", *textwrap.wrap(marked, 62)]
+        lines += ["", *textwrap.wrap(marked, 62), "", "* relevant"]
     page = Image.new("RGB", (side + 580, side), "white")
     page.paste(left, (0, 0))
     font = ImageFont.load_default(size=16)
