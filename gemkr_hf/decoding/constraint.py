@@ -25,8 +25,7 @@ class _Beams(NamedTuple):
     finished: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.int64]) -> "_Beams":
-        lower, upper = self.intervals
-        return _Beams(Intervals(lower[rows], upper[rows]), self.finished[rows])
+        return _Beams(self.intervals.take(rows), self.finished[rows])
 
 
 @dataclass

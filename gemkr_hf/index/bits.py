@@ -1,11 +1,11 @@
-"""Bit vectors with rank, their counts in the same cache line as their bits.
+"""Bit vectors with rank, dense and sparse, and packed integers.
 
-A line is 64 bytes, ``uint64[8]``: the low 32 bits of its first word hold how many ones stand before
-the line, the other 480 bits are data. A rank reads one line and nothing else: on a large vector the
-time of a rank is the time of its cache misses.
+A dense vector is made of lines of 64 bytes, ``uint64[8]``: the low 32 bits of a line's first word
+hold how many ones stand before the line, the other 480 bits are data. A rank reads one cache line
+and nothing else: on a large vector the time of a rank is the time of its cache misses.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -14,9 +14,12 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 LINE_BITS = 480
+BLOCK_BITS = 256
 _COUNT_BITS = 32
 _COUNT_MASK = np.uint64(0xFFFFFFFF)
 _ONE = np.uint64(1)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_NONE = np.uint64(0)
 
 MAX_BITS = 2**32 - 1
 """Longest bit vector: a line's count has 32 bits."""
@@ -35,78 +38,297 @@ def _popcount(typingctx: Any, word: Any = None):
     return types.int64(types.uint64), codegen
 
 
-@njit(**KERNEL)
-def rank(lines, position):
-    """Ones among the first ``position`` bits; ``0 <= position <= length`` is the caller's duty.
+@intrinsic
+def _prefetch(typingctx: Any, lines: Any, line: Any = None):
+    """Ask for a line's cache line; numba has no name for the instruction either."""
 
-    Whatever the lines hold, the answer lies in [0, position]: a file with flipped bits gives wrong
-    answers but no address outside an array.
+    def codegen(context, builder, signature, args):
+        array_type = signature.args[0]
+        array = context.make_array(array_type)(context, builder, args[0])
+        pointer = builder.gep(array.data, [builder.mul(args[1], ir.Constant(ir.IntType(64), 8))])
+        byte_pointer = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        word = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            [byte_pointer.type],
+            ir.FunctionType(ir.VoidType(), [byte_pointer.type, word, word, word]),
+        )
+        hints = [ir.Constant(word, hint) for hint in (0, 3, 1)]  # read, keep, data
+        builder.call(function, [byte_pointer, *hints])
+        return context.get_dummy_value()
+
+    return types.void(lines, types.int64), codegen
+
+
+# -- dense ---------------------------------------------------------------------------------------
+
+
+@njit(**KERNEL)
+def rank(lines, base, position):
+    """Ones among the first ``position`` bits of the vector whose first line is ``base``.
+
+    ``0 <= position <= length`` is the caller's duty. Whatever the lines hold, the answer lies in
+    [0, position]: a file with flipped bits gives wrong answers but no address outside an array.
     """
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
+    line += base
     last = bit >> 6
-    first_word = lines[line, 0]
     below = (_ONE << np.uint64(bit & 63)) - _ONE
-    ones = np.int64(first_word & _COUNT_MASK)
-    if last == 0:
-        ones += _popcount((first_word & below) >> np.uint64(_COUNT_BITS))
-    else:
-        ones += _popcount(first_word >> np.uint64(_COUNT_BITS))
-        for word in range(1, last):
-            ones += _popcount(lines[line, word])
-        ones += _popcount(lines[line, last] & below)
-    return min(ones, position)
+    first = lines[line, 0]
+    # The count's own bits are counted with the data's below and taken away here.
+    ones = np.int64(first & _COUNT_MASK) - _popcount(first & _COUNT_MASK)
+    for word in range(8):
+        # Without a branch, so that the compiler makes one vector of it.
+        mask = _ALL if word < last else (below if word == last else _NONE)
+        ones += _popcount(lines[line, word] & mask)
+    return max(0, min(ones, position))
 
 
 @njit(**KERNEL)
-def get_bit(lines, position):
-    """The bit at ``position``, 0 or 1; ``0 <= position < length`` is the caller's duty."""
+def expect_rank(lines, base, position):
+    """Say that the rank of ``position`` will be asked for: the time of a cache miss passes while
+    other rows are worked on."""
+    _prefetch(lines, base + position // LINE_BITS)
+
+
+@njit(**KERNEL)
+def get_bit(lines, base, position):
+    """The bit at ``position``, 0 or 1; ``0 <= position <= length`` is the caller's duty."""
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
-    return np.int64((lines[line, bit >> 6] >> np.uint64(bit & 63)) & _ONE)
+    return np.int64((lines[base + line, bit >> 6] >> np.uint64(bit & 63)) & _ONE)
+
+
+def num_lines(length: int) -> int:
+    """Lines of a vector: there is always a bit behind the last, so that the rank of the whole
+    vector reads a line that exists."""
+    return length // LINE_BITS + 1
+
+
+def empty_lines(lines: int) -> NDArray[np.uint64]:
+    """Zeroed lines, uint64[lines, 8], that begin on a cache line's border."""
+    words = lines * 8
+    memory = np.zeros(words + 8, dtype=np.uint64)
+    start = (-memory.ctypes.data % 64) // 8
+    return memory[start : start + words].reshape(lines, 8)
 
 
 @njit(**KERNEL)
-def set_bit(lines, position):
-    """Set the bit at ``position`` of lines that are being filled."""
-    line = position // LINE_BITS
-    bit = position - line * LINE_BITS + _COUNT_BITS
-    lines[line, bit >> 6] |= _ONE << np.uint64(bit & 63)
+def write_lines(codes, bit, lines, first_line, last_line, ones):
+    """Fill the lines ``first_line`` to ``last_line`` of a vector whose bit p is bit ``bit`` of
+    ``codes[p]``; ``ones[line]`` becomes the number of a line's ones."""
+    length, shift = codes.shape[0], np.uint32(bit)
+    for line in range(first_line, last_line):
+        position, found = line * LINE_BITS, 0
+        for word in range(8):
+            bits = _NONE
+            for place in range(_COUNT_BITS if word == 0 else 0, 64):
+                if position < length:
+                    one = np.uint64((codes[position] >> shift) & np.uint32(1))
+                    bits |= one << np.uint64(place)
+                position += 1
+            lines[line, word] = bits
+            found += _popcount(bits)
+        ones[line] = found
 
 
 @njit(**KERNEL)
-def fill_counts(lines):
-    """Write the counts of finished bits into their lines; return the number of all ones."""
+def write_counts(lines, ones):
+    """Turn the ones of each line into the ones before it, here and in the lines' counts; returns
+    the number of all."""
     total = 0
-    for line in range(lines.shape[0]):
-        ones: int = _popcount(lines[line, 0] >> np.uint64(_COUNT_BITS))
-        for word in range(1, 8):
-            ones += _popcount(lines[line, word])
+    for line in range(ones.shape[0]):
+        found = ones[line]
+        ones[line] = total
         lines[line, 0] = (lines[line, 0] & ~_COUNT_MASK) | np.uint64(total)
-        total += ones
+        total += found
     return total
 
 
-def empty_lines(*shape: int) -> NDArray[np.uint64]:
-    """Zeroed lines for vectors of ``shape[-1]`` bits: ``uint64[*shape[:-1], lines, 8]``.
+# -- sparse or dense, as it takes less space -----------------------------------------------------
 
-    There is always a bit behind the last, so that the rank of the whole vector reads a line that
-    exists. The lines begin on a cache line's border.
+
+class BitVector(NamedTuple):
+    """A bit vector, in the smaller of two forms; all arrays read-only.
+
+    length : int64[2], the number of bits, and 1 where ``places`` tells the zeros, not the ones.
+    lines : uint64[lines, 8], dense; no line where the vector is sparse.
+    bases : uint32[blocks + 1], how many places stand before each block of 256 bits.
+    places : uint8[bases[-1]], the places within their blocks.
     """
-    lines = (*shape[:-1], shape[-1] // LINE_BITS + 1, 8)
-    words = int(np.prod(lines))
-    memory = np.zeros(words + 8, dtype=np.uint64)
-    start = (-memory.ctypes.data % 64) // 8
-    return memory[start : start + words].reshape(lines)
+
+    length: NDArray[np.int64]
+    lines: NDArray[np.uint64]
+    bases: NDArray[np.uint32]
+    places: NDArray[np.uint8]
+
+
+@njit(**KERNEL)
+def _count_places(flags, mask, wanted, bases):
+    for block in range(bases.shape[0] - 1):
+        start = block * BLOCK_BITS
+        found = 0
+        for position in range(start, min(start + BLOCK_BITS, flags.shape[0])):
+            found += (flags[position] & mask != 0) == wanted
+        bases[block + 1] = bases[block] + found
+
+
+@njit(**KERNEL)
+def _write_places(flags, mask, wanted, places):
+    found = 0
+    for position in range(flags.shape[0]):
+        if (flags[position] & mask != 0) == wanted:
+            places[found] = position & (BLOCK_BITS - 1)
+            found += 1
+
+
+def bit_vector(flags: NDArray[np.uint8], mask: int) -> BitVector:
+    """The vector whose bit p is set where ``flags[p] & mask`` is, flags being uint8[length]."""
+    length = len(flags)
+    blocks = -(-length // BLOCK_BITS)
+    bases = np.zeros(blocks + 1, dtype=np.uint32)
+    _count_places(flags, mask, True, bases)
+    ones = int(bases[-1])
+    inverted = 2 * ones > length
+    if min(ones, length - ones) > length // 8:
+        codes = ((flags & mask) != 0).astype(np.uint32)
+        lines = empty_lines(num_lines(length))
+        line_ones = np.empty(len(lines), dtype=np.int64)
+        write_lines(codes, 0, lines, 0, len(lines), line_ones)
+        write_counts(lines, line_ones)
+        return freeze(BitVector(_pair(length, 0), lines, bases[:0].copy(), np.empty(0, np.uint8)))
+    if inverted:
+        _count_places(flags, mask, False, bases)
+    places = np.empty(int(bases[-1]), dtype=np.uint8)
+    _write_places(flags, mask, not inverted, places)
+    return freeze(BitVector(_pair(length, inverted), empty_lines(0), bases, places))
+
+
+def no_bits() -> BitVector:
+    """A vector of length 0, which stands for none."""
+    return bit_vector(np.empty(0, np.uint8), 1)
+
+
+@njit(**KERNEL)
+def _places_before(vector, position):
+    """Index of the first place at or behind ``position``."""
+    block = position // BLOCK_BITS
+    if block >= vector.bases.shape[0] - 1:
+        return vector.places.shape[0]
+    index = min(np.int64(vector.bases[block]), vector.places.shape[0])
+    end = min(np.int64(vector.bases[block + 1]), vector.places.shape[0])
+    place = position - block * BLOCK_BITS
+    while index < end and vector.places[index] < place:
+        index += 1
+    return index
+
+
+@njit(**KERNEL)
+def ones_before(vector, position):
+    """Ones among the first ``position`` bits, ``0 <= position <= length``."""
+    if vector.lines.shape[0] > 0:
+        return rank(vector.lines, 0, position)
+    places = _places_before(vector, position)
+    return max(0, position - places) if vector.length[1] else places
+
+
+@njit(**KERNEL)
+def is_one(vector, position):
+    """Whether bit ``position`` is set, ``0 <= position < length``."""
+    if vector.lines.shape[0] > 0:
+        return get_bit(vector.lines, 0, position) == 1
+    block = position // BLOCK_BITS
+    index = _places_before(vector, position)
+    end = min(np.int64(vector.bases[block + 1]), vector.places.shape[0])
+    listed = index < end and vector.places[index] == position - block * BLOCK_BITS
+    return listed != (vector.length[1] == 1)
+
+
+@njit(**KERNEL)
+def first_one(vector, position, limit):
+    """The first set bit in [position, limit), or ``limit``."""
+    before = ones_before(vector, position)
+    low, high = position, limit
+    # The smallest end before which there is one more.
+    while low < high:
+        middle = (low + high) // 2
+        if ones_before(vector, middle + 1) > before:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+# -- packed integers -----------------------------------------------------------------------------
+
+
+@njit(**KERNEL)
+def _pack(values, width, words):
+    for number in range(values.shape[0]):
+        bit = number * width
+        word, shift = bit >> 6, np.uint64(bit & 63)
+        words[word] |= np.uint64(values[number]) << shift
+        if (bit & 63) + width > 64:
+            words[word + 1] |= np.uint64(values[number]) >> (np.uint64(64) - shift)
+
+
+def pack(values: NDArray[np.uint32], width: int) -> NDArray[np.uint64]:
+    """Integers of ``width`` bits (at most 32) one after the other, uint64[words]."""
+    words = np.zeros(packed_words(len(values), width), dtype=np.uint64)
+    _pack(values, width, words)
+    return words
+
+
+def packed_words(number: int, width: int) -> int:
+    """Words of ``number`` packed integers; one more is there so that two can always be read."""
+    return -(-number * width // 64) + 1
+
+
+@njit(**KERNEL)
+def unpack(words, width, number):
+    """Integer ``number``; one beyond the last reads as 0."""
+    bit = number * width
+    word, shift = bit >> 6, np.uint64(bit & 63)
+    if word + 1 >= words.shape[0]:
+        return 0
+    value = words[word] >> shift
+    if (bit & 63) + width > 64:
+        value |= words[word + 1] << (np.uint64(64) - shift)
+    return np.int64(value & ((_ONE << np.uint64(width)) - _ONE))
+
+
+def freeze(arrays: Any) -> Any:
+    """Make a named tuple's arrays read-only: built and memory-mapped arrays then have one type, for
+    which the kernels are compiled once."""
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+def _pair(first: int, second: int) -> NDArray[np.int64]:
+    return np.array([first, second], dtype=np.int64)
 
 
 __all__ = [
     "KERNEL",
     "LINE_BITS",
     "MAX_BITS",
+    "BitVector",
+    "bit_vector",
     "empty_lines",
-    "fill_counts",
+    "expect_rank",
+    "first_one",
+    "freeze",
     "get_bit",
+    "is_one",
+    "no_bits",
+    "num_lines",
+    "ones_before",
+    "pack",
+    "packed_words",
     "rank",
-    "set_bit",
+    "unpack",
+    "write_counts",
+    "write_lines",
 ]

@@ -1,7 +1,8 @@
 """The FM-index: which tokens may follow a clue, and which document it is an address of."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,40 +10,67 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from gemkr_hf.index import storage
-from gemkr_hf.index.bits import KERNEL, rank
-from gemkr_hf.index.pysdsl_backend import PysdslWaveletMatrix
-from gemkr_hf.index.sequences import as_batch, as_tokens, collect_documents
-from gemkr_hf.index.suffix_sorting import transform_documents
-from gemkr_hf.index.wavelet_matrix import WaveletMatrix
+from gemkr_hf.index.bits import KERNEL
+from gemkr_hf.index.files import check_file, read_json, write_json
+from gemkr_hf.index.sequences import as_batch, as_tokens, document_shards
+from gemkr_hf.index.shard import BACKENDS, MAX_SAMPLE_RATE, Shard, matrix_class
+from gemkr_hf.index.threads import available_cores, run_all
 
-SAMPLE_RATE = 32
-BACKENDS = ("numba", "pysdsl")
+SAMPLE_RATE = 16
+SHARD_TOKENS = 1 << 28
+LIST_THRESHOLD = 1 << 10
+
+_PARALLEL_ROWS = 1 << 15
+"""Rows of an interval that are worth a thread's start."""
 
 
 class Intervals(NamedTuple):
     """Where patterns stand in the sorted suffixes: rows ``lower`` to ``upper``, half open.
 
-    lower, upper : int64[n]; equal where the pattern does not occur.
+    lower, upper : int64[shards, n]; equal where the pattern does not occur in a shard.
     """
 
     lower: NDArray[np.int64]
     upper: NDArray[np.int64]
 
+    def take(self, rows: ArrayLike) -> "Intervals":
+        """The intervals of some of the patterns, in this order: int[m]."""
+        return Intervals(np.take(self.lower, rows, axis=1), np.take(self.upper, rows, axis=1))
+
 
 @njit(**KERNEL)
-def _is_distinct(same, length, lower, upper, distinct):
-    for row in range(lower.shape[0]):
-        low, high = max(0, lower[row]), min(length, upper[row])
-        # All rows but the first are of the document of the row before them.
-        distinct[row] = low < high and rank(same, high) - rank(same, low + 1) == high - low - 1
+def _merge(tokens, offsets, merged, ends):
+    """Union of each row's sorted tokens in several shards: shard s has those of row r at
+    ``tokens[offsets[s, r]:offsets[s, r + 1]]``. Returns how many."""
+    shards, rows = offsets.shape[0], offsets.shape[1] - 1
+    at = np.empty(shards, np.int64)
+    total = 0
+    for row in range(rows):
+        at[:] = offsets[:, row]
+        while True:
+            least, found = np.int32(0), False
+            for shard in range(shards):
+                if at[shard] < offsets[shard, row + 1]:
+                    token = tokens[at[shard]]
+                    if not found or token < least:
+                        least, found = token, True
+            if not found:
+                break
+            for shard in range(shards):
+                if at[shard] < offsets[shard, row + 1] and tokens[at[shard]] == least:
+                    at[shard] += 1
+            merged[total] = least
+            total += 1
+        ends[row] = total
+    return total
 
 
 class FMIndex:
-    """FM-index over documents of token ids.
+    """FM-index over documents of token ids, in one or several shards.
 
     The documents are indexed backwards, so that a clue is extended at its end by one backward
     step. Build it with `FMIndex.build` or load it with `FMIndex.load`. All methods may be called
-    from several threads; the kernels release the GIL.
+    from several threads; the kernels release the GIL and use up to `threads` cores of their own.
 
     Every method takes a batch. A sequence that holds a token outside the vocabulary does not occur:
     it counts 0, is not distinctive and has no document.
@@ -54,24 +82,40 @@ class FMIndex:
     [[4, 5], [5], [], [1, 2, 3, 4, 5, 6, 9]]
     >>> index.lookup_doc([[4, 1], [1, 5], [7]]).tolist()
     [0, -1, -1]
+
+    Documents come and go:
+
+    >>> more = index.add([[2, 7]]).remove([1])
+    >>> more.lookup_doc([[1, 5], [7], [9]]).tolist()
+    [0, 2, -1]
     """
 
     def __init__(
         self,
-        transform: WaveletMatrix | PysdslWaveletMatrix,
-        arrays: dict[str, NDArray[Any]],
+        shards: Sequence[Shard],
         vocab_size: int,
-        sample_rate: int,
+        threads: int | None = None,
+        sample_rate: int = SAMPLE_RATE,
+        list_threshold: int = LIST_THRESHOLD,
     ) -> None:
-        self._transform = transform
-        self._arrays = arrays
-        for array in arrays.values():
-            array.flags.writeable = False
-        self._same: NDArray[np.uint64] = arrays["same_document"]
-        self._starts: NDArray[np.int64] = arrays["starts"]
+        self._shards = tuple(shards)
+        self._vocab_size = vocab_size
         self._sample_rate = sample_rate
-        self._symbol_of = np.zeros(vocab_size, dtype=np.int32)
-        self._symbol_of[transform.alphabet] = np.arange(1, len(transform.alphabet) + 1)
+        self._list_threshold = list_threshold
+        # The row of each shard's first document, and behind the last.
+        sizes = [shard.num_documents for shard in self._shards]
+        self._first_rows = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self._removed = np.concatenate(
+            [
+                shard.removed.documents + first
+                for shard, first in zip(self._shards, self._first_rows, strict=False)
+            ]
+        ).astype(np.int64)
+        self._tokens: NDArray[np.int32] | None = None
+        # Where shards are stored, by their place: what need not be written again.
+        self._stored: dict[int, storage.StoredFile] = {}
+        self._stored_removed: dict[int, storage.StoredFile] = {}
+        self.threads = available_cores() if threads is None else threads
 
     @classmethod
     def build(
@@ -80,8 +124,14 @@ class FMIndex:
         vocab_size: int | None = None,
         backend: str = "numba",
         sample_rate: int = SAMPLE_RATE,
+        shard_tokens: int = SHARD_TOKENS,
+        list_threshold: int = LIST_THRESHOLD,
+        threads: int | None = None,
     ) -> "FMIndex":
         """Index documents.
+
+        At the peak this takes about 24 bytes for each token of one shard, besides the shards that
+        are finished (about 2 bytes a token).
 
         Parameters
         ----------
@@ -91,57 +141,92 @@ class FMIndex:
             Every token must be smaller; by default one more than the greatest.
         backend : "numba" or "pysdsl"
         sample_rate : int
-            Every how many tokens a text position is kept (4 bytes each). Smaller makes
+            Every how many tokens a text position is kept (about 4 bytes each). Smaller makes
             `lookup_doc` faster and the index larger.
+        shard_tokens : int
+            A new shard is begun where one would have more tokens than this. Each makes a query
+            slower, and bounds the memory that building takes.
+        list_threshold : int
+            Successors of every prefix that occurs more often than this are stored. Smaller makes
+            short prefixes faster and the index larger.
+        threads : int, optional
+            Cores to use, now and by the index's queries; by default all that this process may use.
 
         Raises
         ------
         ValueError
-            If a token is negative or not below `vocab_size`, or the documents are too many for one
-            index (2**32 tokens).
+            If a token is negative or not below `vocab_size`, or another argument out of range.
         ImportError
             If the backend is not installed.
         """
-        matrix = _matrix_class(backend)
-        if sample_rate < 1:
-            raise ValueError(f"sample_rate must be at least 1, got {sample_rate}")
-        tokens, starts = collect_documents(documents, vocab_size)
+        _check_build(backend, sample_rate, shard_tokens, list_threshold, threads)
         if vocab_size is None:
-            vocab_size = int(tokens.max(initial=-1)) + 1
-        present = np.zeros(vocab_size, dtype=bool)
-        present[tokens] = True
-        alphabet = np.flatnonzero(present).astype(np.int32)
-        symbol_of = np.zeros(vocab_size, dtype=np.int32)
-        symbol_of[alphabet] = np.arange(1, len(alphabet) + 1)
-        result = transform_documents(tokens, starts, symbol_of, sample_rate)
-        arrays: dict[str, NDArray[Any]] = {**result._asdict(), "starts": starts}
-        transform = matrix.build(arrays.pop("symbols"), alphabet)
-        return cls(transform, arrays, vocab_size, sample_rate)
+            documents = list(documents)
+            vocab_size = 1 + max(
+                (int(tokens.max()) for tokens in map(as_tokens, documents) if len(tokens)),
+                default=-1,
+            )
+        threads = available_cores() if threads is None else threads
+        shards = [
+            Shard.build(*part, vocab_size, backend, sample_rate, list_threshold, threads)
+            for part in document_shards(documents, vocab_size, shard_tokens)
+        ]
+        return cls(shards, vocab_size, threads, sample_rate, list_threshold)
 
     # -- counts ------------------------------------------------------------------------------------
 
     @property
     def num_documents(self) -> int:
-        return len(self._starts) - 1
+        """Documents, without the removed ones."""
+        return self.num_rows - len(self._removed)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of documents: all are smaller. Those of removed documents stay empty."""
+        return int(self._first_rows[-1])
+
+    @property
+    def removed(self) -> NDArray[np.int64]:
+        """Rows of the documents that have been removed, sorted."""
+        return self._removed
 
     @property
     def num_tokens(self) -> int:
         """Tokens of all documents together."""
-        return self._transform.num_rows - self.num_documents
+        return int(sum(shard.num_tokens for shard in self._shards)) - int(
+            sum(shard.lengths()[shard.removed.documents].sum() for shard in self._thinned())
+        )
+
+    @property
+    def num_shards(self) -> int:
+        return len(self._shards)
 
     @property
     def vocab_size(self) -> int:
-        return len(self._symbol_of)
+        return self._vocab_size
 
     @property
     def tokens(self) -> NDArray[np.int32]:
         """The tokens that occur, sorted, int32: what follows the empty prefix."""
-        return self._transform.alphabet
+        if self._tokens is None:
+            self._tokens = self.successors(self.root())[1]
+        return self._tokens
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays that are needed to answer."""
-        return self._transform.nbytes + sum(array.nbytes for array in self._arrays.values())
+        return sum(shard.nbytes for shard in self._shards)
+
+    @property
+    def threads(self) -> int:
+        """Cores that a call may use."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, threads: int) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self._threads = threads
 
     def __len__(self) -> int:
         return self.num_documents
@@ -149,19 +234,24 @@ class FMIndex:
     def __repr__(self) -> str:
         return (
             f"FMIndex(num_documents={self.num_documents}, num_tokens={self.num_tokens}, "
-            f"vocab_size={self.vocab_size})"
+            f"vocab_size={self.vocab_size}, num_shards={self.num_shards})"
         )
 
     def document_lengths(self) -> NDArray[np.int64]:
-        """Tokens of each document, int64[num_documents]."""
-        return np.diff(self._starts) - 1
+        """Tokens of each row's document, int64[num_rows]; 0 for removed ones."""
+        lengths = np.concatenate([shard.lengths() for shard in self._shards])
+        lengths[self._removed] = 0
+        return lengths
 
-    # -- the incremental form: one interval a beam -------------------------------------------------
+    # -- the incremental form: one interval a beam and shard ---------------------------------------
 
-    def root(self, n: int = 1) -> Intervals:
-        """Intervals of `n` empty sequences: all rows."""
-        upper = np.full(n, self._transform.num_rows, dtype=np.int64)
-        return Intervals(np.zeros(n, dtype=np.int64), upper)
+    def root(self, n: int = 1, at_start: bool = False) -> Intervals:
+        """Intervals of `n` empty sequences: everywhere, or (`at_start`) where a document begins, so
+        that what grows from there are documents' first tokens."""
+        upper = np.empty((len(self._shards), n), dtype=np.int64)
+        for number, shard in enumerate(self._shards):
+            upper[number] = shard.num_documents if at_start else shard.num_rows
+        return Intervals(np.zeros_like(upper), upper)
 
     def extend(self, intervals: Intervals, tokens: ArrayLike) -> Intervals:
         """Append one token to each sequence.
@@ -176,9 +266,14 @@ class FMIndex:
         Intervals of the longer sequences, empty where one does not occur.
         """
         ids = as_tokens(tokens)
-        if len(ids) != len(intervals.lower):
-            raise ValueError(f"There are {len(ids)} tokens for {len(intervals.lower)} intervals")
-        return Intervals(*self._transform.extend(*intervals, self._to_symbols(ids)))
+        lower, upper = self._checked(intervals)
+        if len(ids) != lower.shape[1]:
+            raise ValueError(f"There are {len(ids)} tokens for {lower.shape[1]} intervals")
+        if len(self._shards) == 1:
+            low, high = self._shards[0].extend(lower[0], upper[0], ids)
+            return Intervals(low[None], high[None])
+        bounds = self._of_shards(lambda s, shard: shard.extend(lower[s], upper[s], ids))
+        return Intervals(*(np.stack(side) for side in zip(*bounds, strict=True)))
 
     def successors(self, intervals: Intervals) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """GetNext of each interval, flat.
@@ -189,25 +284,81 @@ class FMIndex:
         tokens : int32[offsets[-1]], those of interval i are `tokens[offsets[i]:offsets[i + 1]]`,
             sorted. The end of a document is no token: nothing may follow.
         """
-        return self._transform.successors(*intervals)
+        lower, upper = self._checked(intervals)
+        if len(self._shards) == 1:
+            return self._shard_successors(self._shards[0], lower[0], upper[0], self.threads)
+        parts = self._of_shards(
+            lambda s, shard: self._shard_successors(shard, lower[s], upper[s], 1)
+        )
+        tokens = np.concatenate([part[1] for part in parts])
+        bases = np.cumsum([0, *(len(part[1]) for part in parts)])[:-1]
+        offsets = np.stack([part[0] + base for part, base in zip(parts, bases, strict=True)])
+        merged, ends = np.empty_like(tokens), np.zeros(offsets.shape[1], dtype=np.int64)
+        total = _merge(tokens, offsets, merged, ends[1:])
+        return ends, merged[:total]
+
+    def _shard_successors(
+        self, shard: Shard, lower: NDArray[np.int64], upper: NDArray[np.int64], threads: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        # Wider intervals have their answer stored.
+        widths = np.minimum(upper - lower, self._list_threshold)
+        if threads == 1 or len(lower) == 1 or widths.sum() < _PARALLEL_ROWS:
+            return shard.successors(lower, upper)
+        work = np.cumsum(widths)
+        cuts = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads) + 1
+        edges = np.unique([0, *cuts.tolist(), len(lower)]).tolist()
+        parts = run_all(
+            [
+                lambda a=a, b=b: shard.successors(lower[a:b], upper[a:b])  # type: ignore[misc]
+                for a, b in zip(edges[:-1], edges[1:], strict=True)
+            ],
+            threads,
+        )
+        sizes = np.concatenate([np.diff(offsets) for offsets, _ in parts])
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return offsets, np.concatenate([tokens for _, tokens in parts])
 
     def is_distinct(self, intervals: Intervals) -> NDArray[np.bool_]:
-        """ValidDistinct of each interval: it is not empty, and all its rows are of one document."""
-        distinct = np.empty(len(intervals.lower), dtype=np.bool_)
-        _is_distinct(self._same, self._transform.num_rows, *intervals, distinct)
-        return distinct
+        """ValidDistinct of each interval, bool[n]: it is not empty, and all its rows are of one
+        document."""
+        lower, upper = self._checked(intervals)
+        if len(self._shards) == 1:
+            return self._shards[0].is_distinct(lower[0], upper[0])
+        parts = np.stack(
+            self._of_shards(lambda s, shard: shard.is_distinct(lower[s], upper[s]))
+        )
+        occurs = np.stack(
+            self._of_shards(lambda s, shard: shard.count(lower[s], upper[s]) > 0)
+        )
+        return (occurs.sum(axis=0) == 1) & parts.any(axis=0)
+
+    def occurrences(self, intervals: Intervals) -> NDArray[np.int64]:
+        """How often each interval's sequence occurs, int64[n]."""
+        lower, upper = self._checked(intervals)
+        return np.sum(
+            self._of_shards(lambda s, shard: shard.count(lower[s], upper[s])), axis=0
+        ).astype(np.int64)
 
     def document_of(self, intervals: Intervals) -> NDArray[np.int64]:
-        """LookupDoc of each interval: the document's row, -1 where it is not distinct."""
-        documents = np.full(len(intervals.lower), -1, dtype=np.int64)
+        """LookupDoc of each interval, int64[n]: the document's row, -1 where it is not distinct."""
+        lower, upper = self._checked(intervals)
+        documents = np.full(lower.shape[1], -1, dtype=np.int64)
         distinct = np.flatnonzero(self.is_distinct(intervals))
-        documents[distinct] = self._documents_at(self._positions(intervals.lower[distinct]))
+        for number, shard in enumerate(self._shards):
+            found = shard.document_of(lower[number, distinct], upper[number, distinct])
+            here = found >= 0
+            documents[distinct[here]] = found[here] + self._first_rows[number]
         return documents
 
-    def search(self, sequences: Iterable[ArrayLike]) -> Intervals:
-        """Intervals of whole sequences, from their first tokens on."""
+    def search(self, sequences: Iterable[ArrayLike], at_start: bool = False) -> Intervals:
+        """Intervals of whole sequences, from their first tokens on; with `at_start` of those that
+        documents begin with."""
         tokens, offsets = as_batch(sequences)
-        return Intervals(*self._transform.search(self._to_symbols(tokens), offsets))
+        intervals = self.root(len(offsets) - 1, at_start)
+        self._of_shards(
+            lambda s, shard: shard.search(tokens, offsets, intervals.lower[s], intervals.upper[s])
+        )
+        return intervals
 
     # -- the paper's operations, of whole sequences ------------------------------------------------
 
@@ -218,8 +369,7 @@ class FMIndex:
 
     def count(self, sequences: Iterable[ArrayLike]) -> NDArray[np.int64]:
         """How often each sequence occurs, int64[n]; the empty one at every token and every end."""
-        lower, upper = self.search(sequences)
-        return upper - lower
+        return self.occurrences(self.search(sequences))
 
     def valid_distinct(self, sequences: Iterable[ArrayLike]) -> NDArray[np.bool_]:
         """ValidDistinct: True where a sequence occurs in exactly one document, bool[n]."""
@@ -227,7 +377,9 @@ class FMIndex:
 
     def lookup_doc(self, sequences: Iterable[ArrayLike]) -> NDArray[np.int64]:
         """LookupDoc: the document's row where `valid_distinct`, else -1; int64[n]."""
-        return self.document_of(self.search(sequences))
+        if len(self._shards) > 1:
+            return self.document_of(self.search(sequences))
+        return self._shards[0].lookup(*as_batch(sequences))
 
     def locate(self, sequence: ArrayLike, limit: int | None = None) -> NDArray[np.int64]:
         """Where one sequence occurs.
@@ -245,15 +397,34 @@ class FMIndex:
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, got {limit}")
         tokens = as_tokens(sequence)
-        lower, upper = (int(bound[0]) for bound in self.search([tokens]))
-        if limit is not None:
-            upper = min(upper, lower + limit)
-        positions = self._positions(np.arange(lower, upper, dtype=np.int64))
-        documents = self._documents_at(positions)
-        # The text is backwards: what stands there first is the sequence's last token.
-        offsets = self._starts[documents + 1] - 1 - positions - len(tokens)
-        found = np.stack([documents, offsets], axis=1)
+        lower, upper = self.search([tokens])
+        parts = [np.empty((0, 2), dtype=np.int64)]
+        left = limit
+        for number, shard in enumerate(self._shards):
+            part = shard.locate(int(lower[number, 0]), int(upper[number, 0]), len(tokens), left)
+            part[:, 0] += self._first_rows[number]
+            parts.append(part)
+            left = None if left is None else left - len(part)
+        found = np.concatenate(parts)
         return found[np.lexsort(found.T[::-1])]
+
+    def find_documents(self, sequences: Iterable[ArrayLike]) -> NDArray[np.int64]:
+        """Row of the document that is exactly this sequence, int64[n]; -1 where none is."""
+        rows = []
+        for sequence in sequences:
+            tokens = as_tokens(sequence)
+            found = (shard.find_document(tokens) for shard in self._shards)
+            rows.append(
+                next(
+                    (
+                        row + int(first)
+                        for row, first in zip(found, self._first_rows, strict=False)
+                        if row >= 0
+                    ),
+                    -1,
+                )
+            )
+        return np.array(rows, dtype=np.int64)
 
     def extract(self, row: int) -> NDArray[np.int32]:
         """The tokens of one document again, int32[length].
@@ -261,43 +432,157 @@ class FMIndex:
         Raises
         ------
         IndexError
-            If there is no such row; -1, the answer of `lookup_doc` for "no document", is none.
+            If there is no such row, or its document was removed; -1, the answer of `lookup_doc` for
+            "no document", is no row.
         """
-        if not 0 <= row < self.num_documents:
-            raise IndexError(f"There is no document {row}: rows go from 0 to {len(self) - 1}")
-        length = int(self._starts[row + 1] - self._starts[row]) - 1
-        return self._transform.walk(int(self._arrays["end_rows"][row]), length)
+        self.check_row(row)
+        number = int(np.searchsorted(self._first_rows, row, side="right")) - 1
+        return self._shards[number].extract(np.array([row - self._first_rows[number]]))[1]
+
+    def extract_all(self) -> Iterable[NDArray[np.int32]]:
+        """The tokens of all documents that are not removed, in the order of their rows."""
+        together = 1 << 12
+        for shard in self._shards:
+            rows = np.setdiff1d(np.arange(shard.num_documents), shard.removed.documents)
+            for first in range(0, len(rows), together):
+                some = rows[first : first + together]
+                cuts = np.array_split(some, self.threads)
+                for offsets, tokens in run_all(
+                    [lambda part=part: shard.extract(part) for part in cuts],  # type: ignore[misc] # noqa: B023
+                    self.threads,
+                ):
+                    yield from np.split(tokens, offsets[1:-1]) if len(offsets) > 1 else []
+
+    def check_row(self, row: int) -> None:
+        """Raise IndexError, with the reason, if this is no document's row."""
+        if not 0 <= row < self.num_rows:
+            raise IndexError(f"There is no document {row}: rows go from 0 to {self.num_rows - 1}")
+        at = int(np.searchsorted(self._removed, row))
+        if at < len(self._removed) and self._removed[at] == row:
+            raise IndexError(f"Document {row} was removed")
+
+    # -- documents that come and go ----------------------------------------------------------------
+
+    def rebuild(
+        self, documents: Iterable[ArrayLike], shard_tokens: int = SHARD_TOKENS
+    ) -> "FMIndex":
+        """An index of other documents with the settings of this one. Errors as in `build`."""
+        return FMIndex.build(
+            documents, self.vocab_size, self.backend, self._sample_rate, shard_tokens,
+            self._list_threshold, self.threads,
+        )  # fmt: skip
+
+    def add(
+        self, documents: Iterable[ArrayLike], shard_tokens: int = SHARD_TOKENS
+    ) -> "FMIndex":
+        """An index with more documents, in shards of their own; their rows follow the others'.
+
+        The shards that are there are shared, not copied. Errors as in `build`.
+        """
+        new = self.rebuild(documents, shard_tokens)
+        if new.num_rows == 0 or self.num_rows == 0:
+            return self if new.num_rows == 0 else new
+        return self._with_shards([*self._shards, *new._shards])
+
+    def remove(self, rows: Iterable[int]) -> "FMIndex":
+        """An index without some documents; the others keep their rows.
+
+        Nothing of a removed document is found any more, and what only it and one other held is now
+        distinctive. Takes time for each of their tokens, and memory for each token of the shards
+        that they are in; `build` anew (as `KnowledgeBase.compact` does) gives the space back.
+
+        Raises
+        ------
+        IndexError
+            If a row is no document's, or its document is removed already.
+        """
+        wanted = np.unique(np.fromiter(rows, dtype=np.int64))
+        for row in wanted.tolist():
+            self.check_row(row)
+        shards = list(self._shards)
+        for number, shard in enumerate(shards):
+            first, last = self._first_rows[number : number + 2]
+            own = wanted[(wanted >= first) & (wanted < last)] - first
+            if len(own):
+                shards[number] = shard.without(own, self._list_threshold)
+        return self._with_shards(shards)
+
+    def _with_shards(self, shards: Sequence[Shard]) -> "FMIndex":
+        other = FMIndex(
+            shards, self.vocab_size, self.threads, self._sample_rate, self._list_threshold
+        )
+        other._stored = dict(self._stored)
+        other._stored_removed = {
+            number: stored
+            for number, stored in self._stored_removed.items()
+            if shards[number] is self._shards[number]
+        }
+        return other
 
     # -- on disk -----------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write `index.safetensors` and `index.json` into the folder `path`, which may exist.
+        """Write the index into the folder `path`, which may exist: `index.json` and a safetensors
+        file for each shard.
 
-        Each file is written under a temporary name and renamed. The format does not depend on the
-        backend.
+        An index that is there is replaced when all files of the new one are written, not before.
+        The format does not depend on the backend.
         """
-        matrix = self._transform
-        if not isinstance(matrix, WaveletMatrix):
-            matrix = WaveletMatrix.build(matrix.symbols(), matrix.alphabet)
-        arrays: dict[str, NDArray[Any]] = {
-            "levels": matrix.levels,
-            "zeros": matrix.zeros,
-            "counts": matrix.counts,
-            "shifts": matrix.shifts,
-            "alphabet": matrix.alphabet,
-            **self._arrays,
-        }
-        header = {
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        header_file = folder / storage.HEADER_FILE
+        old: list[str] = []
+        if header_file.is_file():
+            try:
+                before = read_json(header_file, storage.FORMAT, storage.FORMAT_VERSION, "FM-index")
+                old = storage.stored_files(before["shards"])
+            except (ValueError, KeyError, TypeError):
+                old = []  # not ours: nothing of it is touched but the header
+        record = self.store(folder)
+        write_json(
+            header_file,
+            {"format": storage.FORMAT, "format_version": storage.FORMAT_VERSION, **record},
+        )
+        for name in set(old) - set(storage.stored_files(record["shards"])):
+            (folder / Path(name).name).unlink(missing_ok=True)
+
+    def store(self, folder: Path) -> dict[str, Any]:
+        """Write the files of all shards that are not there yet; returns the record of all."""
+        records = []
+        for number, shard in enumerate(self._shards):
+            if number not in self._stored or not self._stored[number].exists():
+                self._stored[number] = storage.store_shard(shard, folder, self._list_threshold)
+            record = dict(self._stored[number].put(folder))
+            record["removed"] = None
+            if shard.is_thinned:
+                known = self._stored_removed.get(number)
+                if known is None or not known.exists():
+                    self._stored_removed[number] = storage.store_removed(
+                        shard, folder, record["identity"]
+                    )
+                record["removed"] = self._stored_removed[number].put(folder)
+            records.append(record)
+        return {
             "num_documents": self.num_documents,
             "num_tokens": self.num_tokens,
             "vocab_size": self.vocab_size,
             "sample_rate": self._sample_rate,
+            "list_threshold": self._list_threshold,
+            "shards": records,
         }
-        storage.save_index(path, arrays, header)
+
+    def moved(self, old: Path, new: Path) -> None:
+        """The folder that the index was stored in has got another name."""
+        for stored in [*self._stored.values(), *self._stored_removed.values()]:
+            stored.moved(old, new)
 
     @classmethod
     def load(
-        cls, path: str | PathLike[str], backend: str = "numba", verify: bool | None = None
+        cls,
+        path: str | PathLike[str],
+        backend: str = "numba",
+        verify: bool | None = None,
+        threads: int | None = None,
     ) -> "FMIndex":
         """Load an index; its arrays are memory-mapped and read when they are asked for.
 
@@ -306,8 +591,10 @@ class FMIndex:
         path : folder that `save` wrote
         backend : "numba" or "pysdsl"; the latter reads the whole index and builds its own form.
         verify : bool, optional
-            Whether to read everything and compare checksums. By default only where that takes no
-            time (64 MiB).
+            Whether to read everything and compare checksums. By default only of files where that
+            takes no time (64 MiB).
+        threads : int, optional
+            Cores that a call may use; by default all that this process may use.
 
         Raises
         ------
@@ -316,46 +603,113 @@ class FMIndex:
         ValueError
             If the index is cut short, changed, mixed from two or of another format version.
         """
-        matrix_class = _matrix_class(backend)
-        header, arrays = storage.load_index(path, verify)
-        names = ("levels", "zeros", "counts", "shifts", "alphabet")
-        matrix = WaveletMatrix.from_arrays(*(arrays.pop(name) for name in names))
-        transform = (
-            matrix
-            if matrix_class is WaveletMatrix
-            else matrix_class.build(matrix.symbols(), matrix.alphabet)
+        folder = Path(path)
+        header = read_json(
+            folder / storage.HEADER_FILE, storage.FORMAT, storage.FORMAT_VERSION, "FM-index"
         )
-        return cls(transform, arrays, header["vocab_size"], header["sample_rate"])
+        return cls.from_record(folder, header, backend, verify, threads)
+
+    @classmethod
+    def from_record(
+        cls,
+        folder: Path,
+        record: Mapping[str, Any],
+        backend: str = "numba",
+        verify: bool | None = None,
+        threads: int | None = None,
+    ) -> "FMIndex":
+        """`load` from a record that `store` gave."""
+        matrix_class(backend)
+        numbers = ("num_documents", "num_tokens", "vocab_size", "sample_rate", "list_threshold")
+        shard_records = record.get("shards")
+        if (
+            not all(isinstance(record.get(name), int) and record[name] >= 0 for name in numbers)
+            or not isinstance(shard_records, list)
+            or not shard_records
+        ):
+            raise ValueError(f"The index in '{folder}' is corrupt: its header lacks a count")
+        vocab_size = record["vocab_size"]
+        shards: list[Shard] = []
+        stored: dict[int, storage.StoredFile] = {}
+        stored_removed: dict[int, storage.StoredFile] = {}
+        for number, shard_record in enumerate(shard_records):
+            stored[number], arrays = storage.read_stored(folder, shard_record, "shard", verify)
+            removed = None
+            if shard_record.get("removed") is not None:
+                stored_removed[number], removed = storage.read_stored(
+                    folder, shard_record["removed"], "removed", verify, shard_record["identity"]
+                )
+            try:
+                shards.append(Shard.from_arrays(arrays, removed, vocab_size, backend))
+            except ValueError as error:
+                raise ValueError(
+                    f"The index in '{folder}' is corrupt: {shard_record['file']}: {error}"
+                ) from None
+        index = cls(
+            shards, vocab_size, threads, record["sample_rate"], record["list_threshold"]
+        )
+        if index.num_documents != record["num_documents"]:
+            raise ValueError(
+                f"The index in '{folder}' is mixed from two: it holds {index.num_documents} "
+                f"documents, and its header says {record['num_documents']}"
+            )
+        index._stored, index._stored_removed = stored, stored_removed
+        return index
+
+    def verify(self) -> None:
+        """Read everything: the checksums of files that the index was loaded from or saved to, and
+        whether its arrays can be what they say.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If something is wrong.
+        """
+        for stored in [*self._stored.values(), *self._stored_removed.values()]:
+            check_file(stored.folder / stored.record["file"], stored.record, True)
+        for number, shard in enumerate(self._shards):
+            try:
+                shard.check()
+            except ValueError as error:
+                raise ValueError(f"Shard {number} of the index is corrupt: {error}") from None
 
     # -- helpers -----------------------------------------------------------------------------------
 
-    def _to_symbols(self, tokens: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Dense symbols; 0, which extends nothing, for tokens that do not occur."""
-        known = (tokens >= 0) & (tokens < len(self._symbol_of))
-        if known.all():
-            return self._symbol_of[tokens]
-        symbols = np.zeros(len(tokens), dtype=np.int32)
-        symbols[known] = self._symbol_of[tokens[known]]
-        return symbols
+    def _of_shards(self, work: Callable[[int, Shard], Any]) -> list[Any]:
+        tasks = [
+            lambda number=number, shard=shard: work(number, shard)  # type: ignore[misc]
+            for number, shard in enumerate(self._shards)
+        ]
+        return run_all(tasks, self.threads)
 
-    def _positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        marks, samples = self._arrays["marks"], self._arrays["samples"]
-        positions = self._transform.locate(rows, marks, samples, self._sample_rate)
-        if len(positions) and not (positions.min() >= 0 and positions.max() < self._starts[-1]):
-            raise ValueError("The index is corrupt: a row leads outside of its text")
-        return positions
+    def _checked(self, intervals: Intervals) -> Intervals:
+        lower, upper = intervals
+        if lower.shape != upper.shape or lower.ndim != 2 or len(lower) != len(self._shards):
+            raise ValueError(
+                f"These intervals have the shape {lower.shape}, and the index has "
+                f"{len(self._shards)} shard(s): they are of another index"
+            )
+        return intervals
 
-    def _documents_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.searchsorted(self._starts, positions, side="right") - 1
+    def _thinned(self) -> list[Shard]:
+        return [shard for shard in self._shards if shard.is_thinned]
 
-
-def _matrix_class(backend: str) -> type[WaveletMatrix] | type[PysdslWaveletMatrix]:
-    if backend == "numba":
-        return WaveletMatrix
-    if backend == "pysdsl":
-        PysdslWaveletMatrix.require()
-        return PysdslWaveletMatrix
-    raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got '{backend}'")
+    @property
+    def backend(self) -> str:
+        return self._shards[0].backend
 
 
-__all__ = ["BACKENDS", "FMIndex", "Intervals"]
+def _check_build(
+    backend: str, sample_rate: int, shard_tokens: int, list_threshold: int, threads: int | None
+) -> None:
+    matrix_class(backend)
+    if not 1 <= sample_rate <= MAX_SAMPLE_RATE:
+        raise ValueError(f"sample_rate must be from 1 to {MAX_SAMPLE_RATE}, got {sample_rate}")
+    for name, value in (("shard_tokens", shard_tokens), ("list_threshold", list_threshold)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+
+
+__all__ = ["BACKENDS", "LIST_THRESHOLD", "SAMPLE_RATE", "SHARD_TOKENS", "FMIndex", "Intervals"]

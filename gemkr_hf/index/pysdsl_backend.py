@@ -1,13 +1,13 @@
-"""The same wavelet matrix on sdsl-lite's, through pysdsl (optional; not on PyPI)."""
+"""The same transform on sdsl-lite's wavelet matrix, through pysdsl (optional; not on PyPI)."""
 
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import get_bit, rank
+from gemkr_hf.index.bits import BitVector, ones_before
+from gemkr_hf.index.successor_lists import SuccessorLists
 
 try:
     import pysdsl
@@ -17,11 +17,10 @@ except ImportError:  # the default backend needs nothing of it
 Int64 = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
 class PysdslWaveletMatrix:
     """Drop-in for ``WaveletMatrix`` on ``pysdsl.WaveletMatrixInt``.
 
-    Attributes
+    Parameters
     ----------
     matrix : pysdsl.WaveletMatrixInt over the symbols and one 0 more: its rank refuses a position
         that equals its size.
@@ -29,9 +28,10 @@ class PysdslWaveletMatrix:
     alphabet : int32[sigma], the token of symbol 1, 2, ...
     """
 
-    matrix: Any
-    counts: Int64
-    alphabet: NDArray[np.int32]
+    def __init__(self, matrix: Any, counts: Int64, alphabet: NDArray[np.int32]) -> None:
+        self._matrix = matrix
+        self._counts = counts
+        self.alphabet = alphabet
 
     @staticmethod
     def require() -> None:
@@ -44,9 +44,9 @@ class PysdslWaveletMatrix:
 
     @classmethod
     def build(
-        cls, symbols: NDArray[np.int32], alphabet: NDArray[np.int32]
+        cls, symbols: NDArray[np.uint32], alphabet: NDArray[np.int32], threads: int = 1
     ) -> "PysdslWaveletMatrix":
-        """From the transform's symbols, int32[rows]."""
+        """From the transform's symbols, uint32[rows]."""
         cls.require()
         counts = np.zeros(len(alphabet) + 2, dtype=np.int64)
         np.cumsum(np.bincount(symbols, minlength=len(alphabet) + 1), out=counts[1:])
@@ -54,11 +54,11 @@ class PysdslWaveletMatrix:
 
     @property
     def num_rows(self) -> int:
-        return int(self.counts[-1])
+        return int(self._counts[-1])
 
     @property
     def nbytes(self) -> int:
-        return int(self.matrix.size_in_bytes) + self.counts.nbytes + self.alphabet.nbytes
+        return int(self._matrix.size_in_bytes) + self._counts.nbytes + self.alphabet.nbytes
 
     def extend(self, lower: Int64, upper: Int64, symbols: NDArray[np.int32]) -> tuple[Int64, Int64]:
         """As `WaveletMatrix.extend`."""
@@ -69,67 +69,72 @@ class PysdslWaveletMatrix:
             low, high = max(0, low), min(self.num_rows, high)
             if symbol <= 0 or low >= high:
                 continue
-            first = int(self.counts[symbol])
-            low, high = self.matrix.rank(low, symbol), self.matrix.rank(high, symbol)
+            first = int(self._counts[symbol])
+            low, high = self._matrix.rank(low, symbol), self._matrix.rank(high, symbol)
             if low < high:
                 out_lower[row], out_upper[row] = first + low, first + high
         return out_lower, out_upper
 
-    def search(self, symbols: NDArray[np.int32], offsets: Int64) -> tuple[Int64, Int64]:
+    def search(
+        self, symbols: NDArray[np.int32], offsets: Int64, lower: Int64, upper: Int64
+    ) -> None:
         """As `WaveletMatrix.search`."""
-        lower = np.zeros(len(offsets) - 1, dtype=np.int64)
-        upper = np.full(len(offsets) - 1, self.num_rows, dtype=np.int64)
         for row in range(len(lower)):
             one = slice(row, row + 1)
             for symbol in symbols[offsets[row] : offsets[row + 1]]:
                 lower[one], upper[one] = self.extend(lower[one], upper[one], np.array([symbol]))
-        return lower, upper
 
-    def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
-        """As `WaveletMatrix.successors`."""
+    def successors(
+        self, lower: Int64, upper: Int64, lists: SuccessorLists, alive: BitVector
+    ) -> tuple[Int64, NDArray[np.int32]]:
+        """As `WaveletMatrix.successors`; it needs no lists."""
         found = []
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
             low, high = max(0, low), min(self.num_rows, high)
-            if low >= high:
-                found.append(np.empty(0, dtype=np.int64))
-                continue
-            # The lists are as long as the alphabet; only the first `number` entries are answers.
-            number, symbols, _, _ = self.matrix.interval_symbols(low, high)
-            symbols = np.sort(np.array(symbols[:number], dtype=np.int64))
-            found.append(symbols[symbols > 0])
+            found.append(
+                self._symbols_between(low, high, alive) if low < high else np.empty(0, np.int64)
+            )
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)
         np.cumsum([len(symbols) for symbols in found], out=offsets[1:])
         symbols = np.concatenate([np.empty(0, dtype=np.int64), *found])
         return offsets, self.alphabet[symbols - 1]
 
-    def locate(
-        self, rows: Int64, marks: NDArray[np.uint64], samples: NDArray[np.uint32], rate: int
-    ) -> Int64:
-        """As `WaveletMatrix.locate`."""
-        positions = np.full(len(rows), -1, dtype=np.int64)
-        for number, row in enumerate(rows.tolist()):
-            for steps in range(rate):
-                if get_bit(marks, row):
-                    positions[number] = int(samples[rank(marks, row)]) + steps
-                    break
-                _, row = self._step(row)
-        return positions
+    def _symbols_between(self, low: int, high: int, alive: BitVector) -> Int64:
+        # The lists are as long as the alphabet; only the first `number` entries are answers.
+        number, *lists = self._matrix.interval_symbols(low, high)
+        symbols, lows, highs = (np.array(part[:number], dtype=np.int64) for part in lists)
+        order = np.argsort(symbols)
+        order = order[symbols[order] > 0]
+        if alive.length[0]:
+            firsts = self._counts[symbols]
+            order = np.array(
+                [
+                    place
+                    for place in order
+                    if ones_before(alive, firsts[place] + highs[place])
+                    > ones_before(alive, firsts[place] + lows[place])
+                ],
+                dtype=np.int64,
+            )
+        return symbols[order]
 
-    def walk(self, row: int, length: int) -> NDArray[np.int32]:
+    def walk(self, rows: Int64, offsets: Int64) -> NDArray[np.int32]:
         """As `WaveletMatrix.walk`."""
-        tokens = np.empty(length, dtype=np.int32)
-        for number in range(length):
-            symbol, row = self._step(row)
-            tokens[number] = self.alphabet[symbol - 1]
+        tokens = np.empty(int(offsets[-1]), dtype=np.int32)
+        for number, row in enumerate(rows.tolist()):
+            for place in range(offsets[number], offsets[number + 1]):
+                symbol, row = self.step(row)
+                tokens[place] = self.alphabet[symbol - 1]
         return tokens
 
-    def symbols(self) -> NDArray[np.int32]:
+    def symbols(self) -> NDArray[np.uint32]:
         """As `WaveletMatrix.symbols`."""
-        return np.array([self.matrix[row] for row in range(self.num_rows)], dtype=np.int32)
+        return np.array([self._matrix[row] for row in range(self.num_rows)], dtype=np.uint32)
 
-    def _step(self, row: int) -> tuple[int, int]:
-        before, symbol = self.matrix.inverse_select(row)
-        return symbol, int(self.counts[symbol]) + before
+    def step(self, row: int) -> tuple[int, int]:
+        """As `WaveletMatrix.step`."""
+        before, symbol = self._matrix.inverse_select(row)
+        return symbol, int(self._counts[symbol]) + before
 
 
 __all__ = ["PysdslWaveletMatrix"]

@@ -1,6 +1,6 @@
 """Token sequences of several lengths as flat arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -8,12 +8,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from gemkr_hf.index.bits import MAX_BITS
 
+_CHUNK = 1 << 20
+
 
 class Ragged(NamedTuple):
     """Sequences one after the other: number i is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
+
+
+class Documents(NamedTuple):
+    """The documents of one shard.
+
+    tokens : int32[total], one document behind the other.
+    starts : uint32[documents + 1], where each begins in the index's text, in which one symbol ends
+        a document.
+    """
+
+    tokens: NDArray[np.int32]
+    starts: NDArray[np.uint32]
 
 
 def as_tokens(sequence: ArrayLike) -> NDArray[np.int64]:
@@ -25,14 +39,12 @@ def as_tokens(sequence: ArrayLike) -> NDArray[np.int64]:
         If it is not a flat sequence of integers.
     """
     tokens = np.asarray(sequence)
-    if tokens.size == 0 and tokens.ndim == 1:
-        return tokens.astype(np.int64)
-    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+    if tokens.ndim != 1 or (tokens.dtype.kind not in "iu" and tokens.size):
         raise ValueError(
             "Expected a batch of token-id sequences such as [[5, 8], [13]], but found in it "
             f"{_shorten(sequence)}"
         )
-    return tokens.astype(np.int64)
+    return tokens.astype(np.int64, copy=False)
 
 
 def as_batch(sequences: Iterable[ArrayLike]) -> Ragged:
@@ -47,40 +59,90 @@ def as_batch(sequences: Iterable[ArrayLike]) -> Ragged:
     arrays = [as_tokens(sequence) for sequence in sequences]
     offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
     np.cumsum([len(array) for array in arrays], out=offsets[1:])
+    if len(arrays) == 1:
+        return Ragged(arrays[0], offsets)
     return Ragged(np.concatenate([np.empty(0, np.int64), *arrays]), offsets)
 
 
-def collect_documents(
-    documents: Iterable[ArrayLike], vocab_size: int | None
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """All documents' tokens in a row, and where each document begins in the index's text.
-
-    Returns
-    -------
-    tokens : int32[total]
-    starts : int64[documents + 1], one end symbol behind each document.
+def document_shards(
+    documents: Iterable[ArrayLike], vocab_size: int | None, shard_tokens: int
+) -> Iterator[Documents]:
+    """Documents in parts of at most ``shard_tokens`` tokens, and at least one document; one empty
+    part where there is no document.
 
     Raises
     ------
     ValueError
-        If a token is negative or not below `vocab_size`, or there are too many.
+        If a token is negative or not below `vocab_size`, or a document too long for one shard.
     """
-    limit = 2**31 - 1 if vocab_size is None else vocab_size
-    chunks: list[NDArray[np.int32]] = []
-    starts = [0]
-    for row, document in enumerate(documents):
-        tokens = as_tokens(document)
-        if len(tokens) and not (tokens.min() >= 0 and tokens.max() < limit):
-            wrong = tokens[(tokens < 0) | (tokens >= limit)][0]
+    writer, row = _DocumentWriter(vocab_size), 0
+    for document in documents:
+        tokens = np.asarray(document)
+        if tokens.ndim != 1 or (tokens.dtype.kind not in "iu" and tokens.size):
+            tokens = as_tokens(document)
+        if len(tokens) >= MAX_BITS - 1:
+            raise ValueError(f"Document {row} has {len(tokens)} tokens, too many for one shard")
+        if writer.lengths and writer.num_tokens + len(tokens) > shard_tokens:
+            yield writer.finish()
+            writer = _DocumentWriter(vocab_size, first_row=row)
+        writer.add(tokens)
+        row += 1
+    if writer.lengths or row == 0:
+        yield writer.finish()
+
+
+class _DocumentWriter:
+    """Joins documents in chunks: a check and a copy for each document would take as long as
+    sorting them."""
+
+    def __init__(self, vocab_size: int | None, first_row: int = 0) -> None:
+        self._limit = 2**31 - 1 if vocab_size is None else vocab_size
+        self._first_row = first_row
+        self._parts: list[NDArray[np.int32]] = []
+        self._open: list[NDArray[np.integer]] = []
+        self._open_tokens = 0
+        self.num_tokens = 0
+        self.lengths: list[int] = []
+
+    def add(self, tokens: NDArray[np.integer]) -> None:
+        self._open.append(tokens)
+        self.lengths.append(len(tokens))
+        self.num_tokens += len(tokens)
+        self._open_tokens += len(tokens)
+        if self._open_tokens >= _CHUNK or len(self._open) >= _CHUNK:
+            self._close()
+
+    def _close(self) -> None:
+        filled = [tokens for tokens in self._open if len(tokens)]
+        joined = np.concatenate(filled) if filled else np.empty(0, np.int32)
+        if joined.dtype.kind == "f":  # int64 and uint64 together
+            joined = np.concatenate([tokens.astype(np.int64) for tokens in filled])
+        if len(joined) and not (joined.min() >= 0 and joined.max() < self._limit):
+            self._name_wrong()
+        self._parts.append(joined.astype(np.int32, copy=False))
+        self._open, self._open_tokens = [], 0
+
+    def _name_wrong(self) -> None:
+        first = self._first_row + len(self.lengths) - len(self._open)
+        for row, tokens in enumerate(self._open, start=first):
+            wrong = [token for token in tokens.tolist() if not 0 <= token < self._limit]
+            if wrong:
+                raise ValueError(
+                    f"Document {row} holds token {wrong[0]}, which is not in "
+                    f"[0, vocab_size={self._limit})"
+                )
+
+    def finish(self) -> Documents:
+        self._close()
+        starts = np.zeros(len(self.lengths) + 1, dtype=np.int64)
+        np.cumsum(np.array(self.lengths, dtype=np.int64) + 1, out=starts[1:])
+        if starts[-1] > MAX_BITS:
             raise ValueError(
-                f"Document {row} holds token {wrong}, which is not in [0, vocab_size={limit})"
+                f"One shard holds less than 2**32 tokens, these are {starts[-1]}: make "
+                "shard_tokens smaller"
             )
-        chunks.append(tokens.astype(np.int32))
-        starts.append(starts[-1] + len(tokens) + 1)
-    if starts[-1] > MAX_BITS:
-        raise ValueError(f"One index holds at most 2**32 tokens, these are {starts[-1]}")
-    tokens32 = np.concatenate([np.empty(0, np.int32), *chunks])
-    return tokens32, np.array(starts, dtype=np.int64)
+        tokens = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+        return Documents(tokens, starts.astype(np.uint32))
 
 
 def _shorten(value: object) -> str:
@@ -88,4 +150,4 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-__all__ = ["Ragged", "as_batch", "as_tokens", "collect_documents"]
+__all__ = ["Documents", "Ragged", "as_batch", "as_tokens", "document_shards"]

@@ -1,11 +1,17 @@
-"""Wavelet matrix over the Burrows-Wheeler transform: NumPy arrays, Numba kernels.
+"""Huffman-shaped wavelet matrix over the Burrows-Wheeler transform: NumPy arrays, Numba kernels.
 
-Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order.
-Kernels go through the levels outside and through the batch inside: the cache misses of independent
-rows overlap.
+Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order. A
+symbol's bits are its Huffman code, so that the matrix takes about H0 bits a token and a frequent
+token few steps. Kernels go through the levels outside and through the batch inside: the cache
+misses of independent rows overlap.
+
+No content of the arrays makes a kernel read outside of them: every position is held within its
+level. What is false in a file then gives false answers, and `verify` finds it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,73 +19,122 @@ from numpy.typing import NDArray
 
 from gemkr_hf.index.bits import (
     KERNEL,
+    BitVector,
     empty_lines,
-    fill_counts,
+    expect_rank,
+    freeze,
     get_bit,
+    num_lines,
+    ones_before,
     rank,
-    set_bit,
+    write_counts,
+    write_lines,
 )
+from gemkr_hf.index.codes import code_lengths, tree_shape
+from gemkr_hf.index.successor_lists import SuccessorLists, find_list, read_list
 
 Int64 = NDArray[np.int64]
 
+TOGETHER = 16
+"""Rows that walk side by side: about as many cache misses as a core can wait for at once."""
+
+_GROUP = 1 << 16
+_LINES_A_TASK = 1 << 12
+
+
+class Arrays(NamedTuple):
+    """What kernels read; all arrays read-only. See ``codes.Shape`` for the tree's.
+
+    lines : uint64[lines, 8], the bits of all levels (``bits.py``).
+    counts : int64[sigma + 2], how many symbols are smaller; the last is the number of rows.
+    shifts : int64[sigma + 1], from a position in a leaf's row to the row of the longer pattern.
+    alphabet : int32[sigma], the token of symbol 1, 2, ...
+    """
+
+    lines: NDArray[np.uint64]
+    counts: Int64
+    alphabet: NDArray[np.int32]
+    shifts: Int64
+    nodes: Int64
+    lengths: Int64
+    line_starts: Int64
+    zeros: Int64
+    leaf_starts: Int64
+    leaf_symbols: NDArray[np.int32]
+    codes: NDArray[np.uint32]
+    code_lengths: NDArray[np.uint8]
+
+
+# -- building --------------------------------------------------------------------------------------
+
 
 @njit(**KERNEL)
-def _fill_level(symbols, bit, lines, partitioned):
-    """Write one level's bits; stable partition of ``symbols`` by them. Returns the zeros."""
-    for position in range(symbols.shape[0]):
-        if (symbols[position] >> bit) & 1:
-            set_bit(lines, position)
-    zeros = symbols.shape[0] - fill_counts(lines)
-    zero, one = 0, zeros
-    for position in range(symbols.shape[0]):
-        symbol = symbols[position]
-        if (symbol >> bit) & 1:
-            partitioned[one] = symbol
+def _to_codes(symbols, table, first, last):
+    for position in range(first, last):
+        symbols[position] = table[symbols[position]]
+
+
+@njit(**KERNEL)
+def _partition(codes, bit, first, last, zero, one, partitioned, limit):
+    """Stable partition of ``codes[first:last]`` by a bit: zeros go to ``zero`` and on, ones to
+    ``one`` and on, and nothing at ``limit`` or beyond, where there are only leaves."""
+    shift = np.uint32(bit)
+    for position in range(first, last):
+        code = codes[position]
+        if (code >> shift) & np.uint32(1):
+            if one < limit:
+                partitioned[one] = code
             one += 1
         else:
-            partitioned[zero] = symbol
+            if zero < limit:
+                partitioned[zero] = code
             zero += 1
-    return zeros
+
+
+# -- querying --------------------------------------------------------------------------------------
 
 
 @njit(**KERNEL)
-def _first_positions(partitioned, first):
-    """First position of each symbol behind the last level, where equal symbols stand together."""
-    for position in range(partitioned.shape[0] - 1, -1, -1):
-        first[partitioned[position]] = position
-
-
-@njit(**KERNEL)
-def _extend(levels, zeros, counts, shifts, lower, upper, symbols, out_lower, out_upper):
+def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
     """Backward step: rows of ``symbol + pattern`` from rows of ``pattern``; symbol -1 is no step.
 
     The output may be the input.
     """
-    depth, length = levels.shape[0], counts[-1]
+    depth, length, sigma = m.zeros.shape[0], m.counts[-1], m.alphabet.shape[0]
+    steps = 0
     for row in range(lower.shape[0]):
         symbol = symbols[row]
         low, high = max(0, lower[row]), min(length, upper[row])
         # A row that is answered already has a negative lower end, which no level touches.
-        if low >= high or symbol == 0 or symbol < -1 or symbol >= shifts.shape[0]:
+        if low >= high or symbol == 0 or symbol < -1 or symbol > sigma:
             low, high = 0, 0
         elif symbol == -1:
             low = -1 - low
         elif low == 0 and high == length:
-            low, high = -1 - counts[symbol], counts[symbol + 1]
+            low, high = -1 - m.counts[symbol], m.counts[symbol + 1]
+        else:
+            steps = max(steps, np.int64(m.code_lengths[symbol]))
+            expect_rank(m.lines, 0, min(low, m.lengths[0]))
+            expect_rank(m.lines, 0, min(high, m.lengths[0]))
         out_lower[row], out_upper[row] = low, high
-    for level in range(depth):
-        lines, zero = levels[level], zeros[level]
-        bit = depth - 1 - level
+    for level in range(min(steps, depth)):
+        base, zero, size = m.line_starts[level], m.zeros[level], m.lengths[level]
+        shift = np.uint32(31 - level)
         for row in range(lower.shape[0]):
             low, high = out_lower[row], out_upper[row]
-            if low < 0 or low >= high:
+            if low < 0 or low >= high or level >= m.code_lengths[symbols[row]]:
                 continue
-            ones_low, ones_high = rank(lines, low), rank(lines, high)
-            if (symbols[row] >> bit) & 1:
-                low, high = min(length, zero + ones_low), min(length, zero + ones_high)
+            low, high = min(low, size), min(high, size)
+            ones_low, ones_high = rank(m.lines, base, low), rank(m.lines, base, high)
+            if (m.codes[symbols[row]] >> shift) & np.uint32(1):
+                low, high = zero + ones_low, zero + ones_high
             else:
                 low, high = low - ones_low, high - ones_high
             out_lower[row], out_upper[row] = low, high
+            if level + 1 < m.code_lengths[symbols[row]]:
+                below, size_below = m.line_starts[level + 1], m.lengths[level + 1]
+                expect_rank(m.lines, below, min(low, size_below))
+                expect_rank(m.lines, below, min(high, size_below))
     for row in range(lower.shape[0]):
         low, high = out_lower[row], out_upper[row]
         if low < 0:
@@ -87,237 +142,468 @@ def _extend(levels, zeros, counts, shifts, lower, upper, symbols, out_lower, out
         elif low >= high:
             out_lower[row], out_upper[row] = 0, 0
         else:
-            shift = shifts[symbols[row]]
-            out_lower[row] = min(length, max(0, low + shift))
-            out_upper[row] = min(length, max(0, high + shift))
+            shift_rows = m.shifts[symbols[row]]
+            out_lower[row] = min(length, max(0, low + shift_rows))
+            out_upper[row] = min(length, max(0, high + shift_rows))
 
 
 @njit(**KERNEL)
-def _search(levels, zeros, counts, shifts, symbols, offsets, lower, upper):
-    """Backward steps of whole sequences, all rows together, from the whole index on."""
+def search_rows(m, symbols, offsets, lower, upper):
+    """Backward steps of whole sequences, all together, on from the rows in ``lower, upper``."""
     rows = lower.shape[0]
     column_symbols = np.empty(rows, np.int32)
     longest = 0
     for row in range(rows):
-        lower[row], upper[row] = 0, counts[-1]
         longest = max(longest, offsets[row + 1] - offsets[row])
     for column in range(longest):
         for row in range(rows):
             place = offsets[row] + column
             column_symbols[row] = symbols[place] if place < offsets[row + 1] else -1
-        _extend(levels, zeros, counts, shifts, lower, upper, column_symbols, lower, upper)
+        extend_rows(m, lower, upper, column_symbols, lower, upper)
 
 
 @njit(**KERNEL)
-def _successors(levels, zeros, counts, alphabet, lower, upper, offsets, bound):
-    """Tokens that stand in ``bwt[lower:upper]`` of each row, sorted, without the document end.
+def _sort(symbols, first, last, marked):
+    """Sort ``symbols[first:last]``, which are different; ``marked`` has a zeroed bit for each."""
+    if last - first <= 24:
+        for i in range(first + 1, last):
+            symbol, j = symbols[i], i - 1
+            while j >= first and symbols[j] > symbol:
+                symbols[j + 1] = symbols[j]
+                j -= 1
+            symbols[j + 1] = symbol
+        return
+    for i in range(first, last):
+        symbol = symbols[i]
+        marked[symbol >> 6] |= np.uint64(1) << np.uint64(symbol & 63)
+    at = first
+    for word in range(marked.shape[0]):
+        bits = marked[word]
+        marked[word] = np.uint64(0)
+        while bits:
+            low = bits & (~bits + np.uint64(1))
+            place = 0
+            for step in (32, 16, 8, 4, 2, 1):
+                if low >> np.uint64(place + step):
+                    place += step
+            symbols[at] = (word << 6) + place
+            at += 1
+            bits ^= low
 
-    Breadth first over all rows together; a node is a symbol's leading bits with its positions.
+
+@njit(**KERNEL)
+def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, bounds, ends):
+    """Symbols that stand in ``bwt[lower:upper]`` of the rows ``first`` to ``last`` with
+    ``wanted``, each row's together and sorted: row r's end at ``ends[r]``; returns how many.
+
+    Breadth first over all rows together. ``bounds`` gets the rows of the longer patterns, int64
+    (2, bound), where it is not empty.
     """
-    depth, length, sigma = levels.shape[0], counts[-1], alphabet.shape[0]
-    rows = lower.shape[0]
-    node_low = np.empty((2, bound), np.int64)
-    node_high = np.empty((2, bound), np.int64)
-    node_symbol = np.empty((2, bound), np.int32)
-    node_row = np.empty((2, bound), np.int32)
-    nodes = 0
-    for row in range(rows):
-        low, high = max(0, lower[row]), min(length, upper[row])
-        # The whole index needs no search: every token that occurs.
-        if low < high and not (low == 0 and high == length):
-            node_low[0, nodes], node_high[0, nodes] = low, high
-            node_symbol[0, nodes], node_row[0, nodes] = 0, row
-            nodes += 1
+    depth, length, sigma = m.zeros.shape[0], m.counts[-1], m.alphabet.shape[0]
+    low_ends = np.empty((2, bound), np.int64)
+    high_ends = np.empty((2, bound), np.int64)
+    places = np.empty((2, bound), np.int32)
+    owners = np.empty((2, bound), np.int32)
+    found_symbols = np.empty(bound, np.int32)
+    found_owners = np.empty(bound, np.int32)
+    found_bounds = np.empty((2, bound if bounds.shape[1] else 0), np.int64)
+    filtered = alive.length[0] > 0
+    count, found = 0, 0
+    for row in range(first, last):
+        ends[row] = 0
+        if wanted[row] and count < bound:
+            low_ends[0, count], high_ends[0, count] = max(0, lower[row]), min(length, upper[row])
+            places[0, count], owners[0, count] = 0, row
+            expect_rank(m.lines, 0, min(low_ends[0, count], m.lengths[0]))
+            expect_rank(m.lines, 0, min(high_ends[0, count], m.lengths[0]))
+            count += 1
     here, there = 0, 1
     for level in range(depth):
-        lines, zero = levels[level], zeros[level]
-        found = 0
-        for node in range(nodes):
-            low, high = node_low[here, node], node_high[here, node]
-            symbol, row = node_symbol[here, node] << 1, node_row[here, node]
-            ones_low = rank(lines, low)
-            ones_high = ones_low + get_bit(lines, low) if high == low + 1 else rank(lines, high)
-            # The bounds of `found` hold for every honest file; they are asked for the others.
-            if high - ones_high > low - ones_low and found < bound:
-                node_low[there, found], node_high[there, found] = low - ones_low, high - ones_high
-                node_symbol[there, found], node_row[there, found] = symbol, row
+        base, zero, size = m.line_starts[level], m.zeros[level], m.lengths[level]
+        width, inner, leaf = m.nodes[level], m.nodes[level + 1], m.leaf_starts[level + 1]
+        children = 0
+        for node in range(count):
+            low, high = min(low_ends[here, node], size), min(high_ends[here, node], size)
+            place, row = places[here, node], owners[here, node]
+            ones_low = rank(m.lines, base, low)
+            if high == low + 1:
+                ones_high = ones_low + get_bit(m.lines, base, low)
+            else:
+                ones_high = rank(m.lines, base, high)
+            for bit in range(2):
+                if bit:
+                    child_low, child_high = zero + ones_low, zero + ones_high
+                    child = place + width
+                else:
+                    child_low, child_high = low - ones_low, high - ones_high
+                    child = np.int64(place)
+                if child_low >= child_high:
+                    continue
+                if child < inner:
+                    # Honest arrays keep these bounds; they are asked for the others.
+                    if children < bound:
+                        low_ends[there, children], high_ends[there, children] = (
+                            child_low, child_high,
+                        )  # fmt: skip
+                        places[there, children], owners[there, children] = child, row
+                        children += 1
+                        below, size_below = m.line_starts[level + 1], m.lengths[level + 1]
+                        expect_rank(m.lines, below, min(child_low, size_below))
+                        if child_high > child_low + 1:
+                            expect_rank(m.lines, below, min(child_high, size_below))
+                    continue
+                symbol = m.leaf_symbols[leaf + child - inner]
+                if symbol < 1 or symbol > sigma or found >= bound:
+                    continue
+                child_low = min(length, max(0, child_low + m.shifts[symbol]))
+                child_high = min(length, max(0, child_high + m.shifts[symbol]))
+                if filtered and ones_before(alive, child_low) == ones_before(alive, child_high):
+                    continue
+                found_symbols[found], found_owners[found] = symbol, row
+                if bounds.shape[1]:
+                    found_bounds[0, found], found_bounds[1, found] = child_low, child_high
                 found += 1
-            if ones_high > ones_low and found < bound:
-                node_low[there, found] = min(length, zero + ones_low)
-                node_high[there, found] = min(length, zero + ones_high)
-                node_symbol[there, found], node_row[there, found] = symbol | 1, row
-                found += 1
-        nodes = found
+                ends[row] += 1
+        count = children
         here, there = there, here
-    tokens = np.empty(bound, np.int32)
-    node, total = 0, 0
+    total = 0
+    for row in range(first, last):
+        # For the moment where a row's symbols begin; each that is placed moves it on to their end.
+        ends[row], total = total, total + ends[row]
+    for number in range(found):
+        row = found_owners[number]
+        at = ends[row]
+        symbols[at] = found_symbols[number]
+        if bounds.shape[1]:
+            bounds[0, at], bounds[1, at] = found_bounds[0, number], found_bounds[1, number]
+        ends[row] += 1
+    if bounds.shape[1] == 0:
+        marked = np.zeros(sigma // 64 + 1, np.uint64)
+        start = 0
+        for row in range(first, last):
+            _sort(symbols, start, ends[row], marked)
+            start = ends[row]
+    return found
+
+
+@njit(**KERNEL)
+def _successors(m, lists, alive, lower, upper, offsets):
+    """Tokens that stand in ``bwt[lower:upper]`` of each row, sorted, without the document end."""
+    length, sigma = m.counts[-1], m.alphabet.shape[0]
+    rows, bound = lower.shape[0], np.int64(0)
+    stored = np.full(rows, -1, np.int64)
+    wanted = np.zeros(rows, np.bool_)
     for row in range(rows):
-        offsets[row] = total
-        if max(0, lower[row]) == 0 and upper[row] >= length and length > 0:
-            for symbol in range(min(sigma, bound - total)):
-                tokens[total] = alphabet[symbol]
-                total += 1
-        while node < nodes and node_row[here, node] == row:
-            symbol = node_symbol[here, node]
-            if 0 < symbol <= sigma and total < bound:
-                tokens[total] = alphabet[symbol - 1]
-                total += 1
-            node += 1
-    offsets[rows] = total
-    return tokens[:total].copy()
-
-
-@njit(**KERNEL)
-def _step(levels, zeros, counts, shifts, row):
-    """Symbol of ``bwt[row]`` and the row of the suffix that begins with it."""
-    depth, length = levels.shape[0], counts[-1]
-    symbol, position = 0, row
-    for level in range(depth):
-        lines = levels[level]
-        ones = rank(lines, position)
-        bit = get_bit(lines, position)
-        symbol = symbol << 1 | bit
-        position = min(length - 1, zeros[level] + ones) if bit else position - ones
-    if symbol < shifts.shape[0]:
-        position += shifts[symbol]
-    return symbol, min(length - 1, max(0, position))
-
-
-@njit(**KERNEL)
-def _locate(levels, zeros, counts, shifts, marks, samples, rate, rows, positions):
-    """Text position of each row's suffix: walk to a sampled one; -1 where a file is corrupt."""
-    for number in range(rows.shape[0]):
-        row = rows[number]
-        positions[number] = -1
-        for steps in range(rate):
-            if get_bit(marks, row):
-                sample = rank(marks, row)
-                if sample < samples.shape[0]:
-                    positions[number] = np.int64(samples[sample]) + steps
+        low, high = max(0, lower[row]), min(length, upper[row])
+        if low < high:
+            stored[row] = find_list(lists, low, high)
+            wanted[row] = stored[row] < 0
+            # An interval of k rows holds at most k symbols, and at most every symbol and the end.
+            bound += (
+                min(sigma + 1, high - low)
+                if wanted[row]
+                else min(sigma, np.int64(lists.sizes[stored[row]]))
+            )
+    tokens = np.empty(bound, np.int32)
+    ends = np.zeros(rows, np.int64)
+    no_bounds = np.empty((2, 0), np.int64)
+    total, first = 0, 0
+    while first < rows:
+        # So many rows together that the scratch memory stays small.
+        last, group = first, 0
+        while last < rows:
+            width = min(sigma + 1, min(length, upper[last]) - max(0, lower[last]))
+            width = width if wanted[last] else 0
+            if group > 0 and group + width > _GROUP:
                 break
-            _, row = _step(levels, zeros, counts, shifts, row)
+            group += width
+            last += 1
+        symbols = np.empty(group, np.int32)
+        if group > 0:
+            _leaves_below(
+                m, alive, lower, upper, first, last, group, wanted, symbols, no_bounds, ends
+            )  # fmt: skip
+        start = 0
+        for row in range(first, last):
+            offsets[row] = total
+            if stored[row] >= 0:
+                read = read_list(lists, stored[row], sigma, tokens, total)
+                for number in range(total, total + read):
+                    tokens[number] = m.alphabet[tokens[number] - 1]
+                total += read
+            elif wanted[row]:
+                for number in range(start, ends[row]):
+                    if total < bound:
+                        tokens[total] = m.alphabet[symbols[number] - 1]
+                        total += 1
+                start = ends[row]
+        first = last
+    offsets[rows] = total
+    # What is mostly full need not be copied.
+    return tokens[:total] if 2 * total > bound else tokens[:total].copy()
 
 
 @njit(**KERNEL)
-def _walk(levels, zeros, counts, shifts, alphabet, row, tokens):
-    """The tokens before a suffix, nearest first."""
-    for number in range(tokens.shape[0]):
-        symbol, row = _step(levels, zeros, counts, shifts, row)
-        tokens[number] = alphabet[symbol - 1] if 0 < symbol <= alphabet.shape[0] else -1
+def _expand(m, alive, lower, upper, symbols, bounds, ends):
+    """Successors with their intervals, not sorted, for the lists that are stored."""
+    return _leaves_below(
+        m, alive, lower, upper, 0, lower.shape[0], symbols.shape[0],
+        np.ones(lower.shape[0], np.bool_), symbols, bounds, ends,
+    )  # fmt: skip
 
 
 @njit(**KERNEL)
-def _decode(levels, zeros, counts, shifts, symbols):
+def step_back(m, row):
+    """Symbol of ``bwt[row]`` and the row of the suffix that begins with it."""
+    depth, length = m.zeros.shape[0], m.counts[-1]
+    position, place = row, 0
+    for level in range(depth):
+        base = m.line_starts[level]
+        position = min(position, m.lengths[level])
+        ones = rank(m.lines, base, position)
+        if get_bit(m.lines, base, position):
+            position, place = m.zeros[level] + ones, place + m.nodes[level]
+        else:
+            position -= ones
+        inner = m.nodes[level + 1]
+        if place >= inner:
+            symbol = m.leaf_symbols[m.leaf_starts[level + 1] + place - inner]
+            if symbol >= m.shifts.shape[0]:
+                symbol = 0
+            return symbol, min(length - 1, max(0, position + m.shifts[symbol]))
+    return np.int32(0), row
+
+
+@njit(**KERNEL)
+def steps_back(m, rows, symbols, count):
+    """`step_back` of the first ``count`` rows, which are overwritten; one waits for the cache
+    misses of all."""
+    depth, length = m.zeros.shape[0], m.counts[-1]
+    places = np.zeros(count, np.int64)
+    for number in range(count):
+        symbols[number] = -1
+        expect_rank(m.lines, 0, min(rows[number], m.lengths[0]))
+    for level in range(depth):
+        base, size, inner = m.line_starts[level], m.lengths[level], m.nodes[level + 1]
+        waiting = 0
+        for number in range(count):
+            if symbols[number] >= 0:
+                continue
+            position = min(rows[number], size)
+            ones = rank(m.lines, base, position)
+            if get_bit(m.lines, base, position):
+                position, places[number] = m.zeros[level] + ones, places[number] + m.nodes[level]
+            else:
+                position -= ones
+            if places[number] < inner:
+                rows[number] = position
+                expect_rank(m.lines, m.line_starts[level + 1], min(position, m.lengths[level + 1]))
+                waiting += 1
+                continue
+            symbol = m.leaf_symbols[m.leaf_starts[level + 1] + places[number] - inner]
+            if symbol >= m.shifts.shape[0]:
+                symbol = 0
+            symbols[number] = symbol
+            rows[number] = min(length - 1, max(0, position + m.shifts[symbol]))
+        if waiting == 0:
+            break
+
+
+@njit(**KERNEL)
+def walk_rows(m, rows, offsets, tokens):
+    """The tokens before the suffixes of rows, nearest first: those of row i are
+    ``tokens[offsets[i]:offsets[i + 1]]``."""
+    sigma, next_row = m.alphabet.shape[0], 0
+    here, symbols = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int32)
+    at, ends = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int64)
+    count = 0
+    while True:
+        while count < TOGETHER and next_row < rows.shape[0]:
+            if offsets[next_row] < offsets[next_row + 1]:
+                here[count] = rows[next_row]
+                at[count], ends[count] = offsets[next_row], offsets[next_row + 1]
+                count += 1
+            next_row += 1
+        if count == 0:
+            return
+        steps_back(m, here, symbols, count)
+        kept = 0
+        for number in range(count):
+            symbol = symbols[number]
+            tokens[at[number]] = m.alphabet[symbol - 1] if 0 < symbol <= sigma else -1
+            if at[number] + 1 < ends[number]:
+                here[kept], at[kept], ends[kept] = here[number], at[number] + 1, ends[number]
+                kept += 1
+        count = kept
+
+
+@njit(**KERNEL)
+def _decode(m, symbols):
     for row in range(symbols.shape[0]):
-        symbols[row] = _step(levels, zeros, counts, shifts, row)[0]
+        symbols[row] = step_back(m, row)[0]
 
 
-@dataclass(frozen=True)
 class WaveletMatrix:
-    """The transform in a form that answers rank; all arrays read-only.
+    """The transform in a form that answers rank.
 
-    Attributes
+    Parameters
     ----------
-    levels : uint64[depth, lines, 8], the bits of the symbols, most significant first (``bits.py``).
-    zeros : int64[depth], zeros of each level.
-    counts : int64[sigma + 2], how many symbols are smaller; the last is the number of rows.
-    shifts : int64[sigma + 1], from a position behind the last level to the row of the next suffix.
-    alphabet : int32[sigma], the token of symbol 1, 2, ...
+    lines : uint64[lines, 8]
+    counts : int64[sigma + 2], how many symbols are smaller.
+    lengths : uint8[n], the symbols' code lengths, n = max(2, sigma + 1).
+    alphabet : int32[sigma], ascending.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
     """
 
-    levels: NDArray[np.uint64]
-    zeros: Int64
-    counts: Int64
-    shifts: Int64
-    alphabet: NDArray[np.int32]
+    def __init__(
+        self,
+        lines: NDArray[np.uint64],
+        counts: Int64,
+        lengths: NDArray[np.uint8],
+        alphabet: NDArray[np.int32],
+    ) -> None:
+        sizes = np.diff(counts)
+        if not (
+            len(counts) == len(alphabet) + 2
+            and counts[0] == 0
+            and (sizes >= 0).all()
+            and len(lengths) == max(2, len(alphabet) + 1)
+            and (np.diff(alphabet) > 0).all()
+        ):
+            raise ValueError("The alphabet and its counts do not fit together")
+        shape = tree_shape(lengths, _padded(sizes))
+        if lines.shape != (int(shape.line_starts[-1]), 8):
+            raise ValueError("There are too few or too many bits")
+        shifts = counts[:-1] - shape.firsts[: len(alphabet) + 1]
+        self.arrays: Arrays = freeze(
+            Arrays(
+                lines, counts, alphabet, shifts, shape.nodes, shape.lengths, shape.line_starts,
+                shape.zeros, shape.leaf_starts, shape.leaf_symbols, shape.codes,
+                shape.code_lengths,
+            )  # fmt: skip
+        )
 
     @classmethod
-    def build(cls, symbols: NDArray[np.int32], alphabet: NDArray[np.int32]) -> "WaveletMatrix":
-        """From the transform's symbols, int32[rows]; they are overwritten."""
-        sigma, length = len(alphabet), len(symbols)
-        depth = max(1, int(sigma).bit_length())
-        levels = empty_lines(depth, length)
-        zeros = np.zeros(depth, dtype=np.int64)
-        counts = np.zeros(sigma + 2, dtype=np.int64)
-        np.cumsum(np.bincount(symbols, minlength=sigma + 1), out=counts[1:])
-        other = np.empty_like(symbols)
-        for level in range(depth):
-            zeros[level] = _fill_level(symbols, depth - 1 - level, levels[level], other)
-            symbols, other = other, symbols
-        first = np.zeros(sigma + 1, dtype=np.int64)
-        _first_positions(symbols, first)
-        return cls.from_arrays(levels, zeros, counts, counts[:-1] - first, alphabet)
+    def build(
+        cls, symbols: NDArray[np.uint32], alphabet: NDArray[np.int32], threads: int = 1
+    ) -> "WaveletMatrix":
+        """From the transform's symbols, uint32[rows]; they are overwritten."""
+        length = len(symbols)
+        sizes = np.bincount(symbols, minlength=len(alphabet) + 1).astype(np.int64)
+        counts = np.concatenate([[0], np.cumsum(sizes)])
+        lengths = code_lengths(_padded(sizes))
+        shape = tree_shape(lengths, _padded(sizes))
+        lines = empty_lines(int(shape.line_starts[-1]))
+        codes, other = symbols, np.empty_like(symbols)
+        with ThreadPoolExecutor(threads) as pool:
 
-    @classmethod
-    def from_arrays(cls, *arrays: NDArray) -> "WaveletMatrix":
-        """Fields in their order, made read-only: built and memory-mapped arrays then have one type,
-        for which the kernels are compiled once."""
-        for array in arrays:
-            array.flags.writeable = False
-        return cls(*arrays)
+            def in_parts(number: int, work: Callable[[int, int], Any]) -> None:
+                parts = range(0, number, _LINES_A_TASK)
+                list(pool.map(lambda at: work(at, min(number, at + _LINES_A_TASK)), parts))
+
+            in_parts(length, lambda a, b: _to_codes(codes, shape.codes, a, b))
+            for level in range(len(shape.zeros)):
+                size, limit = int(shape.lengths[level]), int(shape.lengths[level + 1])
+                bit, here = 31 - level, codes[:size]
+                first, last = shape.line_starts[level : level + 2]
+                own, ones = lines[first:last], np.empty(last - first, dtype=np.int64)
+                in_parts(
+                    num_lines(size),
+                    lambda a, b: write_lines(here, bit, own, a, b, ones),  # noqa: B023
+                )
+                write_counts(own, ones)
+                zeros = int(shape.zeros[level])
+
+                def move(a: int, b: int) -> None:
+                    start, end = min(size, a * 480), min(size, b * 480)  # noqa: B023
+                    one = int(ones[a])  # noqa: B023
+                    _partition(here, bit, start, end, start - one, zeros + one, other, limit)  # noqa: B023
+
+                in_parts(num_lines(size), move)
+                codes, other = other, codes
+        return cls(lines, counts, lengths, alphabet)
 
     @property
     def num_rows(self) -> int:
-        return int(self.counts[-1])
+        return int(self.arrays.counts[-1])
+
+    @property
+    def alphabet(self) -> NDArray[np.int32]:
+        return self.arrays.alphabet
 
     @property
     def nbytes(self) -> int:
-        return sum(
-            a.nbytes for a in (self.levels, self.zeros, self.counts, self.shifts, self.alphabet)
-        )
+        return sum(array.nbytes for array in self.arrays)
+
+    def search(
+        self, symbols: NDArray[np.int32], offsets: Int64, lower: Int64, upper: Int64
+    ) -> None:
+        """Backward steps of sequences, number i being ``symbols[offsets[i]:offsets[i + 1]]``, on
+        from the rows ``lower, upper``, which are overwritten."""
+        search_rows(self.arrays, symbols, offsets, lower, upper)
 
     def extend(self, lower: Int64, upper: Int64, symbols: NDArray[np.int32]) -> tuple[Int64, Int64]:
         """Rows ``[lower, upper)`` of each pattern with one more symbol; (0, 0) where absent."""
         out_lower, out_upper = np.empty_like(lower), np.empty_like(upper)
-        _extend(
-            self.levels, self.zeros, self.counts, self.shifts,
-            lower, upper, symbols, out_lower, out_upper,
-        )  # fmt: skip
+        extend_rows(self.arrays, lower, upper, symbols, out_lower, out_upper)
         return out_lower, out_upper
 
-    def search(self, symbols: NDArray[np.int32], offsets: Int64) -> tuple[Int64, Int64]:
-        """Rows of whole sequences, number i being ``symbols[offsets[i]:offsets[i + 1]]``."""
-        lower, upper = np.empty(len(offsets) - 1, np.int64), np.empty(len(offsets) - 1, np.int64)
-        _search(
-            self.levels, self.zeros, self.counts, self.shifts, symbols, offsets, lower, upper
-        )  # fmt: skip
-        return lower, upper
+    def successors(
+        self, lower: Int64, upper: Int64, lists: SuccessorLists, alive: BitVector
+    ) -> tuple[Int64, NDArray[np.int32]]:
+        """Tokens in each interval's rows: ``offsets int64[n + 1]``, ``tokens int32[total]``.
 
-    def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
-        """Tokens in each interval's rows: ``offsets int64[n + 1]``, ``tokens int32[total]``."""
-        # An interval of k rows holds at most k symbols, and at most every symbol and the end.
-        widths = np.clip(upper - lower, 0, len(self.alphabet) + 1)
+        alive : the rows that count, as `bit_vector`; one of length 0 for all.
+        """
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)
-        tokens = _successors(
-            self.levels, self.zeros, self.counts, self.alphabet,
-            lower, upper, offsets, int(widths.sum()),
-        )  # fmt: skip
+        tokens = _successors(self.arrays, lists, alive, lower, upper, offsets)
         return offsets, tokens
 
-    def locate(
-        self, rows: Int64, marks: NDArray[np.uint64], samples: NDArray[np.uint32], rate: int
-    ) -> Int64:
-        """Text positions of the suffixes in ``rows``, int64[n]."""
-        positions = np.empty(len(rows), dtype=np.int64)
-        _locate(
-            self.levels, self.zeros, self.counts, self.shifts,
-            marks, samples, rate, rows, positions,
-        )  # fmt: skip
-        return positions
+    def expand(
+        self, lower: Int64, upper: Int64, alive: BitVector
+    ) -> tuple[Int64, NDArray[np.int32], Int64]:
+        """Symbols in each interval's rows with the rows of the longer patterns: ``offsets
+        int64[n + 1]``, ``symbols int32[total]``, ``bounds int64[2, total]``."""
+        bound = int(np.clip(upper - lower, 0, len(self.alphabet) + 1).sum())
+        symbols, bounds = np.empty(bound, np.int32), np.empty((2, bound), np.int64)
+        offsets = np.zeros(len(lower) + 1, dtype=np.int64)
+        found = _expand(self.arrays, alive, lower, upper, symbols, bounds, offsets[1:])
+        return offsets, symbols[:found], bounds[:, :found]
 
-    def walk(self, row: int, length: int) -> NDArray[np.int32]:
-        """The ``length`` tokens that stand before a row's suffix, nearest first."""
-        tokens = np.empty(length, dtype=np.int32)
-        _walk(
-            self.levels, self.zeros, self.counts, self.shifts, self.alphabet, row, tokens
-        )  # fmt: skip
+    def step(self, row: int) -> tuple[int, int]:
+        """Symbol of ``bwt[row]`` and the row of the suffix that begins with it."""
+        symbol, row = step_back(self.arrays, row)
+        return int(symbol), int(row)
+
+    def walk(self, rows: Int64, offsets: Int64) -> NDArray[np.int32]:
+        """The ``offsets[i + 1] - offsets[i]`` tokens that stand before row i's suffix, nearest
+        first, one row's behind the other's."""
+        tokens = np.empty(int(offsets[-1]), dtype=np.int32)
+        walk_rows(self.arrays, rows, offsets, tokens)
         return tokens
 
-    def symbols(self) -> NDArray[np.int32]:
-        """The transform again, int32[rows]."""
-        symbols = np.empty(self.num_rows, dtype=np.int32)
-        _decode(self.levels, self.zeros, self.counts, self.shifts, symbols)
+    def symbols(self) -> NDArray[np.uint32]:
+        """The transform again, uint32[rows]."""
+        symbols = np.empty(self.num_rows, dtype=np.uint32)
+        _decode(self.arrays, symbols)
         return symbols
 
 
-__all__ = ["WaveletMatrix"]
+def _padded(sizes: Int64) -> Int64:
+    """A code needs two symbols: where only the end of documents occurs, one that never does."""
+    return sizes if len(sizes) > 1 else np.append(sizes, 0)
+
+
+__all__ = [
+    "TOGETHER",
+    "Arrays",
+    "WaveletMatrix",
+    "extend_rows",
+    "search_rows",
+    "step_back",
+    "steps_back",
+]

@@ -6,88 +6,182 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, IterableDataset
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, concatenate_datasets
 from numpy.typing import ArrayLike, NDArray
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from gemkr_hf.decoding import FMIndexConstraint
-from gemkr_hf.index import storage
-from gemkr_hf.index.fm_index import FMIndex
+from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex
+from gemkr_hf.index.shard import matrix_class
+from gemkr_hf.index.storage import StoredFile
+from gemkr_hf.knowledge_base import files
+from gemkr_hf.knowledge_base.builder import Builder, with_primary
+from gemkr_hf.knowledge_base.collector import Collector
+from gemkr_hf.knowledge_base.files import HEADER_FILE
 from gemkr_hf.knowledge_base.hub import download_knowledge_base, upload_knowledge_base
-from gemkr_hf.knowledge_base.records import read_documents, validated_dataset, write_documents
+from gemkr_hf.knowledge_base.records import (
+    Documents,
+    number_of,
+    read_dataset,
+    read_table,
+    write_table,
+)
 from gemkr_hf.knowledge_base.tokens import TokenizerIdentity, encode_documents
-from gemkr_hf.progress import progress
+from gemkr_hf.progress import progress, progress_bar
 
 logger = logging.getLogger(__name__)
-
-HEADER_FILE = "knowledge_base.json"
-DOCUMENTS_FILE = "documents.parquet"
-FORMAT, FORMAT_VERSION = "gemkr-knowledge-base", 1
-_BATCH = 1000
 
 
 class KnowledgeBase:
     """Documents that clues lead to.
 
-    Make one with `from_documents`, load one with `from_pretrained`. `kb[row]` is a document as a
-    dict, `len(kb)` their number, `kb.index` the `FMIndex`, `kb.documents` the `datasets.Dataset`.
+    Make one with `from_documents` (in memory) or `build` (on disk, of any size, stoppable), load
+    one with `from_pretrained`. `kb[row]` is a document as a dict, `len(kb)` their number,
+    `kb.index` the `FMIndex`.
+
+    Records of the same text (to the tokenizer) are one document with several ids: `kb[row]` has the
+    first, `kb.ids(row)` all of them.
+
+    `add`, `remove` and `compact` give a new knowledge base that shares what has not changed;
+    `save_pretrained` then writes only what is new.
     """
 
     def __init__(
-        self, documents: Dataset, index: FMIndex, tokenizer_identity: TokenizerIdentity
+        self,
+        documents: Dataset,
+        index: FMIndex,
+        tokenizer_identity: TokenizerIdentity,
+        duplicates: pa.Table | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
-        self.documents = documents
+        self._documents = documents
         self.index = index
         self.tokenizer_identity = tokenizer_identity
+        self._duplicates = duplicates
+        self._tokenizer = tokenizer
+        # Where on disk the first documents are, and the tokenizer: what need not be written again.
+        self._stored: list[StoredFile] = []
+        self._stored_tokenizer: tuple[Path, dict[str, Any]] | None = None
+        self._rows: dict[Any, int] | None = None
+        self._primaries: dict[int, dict[str, Any]] = _primaries(duplicates)
 
     @classmethod
     def from_documents(
         cls,
-        documents: Iterable[Mapping[str, Any]] | Dataset | IterableDataset,
+        documents: Documents,
         tokenizer: PreTrainedTokenizerBase,
         backend: str = "numba",
+        shard_tokens: int = SHARD_TOKENS,
+        threads: int | None = None,
     ) -> KnowledgeBase:
-        """Tokenize and index documents.
+        """Tokenize and index documents, in memory.
 
         Parameters
         ----------
         documents : iterable of mappings, or a dataset
             Each with an `id` (unique) and a `text`; `title` and further columns are kept.
         tokenizer : of the language model that is to write the clues
-        backend : "numba" or "pysdsl", see `FMIndex.build`
+        backend, shard_tokens, threads : see `FMIndex.build`
 
         Raises
         ------
         ValueError
             If there is no document, an `id` or `text` is missing, or an `id` occurs twice.
         """
-        dataset = validated_dataset(documents)
+        matrix_class(backend)
         identity = TokenizerIdentity.of(tokenizer)
-        token_ids = progress(
-            _encoded(dataset, tokenizer), "Tokenizing documents", total=len(dataset), unit="doc"
-        )
-        index = FMIndex.build(token_ids, vocab_size=identity.vocab_size, backend=backend)
+        collector = Collector(tokenizer, shard_tokens)
+        index: FMIndex | None = None
+        tables, duplicates = [], []
+        with progress_bar(number_of(documents), "Indexing", "doc") as bar:
+            for part in collector.parts(documents, on_batch=lambda table: bar.update(len(table))):
+                tables += part.tables
+                duplicates += part.duplicates
+                if index is None:
+                    index = FMIndex.build(
+                        part.tokens, identity.vocab_size, backend,
+                        shard_tokens=shard_tokens, threads=threads,
+                    )  # fmt: skip
+                else:
+                    index = index.add(part.tokens, shard_tokens)
+        if index is None or index.num_documents == 0:
+            raise ValueError("A knowledge base needs at least one document, got none")
+        dataset = Dataset(pa.concat_tables(tables))
+        repeated = with_primary(pa.concat_tables(duplicates)) if duplicates else None
         logger.info("Indexed %d documents of %d tokens", len(dataset), index.num_tokens)
-        return cls(dataset, index, identity)
+        return cls(dataset, index, identity, repeated, tokenizer)
+
+    @classmethod
+    def build(
+        cls,
+        documents: Documents,
+        tokenizer: PreTrainedTokenizerBase,
+        output: str | PathLike[str],
+        shard_tokens: int = SHARD_TOKENS,
+        threads: int | None = None,
+        **index_options: Any,
+    ) -> KnowledgeBase:
+        """Tokenize and index documents of any number, on disk.
+
+        Stopped at any moment, even by a power cut, the next call with the same documents and
+        settings goes on behind the last finished shard. The knowledge base appears in its place
+        when it is whole; until then an older one there stays as it is.
+
+        Besides its documents (an iterable is read once, in order), this takes at most about 40
+        bytes of memory for each token of one shard, and 100 bytes for each document.
+
+        Parameters
+        ----------
+        documents, tokenizer : see `from_documents`
+        output : the folder to be
+        shard_tokens : int
+            At most so many tokens make a shard, and at least one document.
+        threads : int, optional
+            Cores to use; by default all that this process may use.
+        **index_options : `backend`, `sample_rate` and `list_threshold` of `FMIndex.build`
+
+        Returns
+        -------
+        KnowledgeBase, memory-mapped.
+
+        Raises
+        ------
+        ValueError
+            See `from_documents`; or the output is something else, or the documents of the finished
+            shards have changed.
+        """
+        target = Path(output)
+        files.check_target(target)
+        matrix_class(index_options.get("backend", "numba"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        Builder(target, tokenizer, shard_tokens, threads=threads, **index_options).run(documents)
+        return cls.from_pretrained(target, tokenizer, verify=False, threads=threads)
 
     # -- looking things up -------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self.documents)
+        return self.index.num_documents
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         # -1 is what `lookup` says where there is no document: it must not give the last one.
-        if not 0 <= row < len(self):
-            raise IndexError(f"There is no document {row}: rows go from 0 to {len(self) - 1}")
-        return self.documents[int(row)]
+        self.index.check_row(row)
+        return self._primaries.get(int(row)) or self._documents[int(row)]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.documents)
+        removed = set(self.index.removed.tolist())
+        for row, document in enumerate(self._documents):
+            if row not in removed:
+                yield self._primaries.get(row) or document
 
     def __repr__(self) -> str:
         return (
@@ -96,9 +190,67 @@ class KnowledgeBase:
         )
 
     @property
+    def documents(self) -> Dataset:
+        """The documents as a `datasets.Dataset`, one a row; without the removed ones, so that after
+        `remove` its rows are no longer those of `kb[row]` (until `compact`)."""
+        return self._live_documents()
+
+    @property
+    def column_names(self) -> list[str]:
+        return self._documents.column_names
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer that indexed the documents.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the knowledge base came without one.
+        """
+        if self._tokenizer is None:
+            if self._stored_tokenizer is None or not self._stored_tokenizer[1]:
+                raise FileNotFoundError("This knowledge base came without its tokenizer")
+            folder, records = self._stored_tokenizer
+            self._tokenizer = AutoTokenizer.from_pretrained(folder / Path(next(iter(records))).parent)
+        return self._tokenizer
+
+    @property
     def tokenizer_fingerprint(self) -> str:
         """What `check_tokenizer` compares."""
         return self.tokenizer_identity.fingerprint
+
+    def ids(self, row: int) -> list[Any]:
+        """All ids of a document, the one of `kb[row]` first."""
+        first = self[row]["id"]
+        if self._duplicates is None:
+            return [first]
+        own = self._duplicates.filter(pc.equal(self._duplicates.column("row"), int(row)))
+        return [first, *(other for other in own.column("id").to_pylist() if other != first)]
+
+    def row_of(self, identifier: Any) -> int:
+        """The row of the document with this id.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        """
+        rows = self._rows_of_ids()
+        if identifier not in rows:
+            raise KeyError(f"There is no document with the id {identifier!r}")
+        return rows[identifier]
+
+    def _rows_of_ids(self) -> dict[Any, int]:
+        if self._rows is None:
+            rows = {first: row for row, first in enumerate(self._documents["id"])}
+            for row in [*self._primaries, *self.index.removed.tolist()]:
+                rows.pop(self._documents[row]["id"], None)
+            if self._duplicates is not None:
+                repeated = (self._duplicates.column(name).to_pylist() for name in ("id", "row"))
+                rows |= zip(*repeated, strict=True)
+            self._rows = rows
+        return self._rows
 
     def lookup(self, clues: Iterable[ArrayLike]) -> NDArray[np.int64]:
         """LookupDoc (paper, "Knowledge-guided Constraint Decoding").
@@ -159,12 +311,140 @@ class KnowledgeBase:
                 f"({given.fingerprint[:8]}): make it anew with KnowledgeBase.from_documents"
             )
 
+    # -- documents that come and go ----------------------------------------------------------------
+
+    def add(
+        self,
+        documents: Documents,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        shard_tokens: int = SHARD_TOKENS,
+    ) -> KnowledgeBase:
+        """A knowledge base with more documents, in shards of their own.
+
+        A record of a text that is there already becomes a further id of its document.
+
+        Parameters
+        ----------
+        documents : see `from_documents`, of the columns that are there
+        tokenizer : by default the knowledge base's own
+        shard_tokens : see `FMIndex.build`
+
+        Raises
+        ------
+        ValueError
+            If an id is taken, a column is unknown, or another tokenizer is given.
+        """
+        tokenizer = self.tokenizer if tokenizer is None else tokenizer
+        self.check_tokenizer(tokenizer)
+        rows = self.index.num_rows
+        collector = Collector(tokenizer, shard_tokens, rows, self.index.find_documents)
+        collector.know_ids(list(self._rows_of_ids()))
+        index, tables, duplicates = self.index, [], []
+        with progress_bar(number_of(documents), "Indexing", "doc") as bar:
+            for part in collector.parts(documents, on_batch=lambda table: bar.update(len(table))):
+                index = index.add(part.tokens, shard_tokens)
+                tables += part.tables
+                duplicates += part.duplicates
+        schema = self._documents.features.arrow_schema
+        more = [_as_schema(table, schema) for table in tables]
+        dataset = self._documents
+        if any(len(table) for table in more):
+            dataset = concatenate_datasets([dataset, Dataset(pa.concat_tables(more))])
+        repeated = self._duplicates
+        if duplicates:
+            fields = [pa.field("row", pa.int64()), *schema]
+            new = [_as_schema(table, pa.schema(fields)) for table in duplicates]
+            new_table = with_primary(pa.concat_tables(new))
+            repeated = new_table if repeated is None else pa.concat_tables(
+                [repeated, new_table.cast(repeated.schema)]
+            )  # fmt: skip
+        return self._changed(dataset, index, repeated)
+
+    def remove(self, ids: Iterable[Any]) -> KnowledgeBase:
+        """A knowledge base without the records of these ids.
+
+        A document whose last id goes is no longer found, and what only it and one other held is now
+        distinctive. The other documents keep their rows. `compact` gives the space back.
+
+        Raises
+        ------
+        KeyError
+            If there is no document with an id.
+        """
+        gone = set(ids)
+        dead = {self.row_of(identifier) for identifier in gone}
+        repeated = self._duplicates
+        if repeated is not None:
+            kept = [identifier not in gone for identifier in repeated.column("id").to_pylist()]
+            repeated = repeated.filter(pa.array(kept, pa.bool_()))
+            others = repeated.column("row").to_pylist()
+            primary = repeated.column("primary").to_pylist()
+            for row in list(dead):
+                if self[row]["id"] not in gone:
+                    dead.discard(row)
+                elif row in others:
+                    # The first id goes, and there is another one: it stands for the document now.
+                    primary[others.index(row)] = True
+                    dead.discard(row)
+            place = repeated.column_names.index("primary")
+            repeated = repeated.set_column(place, "primary", pa.array(primary, pa.bool_()))
+        return self._changed(self._documents, self.index.remove(dead), repeated)
+
+    def compact(self, shard_tokens: int = SHARD_TOKENS) -> KnowledgeBase:
+        """The same documents indexed anew: as few shards as can be, and nothing of removed ones.
+
+        Documents get new rows, in the old order. Their tokens are read from the index; no tokenizer
+        is needed.
+        """
+        live = np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
+        tokens = progress(self.index.extract_all(), "Indexing anew", total=len(live), unit="doc")
+        index = self.index.rebuild(tokens, shard_tokens)
+        repeated = self._duplicates
+        if repeated is not None:
+            primary = repeated.column("primary")
+            repeated = repeated.filter(pc.invert(primary))
+            rows = np.searchsorted(live, repeated.column("row").to_numpy())
+            repeated = repeated.set_column(0, "row", pa.array(rows, pa.int64()))
+        other = KnowledgeBase(
+            self._live_documents(), index, self.tokenizer_identity, repeated, self._tokenizer
+        )
+        other._stored_tokenizer = self._stored_tokenizer
+        return other
+
+    def _changed(
+        self, documents: Dataset, index: FMIndex, duplicates: pa.Table | None
+    ) -> KnowledgeBase:
+        if duplicates is not None and len(duplicates) == 0:
+            duplicates = None
+        other = KnowledgeBase(
+            documents, index, self.tokenizer_identity, duplicates, self._tokenizer
+        )
+        other._stored = list(self._stored)
+        other._stored_tokenizer = self._stored_tokenizer
+        return other
+
+    def _live_documents(self) -> Dataset:
+        """The documents that are not removed, each with its first id."""
+        dataset = self._documents
+        if self._primaries:
+            table = pa.Table.from_pylist(
+                [self._primaries.get(row) or document for row, document in enumerate(dataset)],
+                schema=dataset.features.arrow_schema,
+            )
+            dataset = Dataset(table)
+        if len(self.index.removed):
+            dataset = dataset.select(
+                np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
+            )
+        return dataset
+
     # -- on disk and on the Hub --------------------------------------------------------------------
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
         """Write the knowledge base as a folder, which appears whole or not at all.
 
-        An older knowledge base in that place is replaced.
+        An older knowledge base in that place is replaced, in one step, when all of the new one is
+        written; files that both have are not written again.
 
         Raises
         ------
@@ -172,34 +452,59 @@ class KnowledgeBase:
             If the folder holds anything else.
         """
         target = Path(save_directory)
-        _check_target(target)
+        files.check_target(target)
+        if (target / HEADER_FILE).is_file():
+            self._write(target)
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-            new, old = Path(name, "new"), Path(name, "old")
+            new = Path(name, "new")
+            new.mkdir()
             self._write(new)
-            if target.exists():
-                target.replace(old)
-            try:
-                new.replace(target)
-            except OSError:
-                if old.exists():
-                    old.replace(target)
-                raise
+            if target.is_dir():
+                target.rmdir()
+            new.replace(target)
+            self._moved(new, target)
 
     def _write(self, folder: Path) -> None:
-        folder.mkdir()
-        self.index.save(folder)
-        write_documents(self.documents, folder / DOCUMENTS_FILE)
-        files = (DOCUMENTS_FILE, storage.INDEX_FILE, storage.HEADER_FILE)
+        parts = [
+            stored.put(folder) for stored in takewhile(StoredFile.exists, self._stored)
+        ]
+        rows = sum(part["num_rows"] for part in parts)
+        if rows < len(self._documents):
+            table = self._documents.select(range(rows, len(self._documents)))
+            arrow = table.with_format("arrow")[:]
+            parts.append(write_table(arrow, folder, f"documents-{len(parts):05d}"))
+        duplicates = None
+        if self._duplicates is not None:
+            duplicates = write_table(self._duplicates, folder, "duplicates")
+        source, tokenizer_files = self._stored_tokenizer or (folder, {})
+        if tokenizer_files and all((source / name).is_file() for name in tokenizer_files):
+            files.copy_tokenizer(source, tokenizer_files, folder)
+        elif self._tokenizer is not None:
+            tokenizer_files = files.write_tokenizer(
+                self._tokenizer, self.tokenizer_fingerprint, folder
+            )
         header = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
             "num_documents": len(self),
             "num_tokens": self.index.num_tokens,
             "tokenizer": asdict(self.tokenizer_identity),
-            "files": {name: storage.file_record(folder / name) for name in files},
+            "tokenizer_files": tokenizer_files,
+            "documents": parts,
+            "duplicates": duplicates,
+            "index": self.index.store(folder),
         }
-        storage.write_json(folder / HEADER_FILE, header)
+        files.write_header(folder, header)
+        self._stored = [StoredFile(folder, part) for part in parts]
+        self._stored_tokenizer = folder, tokenizer_files
+
+    def _moved(self, old: Path, new: Path) -> None:
+        """The folder that was written has got another name."""
+        for stored in self._stored:
+            stored.moved(old, new)
+        if self._stored_tokenizer is not None and self._stored_tokenizer[0] == old:
+            self._stored_tokenizer = new, self._stored_tokenizer[1]
+        self.index.moved(old, new)
 
     @classmethod
     def from_pretrained(
@@ -208,6 +513,7 @@ class KnowledgeBase:
         tokenizer: PreTrainedTokenizerBase | None = None,
         backend: str = "numba",
         verify: bool | None = None,
+        threads: int | None = None,
         **hub_kwargs: Any,
     ) -> KnowledgeBase:
         """Load a knowledge base; the index is memory-mapped.
@@ -218,6 +524,7 @@ class KnowledgeBase:
         tokenizer : checked with `check_tokenizer` if given
         backend : "numba" or "pysdsl"
         verify : whether to compare all checksums; by default those of files up to 64 MiB
+        threads : cores that a query may use; by default all that this process may use
         **hub_kwargs : for `huggingface_hub.snapshot_download` (`revision`, `token`, `cache_dir`...)
 
         Raises
@@ -230,28 +537,63 @@ class KnowledgeBase:
         folder = Path(name_or_path)
         if not (folder / HEADER_FILE).is_file():
             folder = download_knowledge_base(name_or_path, HEADER_FILE, **hub_kwargs)
-        header = storage.read_json(folder / HEADER_FILE, FORMAT, FORMAT_VERSION, "knowledge base")
-        files = header.get("files")
-        for name in (DOCUMENTS_FILE, storage.INDEX_FILE, storage.HEADER_FILE):
-            record = files.get(name) if isinstance(files, dict) else None
-            # The index compares its own file's checksum when it is loaded.
-            checked_later = name == storage.INDEX_FILE
-            storage.check_file(folder / name, record, False if checked_later else verify)
+        header = files.read_header(folder)
         try:
             identity = TokenizerIdentity(**header["tokenizer"])
         except (KeyError, TypeError):
             raise ValueError(f"'{folder / HEADER_FILE}' is broken: no tokenizer in it") from None
-        index = FMIndex.load(folder, backend=backend, verify=verify)
-        documents = read_documents(folder / DOCUMENTS_FILE)
-        if not len(documents) == index.num_documents == header.get("num_documents"):
+        files.check_files(folder, header, verify)
+        index = FMIndex.from_record(folder, header["index"], backend, verify, threads)
+        parts = [read_dataset(folder / part["file"]) for part in header["documents"]]
+        documents = parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+        if len(documents) != index.num_rows or header.get("num_documents") != len(index):
             raise ValueError(
                 f"The knowledge base in '{folder}' is mixed from two: {len(documents)} documents "
-                f"and an index of {index.num_documents}"
+                f"and an index of {index.num_rows}"
             )
-        knowledge_base = cls(documents, index, identity)
+        duplicates = header.get("duplicates")
+        knowledge_base = cls(
+            documents,
+            index,
+            identity,
+            read_table(folder / duplicates["file"]) if duplicates else None,
+        )
+        knowledge_base._stored = [StoredFile(folder, part) for part in header["documents"]]
+        knowledge_base._stored_tokenizer = folder, header.get("tokenizer_files", {})
         if tokenizer is not None:
             knowledge_base.check_tokenizer(tokenizer)
+            knowledge_base._tokenizer = tokenizer
         return knowledge_base
+
+    def verify(self, sample: int = 1000) -> None:
+        """Check everything: checksums of all files that the knowledge base was loaded from or saved
+        to, whether the index can be what it says, and that it holds these documents.
+
+        Parameters
+        ----------
+        sample : of so many documents, evenly spread, the text is tokenized again and compared with
+            the index, where the knowledge base has its tokenizer.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If something is wrong, with the first thing that is.
+        """
+        if self._stored:
+            folder = self._stored[0].folder
+            files.check_files(folder, files.read_header(folder), True)
+        self.index.verify()
+        if self._tokenizer is None and not (self._stored_tokenizer and self._stored_tokenizer[1]):
+            return
+        live = np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
+        rows = live[:: max(1, len(live) // sample)].tolist()
+        texts = [self._documents[row]["text"] for row in rows]
+        for row, tokens in zip(rows, encode_documents(texts, self.tokenizer), strict=True):
+            if self.index.extract(row).tolist() != tokens:
+                raise ValueError(
+                    f"Document {row} (id {self[row]['id']!r}) is not what the index holds: the "
+                    "documents or the tokenizer were exchanged"
+                )
 
     def push_to_hub(
         self, repo_id: str, private: bool | None = None, token: str | None = None, **kwargs: Any
@@ -270,29 +612,45 @@ class KnowledgeBase:
         """
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name, "knowledge_base")
-            self._write(folder)
+            folder.mkdir()
+            copy = self._changed(self._documents, self.index, self._duplicates)
+            copy._write(folder)
             facts = {
                 "num_documents": len(self),
                 "num_tokens": self.index.num_tokens,
-                "columns": self.documents.column_names,
+                "columns": self.column_names,
                 "tokenizer": self.tokenizer_identity,
-                "example_id": self.documents[0]["id"],
             }
             return upload_knowledge_base(folder, repo_id, facts, private, token, **kwargs)
 
 
-def _encoded(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-    for batch in dataset.select_columns("text").iter(_BATCH):
-        yield from encode_documents(batch["text"], tokenizer)
+def _primaries(duplicates: pa.Table | None) -> dict[int, dict[str, Any]]:
+    """Records that stand for their documents since the first one's id was removed, by row."""
+    if duplicates is None:
+        return {}
+    records = duplicates.filter(duplicates.column("primary")).to_pylist()
+    return {
+        record["row"]: {
+            name: value for name, value in record.items() if name not in ("row", "primary")
+        }
+        for record in records
+    }
 
 
-def _check_target(target: Path) -> None:
-    if target.is_file():
-        raise ValueError(f"'{target}' is a file: a knowledge base is saved as a folder")
-    if target.is_dir() and any(target.iterdir()) and not (target / HEADER_FILE).is_file():
+def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table with these columns; those that it lacks are empty."""
+    unknown = [name for name in table.column_names if name not in schema.names]
+    if unknown:
         raise ValueError(
-            f"'{target}' holds something that is no knowledge base: name a new or an empty folder"
+            f"The knowledge base has no column '{unknown[0]}': it has {', '.join(schema.names)}"
         )
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
 
 
 __all__ = ["KnowledgeBase"]

@@ -1,78 +1,161 @@
-"""The documents of a knowledge base as a `datasets.Dataset`, in memory and in Parquet."""
+"""Documents as Arrow tables: from what users have, checked, and in Parquet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset
 
-from gemkr_hf.index.storage import write_renamed
+from gemkr_hf.index.files import file_record
 
+Documents: TypeAlias = Iterable[Mapping[str, Any]] | Dataset | IterableDataset
+
+BATCH = 1000
+_FIRST_BATCH = 10_000
 IN_MEMORY_BELOW = 256 * 2**20
 """Parquet up to this size (bytes) is read into memory; more is memory-mapped by `datasets`."""
 
 
-def validated_dataset(
-    documents: Iterable[Mapping[str, Any]] | Dataset | IterableDataset,
-) -> Dataset:
-    """Documents as a dataset with an `id` and a `text` in every row.
+def number_of(documents: Documents) -> int | None:
+    """How many there are, where that is known beforehand."""
+    try:
+        return len(documents)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def record_batches(documents: Documents) -> Iterator[pa.Table]:
+    """Documents as checked tables of one schema, with an `id` and a `text` in every row.
+
+    The columns are those of the first ten thousand documents.
 
     Raises
     ------
     ValueError
-        If there is no document, an `id` or `text` is missing, or an `id` occurs twice.
+        If something is no document, or an `id` or `text` is missing.
     """
-    if isinstance(documents, Dataset):
-        dataset = documents
-    else:
+    schema, row = None, 0
+    for table in _tables(documents):
+        if schema is None:
+            _check_columns(table.column_names)
+            schema = table.schema
+        else:
+            table = _like(table, schema, row)
+        _check_rows(table, row)
+        row += len(table)
+        if len(table):
+            yield table
+
+
+def _tables(documents: Documents) -> Iterator[pa.Table]:
+    if isinstance(documents, Dataset | IterableDataset):
+        names = documents.column_names
+        if names is not None:
+            _check_columns(names)
+        yield from documents.with_format("arrow").iter(BATCH)
+        return
+    iterator, size = iter(documents), _FIRST_BATCH
+    first_row = 0
+    while records := list(islice(iterator, size)):
+        for row, record in enumerate(records, start=first_row):
+            if not isinstance(record, Mapping):
+                raise ValueError(
+                    "Documents must be records such as {'id': ..., 'text': ...}, and document "
+                    f"{row} is {str(record)[:60]!r}"
+                )
+        # A column may be given in some documents only, the first not among them.
+        columns = dict.fromkeys(column for record in records for column in record)
         try:
-            records = [dict(document) for document in documents]
-            # A column may be given in some documents only, the first not among them.
-            columns = dict.fromkeys(column for record in records for column in record)
-            dataset = Dataset.from_dict(
+            yield pa.table(
                 {column: [record.get(column) for record in records] for column in columns}
             )
-        except (TypeError, ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ValueError(
-                f"Documents must be records such as {{'id': ..., 'text': ...}}: {error}"
+                "Documents must be records such as {'id': ..., 'text': ...}, each column of one "
+                f"kind: {error}"
             ) from None
-    if len(dataset) == 0:
-        raise ValueError("A knowledge base needs at least one document, got none")
+        first_row += len(records)
+        size = BATCH
+
+
+def _check_columns(names: Iterable[str]) -> None:
+    names = list(names)
     for column in ("id", "text"):
-        if column not in dataset.column_names:
+        if column not in names:
             raise ValueError(
-                f"Every document needs the column '{column}': there are "
-                f"{', '.join(dataset.column_names)}"
+                f"Every document needs the column '{column}': there are {', '.join(names)}"
             )
-    _check_rows(dataset)
-    return dataset
 
 
-def _check_rows(dataset: Dataset) -> None:
-    seen: set[Any] = set()
-    row = 0
-    for batch in dataset.select_columns(["id", "text"]).iter(10_000):
-        for identifier, text in zip(batch["id"], batch["text"], strict=True):
-            if not isinstance(text, str):
-                raise ValueError(
-                    f"The text of document {row} (id {identifier!r}) is {text!r}, not words"
-                )
-            if identifier is None:
-                raise ValueError(f"Document {row} has no id")
-            if identifier in seen:
-                raise ValueError(f"The id {identifier!r} occurs twice: ids must be unique")
-            seen.add(identifier)
-            row += 1
+def _like(table: pa.Table, schema: pa.Schema, row: int) -> pa.Table:
+    new = [name for name in table.column_names if name not in schema.names]
+    if new:
+        raise ValueError(
+            f"The column '{new[0]}' is first met behind document {row}: give it, if only as None, "
+            "in the first document"
+        )
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(len(table), field.type))
+            continue
+        try:
+            columns.append(table.column(field.name).cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(
+                f"The column '{field.name}' is of another kind behind document {row}: {error}"
+            ) from None
+    return pa.table(columns, schema=schema)
 
 
-def write_documents(dataset: Dataset, path: Path) -> None:
-    """Write Parquet under a temporary name and rename it."""
-    write_renamed(path, lambda temporary: dataset.to_parquet(str(temporary)))
+def _check_rows(table: pa.Table, first_row: int) -> None:
+    ids, texts = table.column("id"), table.column("text")
+    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
+        wrong = 0 if len(texts) == 0 else _first(pc.is_valid(texts)) or 0
+        value = texts[wrong].as_py() if len(texts) else None
+        raise ValueError(
+            f"The text of document {first_row + wrong} (id {_value(ids, wrong)!r}) is {value!r}, "
+            "not words"
+        )
+    missing = _first(pc.is_null(texts))
+    if missing is not None:
+        raise ValueError(
+            f"The text of document {first_row + missing} (id {_value(ids, missing)!r}) is None, "
+            "not words"
+        )
+    missing = _first(pc.is_null(ids))
+    if missing is not None:
+        raise ValueError(f"Document {first_row + missing} has no id")
 
 
-def read_documents(path: Path) -> Dataset:
+def _first(mask: pa.ChunkedArray) -> int | None:
+    """The first row that is true."""
+    found = pc.index(mask, True).as_py()
+    return None if found < 0 else found
+
+
+def _value(column: pa.ChunkedArray, row: int) -> Any:
+    return column[row].as_py() if row < len(column) else None
+
+
+def write_table(table: pa.Table, folder: Path, name: str) -> dict[str, Any]:
+    """Write Parquet as ``name-<digest>.parquet``; its record."""
+    temporary = folder / f".{name}.tmp"
+    try:
+        pq.write_table(table, temporary)
+        record = file_record(temporary)
+        path = folder / f"{name}-{record['sha256'][:12]}.parquet"
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return {"file": path.name, "num_rows": len(table), **record}
+
+
+def read_dataset(path: Path) -> Dataset:
     """Read Parquet.
 
     Raises
@@ -89,4 +172,20 @@ def read_documents(path: Path) -> Dataset:
         raise ValueError(f"'{path}' is broken: {error}") from None
 
 
-__all__ = ["read_documents", "validated_dataset", "write_documents"]
+def read_table(path: Path) -> pa.Table:
+    """`read_dataset` of a small table."""
+    try:
+        return pq.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"'{path}' is broken: {error}") from None
+
+
+__all__ = [
+    "BATCH",
+    "Documents",
+    "number_of",
+    "read_dataset",
+    "read_table",
+    "record_batches",
+    "write_table",
+]

@@ -95,7 +95,6 @@ def write_instructions(
     Raises:
         ValueError: a relevant id that the knowledge base does not hold.
     """
-    rows = {document_id: row for row, document_id in enumerate(knowledge_base.documents["id"])}
     samplers: dict[str, SnippetSampler] = {}
     rng = np.random.default_rng(seed)
 
@@ -106,13 +105,15 @@ def write_instructions(
     for record in questions:
         query = keywords([record["question"], *record["answers"]])
         for document_id in record["relevant_ids"]:
-            if document_id not in rows:
-                raise ValueError(
-                    f"Question '{record['question']}' names the document '{document_id}', "
-                    "which is not in the knowledge base"
-                )
             if document_id not in samplers:
-                text = knowledge_base[rows[document_id]]["text"]
+                try:
+                    row = knowledge_base.row_of(document_id)
+                except KeyError:
+                    raise ValueError(
+                        f"Question '{record['question']}' names the document '{document_id}', "
+                        "which is not in the knowledge base"
+                    ) from None
+                text = knowledge_base[row]["text"]
                 samplers[document_id] = SnippetSampler.from_text(text, tokenizer)
             for clue in samplers[document_id].sample(query, sampling, rng, is_distinctive):
                 instructions.append(

@@ -1,6 +1,11 @@
 """The FM-index against a search through all documents."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import index_reference as reference
 import numpy as np
@@ -8,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gemkr_hf.index import FMIndex
+from gemkr_hf.index import FMIndex, Intervals
 
 # The fixture only names the backend, so that one for all examples is right.
 thorough = settings(
@@ -40,35 +45,100 @@ def corpora(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
     return documents, sequences
 
 
-@thorough
-@given(corpora())
-def test_every_operation_equals_brute_force(
-    backend: str, corpus: tuple[list[list[int]], list[list[int]]]
+@st.composite
+def settings_of_an_index(draw: st.DrawFn) -> dict[str, int]:
+    """Kept positions, stored lists and shards of every kind."""
+    return {
+        "vocab_size": 152_000,
+        "sample_rate": draw(st.sampled_from([1, 3, 16])),
+        "list_threshold": draw(st.sampled_from([1, 4, 1000])),
+        "shard_tokens": draw(st.sampled_from([1, 12, 10**6])),
+        "threads": draw(st.sampled_from([1, 2])),
+    }
+
+
+def check_all_operations(
+    index: FMIndex, documents: list[list[int] | None], sequences: list[list[int]]
 ) -> None:
-    documents, sequences = corpus
-    index = FMIndex.build(documents, vocab_size=152_000, backend=backend, sample_rate=3)
-    assert len(index) == index.num_documents == len(documents)
-    assert index.num_tokens == sum(map(len, documents))
-    places = [reference.occurrences(documents, sequence) for sequence in sequences]
-    rows = [reference.lookup_doc(documents, sequence) for sequence in sequences]
-    following = [reference.get_next(documents, sequence) for sequence in sequences]
-    assert index.count(sequences).tolist() == [len(found) for found in places]
-    assert [tokens.tolist() for tokens in index.get_next(sequences)] == following
-    assert index.lookup_doc(sequences).tolist() == rows
-    assert index.valid_distinct(sequences).tolist() == [row >= 0 for row in rows]
-    for sequence, found in zip(sequences, places, strict=True):
-        assert index.locate(sequence).tolist() == [list(place) for place in sorted(found)]
-    for row, document in enumerate(documents):
+    """Against brute force; a document that is None was removed."""
+    live = [document for document in documents if document is not None]
+    rows = [row for row, document in enumerate(documents) if document is not None]
+    assert len(index) == index.num_documents == len(live)
+    assert (index.num_rows, index.num_tokens) == (len(documents), sum(map(len, live)))
+    places = [reference.occurrences(live, sequence) for sequence in sequences]
+    found = [reference.lookup_doc(live, sequence) for sequence in sequences]
+    expected = [rows[row] if row >= 0 else -1 for row in found]
+    assert index.count(sequences).tolist() == [len(place) for place in places]
+    assert [tokens.tolist() for tokens in index.get_next(sequences)] == [
+        reference.get_next(live, sequence) for sequence in sequences
+    ]
+    assert index.tokens.tolist() == reference.get_next(live, [])
+    assert index.lookup_doc(sequences).tolist() == expected
+    assert index.valid_distinct(sequences).tolist() == [row >= 0 for row in expected]
+    for sequence, place in zip(sequences, places, strict=True):
+        assert index.locate(sequence).tolist() == [[rows[row], at] for row, at in sorted(place)]
+    for row, document in zip(rows, live, strict=True):
         assert index.extract(row).tolist() == document
+    assert [tokens.tolist() for tokens in index.extract_all()] == live
+    for sequence, row in zip(sequences, index.find_documents(sequences).tolist(), strict=True):
+        equal = [rows[number] for number, document in enumerate(live) if document == sequence]
+        assert row in (equal or [-1])
+    beginnings = index.search(sequences, at_start=True)
+    assert index.occurrences(beginnings).tolist() == [
+        sum(document[: len(sequence)] == sequence for document in live) for sequence in sequences
+    ]
 
 
 @thorough
-@given(corpora(), st.data())
-def test_intervals_grow_as_sequences_do(
-    backend: str, corpus: tuple[list[list[int]], list[list[int]]], data: st.DataObject
+@given(corpora(), settings_of_an_index())
+def test_every_operation_equals_brute_force(
+    backend: str, corpus: tuple[list[list[int]], list[list[int]]], options: dict[str, int]
 ) -> None:
     documents, sequences = corpus
-    index = FMIndex.build(documents, vocab_size=152_000, backend=backend, sample_rate=2)
+    index = FMIndex.build(documents, backend=backend, **options)
+    check_all_operations(index, documents, sequences)
+
+
+@thorough
+@given(corpora(), corpora(), settings_of_an_index(), st.data())
+def test_documents_come_and_go(
+    backend: str,
+    corpus: tuple[list[list[int]], list[list[int]]],
+    more: tuple[list[list[int]], list[list[int]]],
+    options: dict[str, int],
+    data: st.DataObject,
+) -> None:
+    documents, sequences = list(corpus[0]), corpus[1] + more[1]
+    index = FMIndex.build(documents, backend=backend, **options)
+    for new in (None, more[0], None):
+        if new is not None:
+            index = index.add(new)
+            documents = documents + new
+        live = [row for row, document in enumerate(documents) if document is not None]
+        if live:
+            gone = data.draw(st.sets(st.sampled_from(live)))
+            index = index.remove(gone)
+            documents = [None if row in gone else text for row, text in enumerate(documents)]
+            for row in gone:
+                with pytest.raises(IndexError, match=f"Document {row} was removed"):
+                    index.extract(row)
+        check_all_operations(index, documents, sequences)
+    check_all_operations(
+        index.rebuild(index.extract_all()),
+        [document for document in documents if document is not None],
+        sequences,
+    )
+
+
+@thorough
+@given(corpora(), settings_of_an_index())
+def test_intervals_grow_as_sequences_do(
+    backend: str,
+    corpus: tuple[list[list[int]], list[list[int]]],
+    options: dict[str, int],
+) -> None:
+    documents, sequences = corpus
+    index = FMIndex.build(documents, backend=backend, **options)
     longest = max(map(len, sequences))
     padded = [sequence + [0] * (longest - len(sequence)) for sequence in sequences]
     intervals = index.root(len(sequences))
@@ -160,7 +230,7 @@ def test_what_is_no_batch_of_ids_is_refused(batch: list) -> None:
 def test_intervals_of_elsewhere_read_nothing_outside() -> None:
     """Rows that no index gives: answered, never read."""
     index = FMIndex.build([[1, 2, 3]])
-    wild = type(index.root())(np.array([-5, 2, 9, 2**40]), np.array([2**40, 1, 12, 2**41]))
+    wild = Intervals(np.array([[-5, 2, 9, 2**40]]), np.array([[2**40, 1, 12, 2**41]]))
     index.extend(wild, [1, 2, 3, 1])
     index.is_distinct(wild)
     index.document_of(wild)
@@ -171,6 +241,129 @@ def test_extend_wants_one_token_an_interval() -> None:
     index = FMIndex.build([[1, 2, 3]])
     with pytest.raises(ValueError, match="3 tokens for 2 intervals"):
         index.extend(index.root(2), [1, 2, 3])
+
+
+def test_intervals_of_an_index_of_other_shards() -> None:
+    one, two = FMIndex.build([[1], [2]]), FMIndex.build([[1], [2]], shard_tokens=1)
+    assert (one.num_shards, two.num_shards) == (1, 2)
+    with pytest.raises(ValueError, match="they are of another index"):
+        one.successors(two.root())
+
+
+@pytest.mark.parametrize("text", [[0] * 3000, [0, 1] * 1500, [0, 0, 1] * 1000])
+def test_text_that_repeats_itself_at_length(text: list[int]) -> None:
+    """What a quicksort would compare for ever is sorted another way, in the same order."""
+    documents = [text, text[:-1], [1]]
+    index = FMIndex.build(documents, vocab_size=2)
+    assert [tokens.tolist() for tokens in index.extract_all()] == documents
+    assert index.lookup_doc([text, text[:-1], text[1:]]).tolist() == [
+        reference.lookup_doc(documents, sequence) for sequence in (text, text[:-1], text[1:])
+    ]
+
+
+def test_vocabulary_of_31_bits() -> None:
+    """Ids far apart take the space of those that occur, and no table of all."""
+    documents = [[2**31 - 2, 5, 2**24], [5, 2**30]]
+    index = FMIndex.build(documents, vocab_size=2**31 - 1)
+    assert index.nbytes < 10_000
+    assert index.get_next([[5], [2**24], [7]])[0].tolist() == [2**24, 2**30]
+    assert index.lookup_doc([[2**30], [2**31 - 2], [6], [-1]]).tolist() == [1, 0, -1, -1]
+    assert [tokens.tolist() for tokens in index.extract_all()] == documents
+
+
+def test_a_large_vocabulary_costs_no_more_than_its_entropy() -> None:
+    """The same text with ids spread over 152,000 instead of 32,000 is not twice as large."""
+    rng = np.random.default_rng(0)
+    text = np.minimum(rng.zipf(1.3, size=(2000, 100)), 30_000)
+    sizes = [
+        FMIndex.build(text * factor, vocab_size=152_000).nbytes for factor in (1, 5)
+    ]
+    assert sizes[1] < 1.05 * sizes[0]
+
+
+def test_several_threads_ask_one_index() -> None:
+    rng = np.random.default_rng(0)
+    documents = [rng.integers(0, 300, size=60).tolist() for _ in range(400)]
+    index = FMIndex.build(documents, vocab_size=300, shard_tokens=9000, threads=2)
+    prefixes = [document[:1] for document in documents]
+    alone = index.get_next(prefixes), index.lookup_doc([document[:4] for document in documents])
+    with ThreadPoolExecutor(4) as pool:
+        for next_tokens, rows in pool.map(
+            lambda _: (
+                index.get_next(prefixes),
+                index.lookup_doc([document[:4] for document in documents]),
+            ),
+            range(12),
+        ):
+            assert all(map(np.array_equal, next_tokens, alone[0]))
+            assert np.array_equal(rows, alone[1])
+    index.threads = 1
+    assert all(map(np.array_equal, index.get_next(prefixes), alone[0]))
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        index.threads = 0
+
+
+def test_work_of_several_threads_on_wide_intervals() -> None:
+    """So many rows that a call is split between threads."""
+    rng = np.random.default_rng(1)
+    documents = rng.integers(0, 200, size=(3000, 50))
+    index = FMIndex.build(documents, vocab_size=200, list_threshold=10**6, threads=2)
+    expected = [np.unique(documents[:, 1:][documents[:, :-1] == token]) for token in range(200)]
+    for threads in (2, 1):
+        index.threads = threads
+        found = index.get_next([[token] for token in range(200)])
+        assert all(map(np.array_equal, found, expected))
+
+
+COMPILES_NOTHING = """
+import sys
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, e): compiled.append(e.data.get("dispatcher"))
+    def on_end(self, e): pass
+from gemkr_hf.index import FMIndex
+with event.install_listener("numba:compile", Listener()):
+    index = FMIndex.build([[1, 2, 3], [1, 2, 4]], threads=1)
+    index.get_next([[1], []]), index.lookup_doc([[3]]), index.extract(0)
+print(len(compiled))
+"""
+
+
+def test_the_second_process_does_not_compile(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    counts = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", COMPILES_NOTHING],
+                env=environment, capture_output=True, text=True, check=True,
+            ).stdout
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    assert counts[0] > 0
+    assert counts[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_rate": 0}, "sample_rate must be from 1 to 4096, got 0"),
+        ({"shard_tokens": 0}, "shard_tokens must be at least 1, got 0"),
+        ({"list_threshold": 0}, "list_threshold must be at least 1, got 0"),
+        ({"threads": 0}, "threads must be at least 1, got 0"),
+    ],
+)
+def test_settings_out_of_range(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FMIndex.build(iter([[1]]), vocab_size=2, **options)
+
+
+def test_documents_that_cannot_be_removed() -> None:
+    index = FMIndex.build([[1], [2]]).remove([0])
+    for row, message in ((0, "was removed"), (2, "no document 2"), (-1, "no document -1")):
+        with pytest.raises(IndexError, match=message):
+            index.remove([row])
 
 
 def test_backend_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,134 @@
+"""Huffman codes in the order that a Huffman-shaped wavelet matrix needs.
+
+At every level the nodes stand in a row; node i has its child for bit 0 at place i of the next row
+and its child for bit 1 at place (number of nodes) + i. Codes are given out so that in every row the
+leaves come last: what has been decoded drops off the end of the level, and a node is a leaf where
+its place is not below the number of inner nodes. (Claude, Navarro and Ordóñez, "The wavelet
+matrix", Information Systems 47, 2015.)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from gemkr_hf.index.bits import KERNEL, num_lines
+
+MAX_LENGTH = 30
+_RARE = 20
+
+
+@njit(**KERNEL)
+def _depths(weights, parents):
+    """Depths of Huffman's tree over ascending weights; ``parents`` is scratch, int64[2n - 1]."""
+    n = weights.shape[0]
+    merged = np.empty(n - 1, np.int64)
+    leaf, inner = 0, 0
+    for made in range(n - 1):
+        total = np.int64(0)
+        for _ in range(2):
+            if inner >= made or (leaf < n and weights[leaf] <= merged[inner]):
+                total += weights[leaf]
+                parents[leaf] = n + made
+                leaf += 1
+            else:
+                total += merged[inner]
+                parents[n + inner] = n + made
+                inner += 1
+        merged[made] = total
+    depths = np.zeros(2 * n - 1, np.int64)
+    for node in range(2 * n - 3, -1, -1):
+        depths[node] = depths[parents[node]] + 1
+    return depths[:n]
+
+
+def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Lengths of Huffman's codes, uint8[n], of n >= 2 symbols that occur so often.
+
+    Very rare symbols count as if they were less rare: their codes, and with them the steps of a
+    query, stay short, and the size hardly grows.
+    """
+    order = np.argsort(counts, kind="stable")
+    least = max(1, int(counts.sum()) >> _RARE)
+    parents = np.empty(2 * len(counts) - 1, dtype=np.int64)
+    while True:
+        depths = _depths(np.maximum(counts[order], least), parents)
+        if depths.max() <= MAX_LENGTH:
+            break
+        least *= 2
+    lengths = np.empty(len(counts), dtype=np.uint8)
+    lengths[order] = depths
+    return lengths
+
+
+class Shape(NamedTuple):
+    """The tree, level by level; all of it follows from the code lengths and the counts.
+
+    nodes : int64[depth + 1], inner nodes of each level; the last is 0.
+    lengths : int64[depth + 1], bits of each level.
+    line_starts : int64[depth + 1], the level's first line.
+    zeros : int64[depth], zeros of each level.
+    leaf_starts : int64[depth + 1], where in ``leaf_symbols`` each level's leaves begin.
+    leaf_symbols : int32[n], symbols in the order of their leaves.
+    codes : uint32[n], each symbol's code from the highest bit down.
+    code_lengths : uint8[n]
+    firsts : int64[n], position of a symbol's first occurrence in the row that its leaf is in.
+    """
+
+    nodes: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    line_starts: NDArray[np.int64]
+    zeros: NDArray[np.int64]
+    leaf_starts: NDArray[np.int64]
+    leaf_symbols: NDArray[np.int32]
+    codes: NDArray[np.uint32]
+    code_lengths: NDArray[np.uint8]
+    firsts: NDArray[np.int64]
+
+
+def tree_shape(lengths: NDArray[np.uint8], counts: NDArray[np.int64]) -> Shape:
+    """Give out the codes.
+
+    Raises
+    ------
+    ValueError
+        If no complete prefix code has these lengths.
+    """
+    symbols = np.argsort(lengths, kind="stable").astype(np.int32)
+    if len(lengths) < 2 or lengths.min() < 1 or lengths.max() > MAX_LENGTH:
+        raise ValueError("The code lengths are out of range")
+    depth = int(lengths.max())
+    leaves = np.bincount(lengths, minlength=depth + 1)
+    nodes = np.ones(depth + 1, dtype=np.int64)
+    for level in range(1, depth + 1):
+        nodes[level] = 2 * nodes[level - 1] - leaves[level]
+    if nodes[depth] != 0 or (nodes[:depth] < 1).any():
+        raise ValueError("The code lengths are not those of a complete code")
+    leaf_starts = np.concatenate([[0], np.cumsum(leaves)])[:-1]
+    codes = np.zeros(len(lengths), dtype=np.uint32)
+    firsts = np.zeros(len(lengths), dtype=np.int64)
+    level_lengths = np.zeros(depth + 1, dtype=np.int64)
+    zeros = np.zeros(depth, dtype=np.int64)
+    inner = np.empty(0, dtype=np.int64)
+    for level in range(depth, 0, -1):
+        own = symbols[leaf_starts[level] : leaf_starts[level] + leaves[level]]
+        sizes = np.concatenate([inner, counts[own]])
+        firsts[own] = (np.cumsum(sizes) - sizes)[nodes[level] :]
+        place = nodes[level] + np.arange(leaves[level])
+        for above in range(level, 0, -1):
+            bit = place >= nodes[above - 1]
+            codes[own] |= bit.astype(np.uint32) << np.uint32(32 - above)
+            place -= bit * nodes[above - 1]
+        zeros[level - 1] = sizes[: nodes[level - 1]].sum()
+        inner = sizes[: nodes[level - 1]] + sizes[nodes[level - 1] :]
+        level_lengths[level - 1] = inner.sum()
+    line_starts = np.zeros(depth + 1, dtype=np.int64)
+    np.cumsum([num_lines(int(n)) for n in level_lengths[:depth]], out=line_starts[1:])
+    return Shape(
+        nodes, level_lengths, line_starts, zeros, leaf_starts.astype(np.int64), symbols,
+        codes, lengths, firsts,
+    )  # fmt: skip
+
+
+__all__ = ["MAX_LENGTH", "Shape", "code_lengths", "tree_shape"]

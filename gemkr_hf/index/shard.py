@@ -1,0 +1,482 @@
+"""One shard: a wavelet matrix, its stored lists, and what tells its documents apart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemkr_hf.index.bits import BitVector, freeze, is_one, num_lines, ones_before, unpack
+from gemkr_hf.index.documents import (
+    Places,
+    Removed,
+    count_alive,
+    distinct_rows,
+    documents_of_rows,
+    first_alive_rows,
+    lookup_documents,
+    nothing_removed,
+    positions_of_rows,
+    remove_documents,
+    whole_documents,
+)
+from gemkr_hf.index.pysdsl_backend import PysdslWaveletMatrix
+from gemkr_hf.index.successor_lists import ListWriter, SuccessorLists, no_lists
+from gemkr_hf.index.suffix_sorting import transform_documents
+from gemkr_hf.index.wavelet_matrix import WaveletMatrix
+
+Int64 = NDArray[np.int64]
+
+BACKENDS = ("numba", "pysdsl")
+MAX_SAMPLE_RATE = 1 << 12
+_TABLE_BELOW = 1 << 22
+_EXPAND_TOGETHER = 64
+
+DTYPES: dict[str, str] = {
+    "lines": "uint64",
+    "counts": "int64",
+    "code_lengths": "uint8",
+    "alphabet": "int32",
+    "same.length": "int64",
+    "same.lines": "uint64",
+    "same.bases": "uint32",
+    "same.places": "uint8",
+    "marks.length": "int64",
+    "marks.lines": "uint64",
+    "marks.bases": "uint32",
+    "marks.places": "uint8",
+    "positions": "uint64",
+    "layout": "int64",
+    "starts": "uint32",
+    "lists.keys": "uint64",
+    "lists.sizes": "uint32",
+    "lists.starts": "int64",
+    "lists.data": "uint8",
+}
+"""Arrays of a shard on disk."""
+
+REMOVED_DTYPES: dict[str, str] = {
+    "documents": "int64",
+    **{
+        f"{vector}.{name}": DTYPES[f"same.{name}"]
+        for vector in ("alive", "changes")
+        for name in BitVector._fields
+    },
+    **{name: dtype for name, dtype in DTYPES.items() if name.startswith("lists.")},
+}
+"""Arrays on disk of what was removed from a shard; its lists replace the shard's."""
+
+
+class Shard:
+    """Documents that were indexed together; see `FMIndex` for the operations.
+
+    Parameters
+    ----------
+    matrix : the transform, by backend
+    places : what leads from rows to documents
+    lists : successors of wide intervals, of all documents
+    vocab_size : int
+    removed : the documents that count no longer
+    removed_lists : the lists without these
+    """
+
+    def __init__(
+        self,
+        matrix: WaveletMatrix | PysdslWaveletMatrix,
+        places: Places,
+        lists: SuccessorLists,
+        vocab_size: int,
+        removed: Removed | None = None,
+        removed_lists: SuccessorLists | None = None,
+    ) -> None:
+        self.matrix = matrix
+        self.places = places
+        self.lists = lists
+        self.live_lists = lists if removed_lists is None else removed_lists
+        self.vocab_size = vocab_size
+        self.removed = nothing_removed() if removed is None else removed
+        # Of a vocabulary so large that a table of it would be larger than the index, the tokens
+        # that occur are searched.
+        self._symbol_of: NDArray[np.int32] | None = None
+        if vocab_size <= _TABLE_BELOW:
+            self._symbol_of = np.zeros(vocab_size + 1, dtype=np.int32)
+            self._symbol_of[matrix.alphabet] = np.arange(1, len(matrix.alphabet) + 1)
+
+    @classmethod
+    def build(
+        cls,
+        tokens: NDArray[np.int32],
+        starts: NDArray[np.uint32],
+        vocab_size: int,
+        backend: str,
+        sample_rate: int,
+        list_threshold: int,
+        threads: int,
+    ) -> "Shard":
+        """Index documents whose tokens stand one after the other, int32[total]; ``starts`` is where
+        each begins in the text, in which one symbol ends a document."""
+        if vocab_size <= _TABLE_BELOW:
+            symbol_of = np.zeros(vocab_size + 1, dtype=np.int32)
+            symbol_of[tokens] = 1
+            alphabet = np.flatnonzero(symbol_of).astype(np.int32)
+            symbol_of[alphabet] = np.arange(1, len(alphabet) + 1)
+        else:
+            alphabet, dense = np.unique(tokens, return_inverse=True)
+            tokens = dense.astype(np.int32)
+            symbol_of = np.arange(1, len(alphabet) + 1, dtype=np.int32)
+        result = transform_documents(tokens, starts, symbol_of, sample_rate, threads)
+        layout = np.array([result.width, sample_rate], dtype=np.int64)
+        places = Places(result.same_document, result.marks, result.positions, layout, starts)
+        for array in (result.positions, layout, starts):
+            array.flags.writeable = False
+        matrix = matrix_class(backend).build(result.symbols, alphabet, threads)
+        shard = cls(matrix, places, no_lists(), vocab_size)
+        shard.lists = shard.live_lists = shard._wide_lists(list_threshold)
+        return shard
+
+    # -- counts ------------------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str:
+        return "numba" if isinstance(self.matrix, WaveletMatrix) else "pysdsl"
+
+    @property
+    def num_rows(self) -> int:
+        return self.matrix.num_rows
+
+    @property
+    def num_documents(self) -> int:
+        """All documents, the removed ones too."""
+        return len(self.places.starts) - 1
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all documents, the removed ones' too."""
+        return self.num_rows - self.num_documents
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether documents have been removed."""
+        return len(self.removed.documents) > 0
+
+    @property
+    def nbytes(self) -> int:
+        parts = self.places_arrays() | _named("lists", self.lists)
+        if self.is_thinned:
+            parts |= self.removed_arrays()
+        return self.matrix.nbytes + sum(array.nbytes for array in parts.values())
+
+    def lengths(self) -> Int64:
+        """Tokens of each document, int64[num_documents]."""
+        return np.diff(self.places.starts).astype(np.int64) - 1
+
+    # -- queries -----------------------------------------------------------------------------------
+
+    def symbols(self, tokens: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Dense symbols, int32; 0, which extends nothing, for tokens that do not occur."""
+        if self._symbol_of is not None:
+            # The last entry of the table is no token's: all that are out of range read it.
+            inside = (tokens >= 0) & (tokens < self.vocab_size)
+            if not inside.all():
+                tokens = np.where(inside, tokens, self.vocab_size)
+            return self._symbol_of[tokens]
+        alphabet = self.matrix.alphabet
+        if len(alphabet) == 0:
+            return np.zeros(len(tokens), dtype=np.int32)
+        at = np.searchsorted(alphabet, tokens)
+        known = alphabet[np.minimum(at, len(alphabet) - 1)] == tokens
+        return np.where(known, at + 1, 0).astype(np.int32)
+
+    def extend(
+        self, lower: Int64, upper: Int64, tokens: NDArray[np.int64]
+    ) -> tuple[Int64, Int64]:
+        return self.matrix.extend(lower, upper, self.symbols(tokens))
+
+    def search(
+        self, tokens: NDArray[np.int64], offsets: Int64, lower: Int64, upper: Int64
+    ) -> None:
+        """Go on from the rows ``lower, upper``, which are overwritten."""
+        self.matrix.search(self.symbols(tokens), offsets, lower, upper)
+
+    def count(self, lower: Int64, upper: Int64) -> Int64:
+        """Occurrences, int64[n]."""
+        if not self.is_thinned:
+            return np.maximum(0, upper - lower)
+        counts = np.empty(len(lower), dtype=np.int64)
+        count_alive(self.removed, self.num_rows, lower, upper, counts)
+        return counts
+
+    def is_distinct(self, lower: Int64, upper: Int64) -> NDArray[np.bool_]:
+        distinct = np.empty(len(lower), dtype=np.bool_)
+        distinct_rows(self.places, self.removed, self.num_rows, lower, upper, distinct)
+        return distinct
+
+    def document_of(self, lower: Int64, upper: Int64) -> Int64:
+        """The document of each interval, -1 where it is not distinct."""
+        rows, distinct = np.empty(len(lower), dtype=np.int64), self.is_distinct(lower, upper)
+        first_alive_rows(self.removed, self.num_rows, lower, upper, distinct, rows)
+        return self._documents_of_rows(rows)
+
+    def lookup(self, tokens: NDArray[np.int64], offsets: Int64) -> Int64:
+        """`document_of` whole sequences."""
+        documents = np.empty(len(offsets) - 1, dtype=np.int64)
+        if isinstance(self.matrix, WaveletMatrix):
+            lookup_documents(
+                self.matrix.arrays, self.places, self.removed,
+                self.symbols(tokens), offsets, documents,
+            )  # fmt: skip
+            return documents
+        lower = np.zeros(len(documents), dtype=np.int64)
+        upper = np.full(len(documents), self.num_rows, dtype=np.int64)
+        self.search(tokens, offsets, lower, upper)
+        return self.document_of(lower, upper)
+
+    def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
+        return self.matrix.successors(lower, upper, self.live_lists, self.removed.alive)
+
+    def locate(self, lower: int, upper: int, length: int, limit: int | None) -> Int64:
+        """(document, offset) of occurrences of a sequence of this length, int64[n, 2]."""
+        if self.is_thinned:
+            alive = [is_one(self.removed.alive, row) for row in range(lower, upper)]
+            rows = lower + np.flatnonzero(alive)[:limit]
+        else:
+            rows = np.arange(lower, upper if limit is None else min(upper, lower + limit))
+        positions = self._positions_of_rows(rows.astype(np.int64))
+        starts = self.places.starts
+        documents = np.searchsorted(starts, positions, side="right") - 1
+        # The text is backwards: what stands there first is the sequence's last token.
+        offsets = starts[documents + 1].astype(np.int64) - 1 - positions - length
+        return np.stack([documents, offsets], axis=1)
+
+    def extract(self, documents: Int64) -> tuple[Int64, NDArray[np.int32]]:
+        """Documents' tokens: ``offsets int64[n + 1]``, ``tokens int32[total]``."""
+        starts = self.places.starts
+        lengths = starts[documents + 1].astype(np.int64) - starts[documents] - 1
+        offsets = np.zeros(len(documents) + 1, dtype=np.int64)
+        # Corrupt starts must not ask for more memory than there are tokens.
+        np.cumsum(np.clip(lengths, 0, self.num_rows), out=offsets[1:])
+        # Row d of the transform is the end of document d.
+        return offsets, self.matrix.walk(documents, offsets)
+
+    def find_document(self, tokens: NDArray[np.int64]) -> int:
+        """The first document of exactly these tokens; -1 if there is none."""
+        # From the rows of the documents' ends on, only documents that begin so are found ...
+        lower, upper = np.zeros(1, np.int64), np.full(1, self.num_documents, np.int64)
+        if len(tokens):
+            self.search(tokens, np.array([0, len(tokens)]), lower, upper)
+        # ... and of these the one before which another document ends holds nothing more.
+        rows = np.empty(1, dtype=np.int64)
+        arrays = self._numba_matrix().arrays
+        if not whole_documents(arrays, self.removed, int(lower[0]), int(upper[0]), rows):
+            return -1
+        return int(self._documents_of_rows(rows)[0])
+
+    def _documents_of_rows(self, rows: Int64) -> Int64:
+        documents = np.full(len(rows), -1, dtype=np.int64)
+        if isinstance(self.matrix, WaveletMatrix):
+            documents_of_rows(self.matrix.arrays, self.places, rows, documents)
+            return documents
+        known = rows >= 0
+        positions = self._positions_of_rows(rows[known])
+        documents[known] = np.searchsorted(self.places.starts, positions, side="right") - 1
+        return documents
+
+    def _positions_of_rows(self, rows: Int64) -> Int64:
+        positions = np.full(len(rows), -1, dtype=np.int64)
+        if isinstance(self.matrix, WaveletMatrix):
+            positions_of_rows(self.matrix.arrays, self.places, rows, positions)
+        else:
+            width, rate = self.places.layout.tolist()
+            for number, row in enumerate(rows.tolist()):
+                for steps in range(rate):
+                    if is_one(self.places.marks, row):
+                        kept = ones_before(self.places.marks, row)
+                        positions[number] = unpack(self.places.positions, width, kept) + steps
+                        break
+                    _, row = self.matrix.step(row)
+        if len(positions) and not (
+            positions.min() >= 0 and positions.max() < int(self.places.starts[-1])
+        ):
+            raise ValueError("The index is corrupt: a row leads outside of its text")
+        return positions
+
+    # -- stored lists and removed documents --------------------------------------------------------
+
+    def _wide_lists(self, threshold: int) -> SuccessorLists:
+        """Successor lists of every interval of more than ``threshold`` rows."""
+        if not isinstance(self.matrix, WaveletMatrix):
+            return no_lists()
+        writer = ListWriter(len(self.matrix.alphabet))
+        waiting = [(0, self.num_rows)] if self.num_rows > 0 else []
+        while waiting:
+            now, waiting = waiting[:_EXPAND_TOGETHER], waiting[_EXPAND_TOGETHER:]
+            lower, upper = (np.array(bound, dtype=np.int64) for bound in zip(*now, strict=True))
+            offsets, symbols, bounds = self.matrix.expand(lower, upper, self.removed.alive)
+            for number, (low, high) in enumerate(now):
+                own = slice(offsets[number], offsets[number + 1])
+                writer.add(low, high, np.sort(symbols[own]))
+                wide = bounds[:, own]
+                wide = wide[:, wide[1] - wide[0] > threshold]
+                waiting += zip(*wide.tolist(), strict=True)
+        return writer.lists()
+
+    def without(self, documents: Int64, list_threshold: int) -> "Shard":
+        """A shard on the same arrays in which these documents are removed as well."""
+        documents = np.union1d(self.removed.documents, documents).astype(np.int64)
+        removed = remove_documents(self._numba_matrix().arrays, self.places, documents)
+        shard = Shard(self.matrix, self.places, self.lists, self.vocab_size, removed)
+        shard.live_lists = shard._wide_lists(list_threshold)
+        return shard
+
+    def _numba_matrix(self) -> WaveletMatrix:
+        if isinstance(self.matrix, WaveletMatrix):
+            return self.matrix
+        return WaveletMatrix.build(self.matrix.symbols(), self.matrix.alphabet)
+
+    # -- arrays ------------------------------------------------------------------------------------
+
+    def arrays(self, list_threshold: int) -> dict[str, NDArray[Any]]:
+        """All that `from_arrays` needs; nothing of it depends on the backend or on what was
+        removed."""
+        matrix, lists = self._numba_matrix(), self.lists
+        if matrix is not self.matrix:
+            lists = Shard(matrix, self.places, lists, self.vocab_size)._wide_lists(list_threshold)
+        return {
+            "lines": matrix.arrays.lines,
+            "counts": matrix.arrays.counts,
+            "code_lengths": matrix.arrays.code_lengths,
+            "alphabet": matrix.arrays.alphabet,
+            **self.places_arrays(),
+            **_named("lists", lists),
+        }
+
+    def places_arrays(self) -> dict[str, NDArray[Any]]:
+        places = self.places
+        rest = {name: getattr(places, name) for name in ("positions", "layout", "starts")}
+        return _named("same", places.same) | _named("marks", places.marks) | rest
+
+    def removed_arrays(self) -> dict[str, NDArray[Any]]:
+        return (
+            {"documents": self.removed.documents}
+            | _named("alive", self.removed.alive)
+            | _named("changes", self.removed.changes)
+            | _named("lists", self.live_lists)
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        removed_arrays: Mapping[str, NDArray[Any]] | None,
+        vocab_size: int,
+        backend: str,
+    ) -> "Shard":
+        """A shard on arrays that `arrays` and `removed_arrays` gave, memory-mapped ones too.
+
+        Only sizes and small arrays are looked at: enough for that no query reads outside.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit together.
+        """
+        matrix = WaveletMatrix(*(arrays[name] for name in list(DTYPES)[:4]))
+        places = Places(
+            _vector("same", arrays), _vector("marks", arrays), *(
+                arrays[name] for name in ("positions", "layout", "starts")
+            ),
+        )  # fmt: skip
+        lists, removed, live_lists = _lists(arrays), None, None
+        rows, alphabet = matrix.num_rows, matrix.alphabet
+        starts = places.starts
+        sound = (
+            (len(alphabet) == 0 or 0 <= alphabet[0] <= alphabet[-1] < vocab_size)
+            and places.layout.shape == (2,)
+            and 1 <= places.layout[0] <= 32
+            and 1 <= places.layout[1] <= MAX_SAMPLE_RATE
+            and starts.ndim == places.positions.ndim == 1
+            and len(starts) >= 1
+            and (starts[0], starts[-1]) == (0, rows)
+            and (rows > 0) == (len(starts) > 1)
+            and int(matrix.arrays.counts[1]) == len(starts) - 1
+            and all(_fits(vector, rows) for vector in (places.same, places.marks))
+        )
+        if sound and removed_arrays is not None:
+            live_lists = _lists(removed_arrays)
+            documents = removed_arrays["documents"]
+            removed = Removed(
+                documents, _vector("alive", removed_arrays), _vector("changes", removed_arrays)
+            )
+            sound = (
+                documents.ndim == 1
+                and len(documents) > 0
+                and bool((np.diff(documents) > 0).all())
+                and 0 <= int(documents[0]) <= int(documents[-1]) < len(starts) - 1
+                and all(_fits(vector, rows) for vector in removed[1:])
+            )
+        if not sound or not all(_lists_fit(part) for part in (lists, live_lists or lists)):
+            raise ValueError("its arrays do not fit together")
+        if backend == "numba":
+            return cls(matrix, places, lists, vocab_size, removed, live_lists)
+        other = matrix_class(backend).build(matrix.symbols(), alphabet)
+        return cls(other, places, no_lists(), vocab_size, removed)
+
+    def check(self) -> None:
+        """Look at all of the arrays, as `FMIndex.verify` does.
+
+        Raises
+        ------
+        ValueError
+            If something in them cannot be.
+        """
+        starts = self.places.starts.astype(np.int64)
+        if not (np.diff(starts) > 0).all():
+            raise ValueError("its documents do not follow each other")
+        matrix = self._numba_matrix()
+        counts = np.bincount(matrix.symbols(), minlength=len(matrix.alphabet) + 1)
+        if not np.array_equal(np.cumsum(counts), matrix.arrays.counts[1:]):
+            raise ValueError("its transform does not hold the symbols that it counts")
+        lengths = self.lengths()
+        for document in range(0, self.num_documents, max(1, self.num_documents // 1000)):
+            tokens = self.extract(np.array([document]))[1]
+            if len(tokens) != lengths[document] or (tokens < 0).any():
+                raise ValueError(f"document {document} of it cannot be read")
+
+
+def _named(prefix: str, arrays: Any) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}.{name}": array for name, array in arrays._asdict().items()}
+
+
+def _vector(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> BitVector:
+    return freeze(BitVector(*(arrays[f"{prefix}.{name}"] for name in BitVector._fields)))
+
+
+def _lists(arrays: Mapping[str, NDArray[Any]]) -> SuccessorLists:
+    return freeze(SuccessorLists(*(arrays[f"lists.{name}"] for name in SuccessorLists._fields)))
+
+
+def _lists_fit(lists: SuccessorLists) -> bool:
+    return all(array.ndim == 1 for array in lists) and (
+        len(lists.starts) - 1 == len(lists.sizes) == len(lists.keys)
+    )
+
+
+def _fits(vector: BitVector, length: int) -> bool:
+    """Whether no query of a vector of this length reads outside of its arrays."""
+    if vector.length.shape != (2,) or int(vector.length[0]) != length or vector.lines.ndim != 2:
+        return False
+    if len(vector.lines):
+        return vector.lines.shape == (num_lines(length), 8)
+    return vector.bases.shape == (-(-length // 256) + 1,) and vector.places.ndim == 1
+
+
+def matrix_class(backend: str) -> type[WaveletMatrix] | type[PysdslWaveletMatrix]:
+    if backend == "numba":
+        return WaveletMatrix
+    if backend == "pysdsl":
+        PysdslWaveletMatrix.require()
+        return PysdslWaveletMatrix
+    raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got '{backend}'")
+
+
+__all__ = ["BACKENDS", "DTYPES", "MAX_SAMPLE_RATE", "REMOVED_DTYPES", "Shard", "matrix_class"]
