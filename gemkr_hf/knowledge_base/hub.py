@@ -69,7 +69,7 @@ def knowledge_base_card(repo_id: str, facts: dict[str, Any]) -> DatasetCard:
         tags=["gemkr", "fm-index", "generative-retrieval"],
         task_categories=["text-retrieval"],
         size_categories=category if documents < 10**7 else "10M<n<100M",
-        configs=[{"config_name": "default", "data_files": "documents.parquet"}],
+        configs=[{"config_name": "default", "data_files": "documents-*.parquet"}],
     )
     template = files("gemkr_hf") / "hub_cards" / "knowledge_base.md"
     with as_file(template) as path:

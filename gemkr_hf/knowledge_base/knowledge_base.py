@@ -243,9 +243,10 @@ class KnowledgeBase:
 
     def _rows_of_ids(self) -> dict[Any, int]:
         if self._rows is None:
-            rows = {first: row for row, first in enumerate(self._documents["id"])}
-            for row in [*self._primaries, *self.index.removed.tolist()]:
-                rows.pop(self._documents[row]["id"], None)
+            gone = {*self._primaries, *self.index.removed.tolist()}
+            rows = {
+                first: row for row, first in enumerate(self._documents["id"]) if row not in gone
+            }
             if self._duplicates is not None:
                 repeated = (self._duplicates.column(name).to_pylist() for name in ("id", "row"))
                 rows |= zip(*repeated, strict=True)

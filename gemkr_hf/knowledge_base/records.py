@@ -15,7 +15,6 @@ from gemkr_hf.index.files import file_record
 Documents: TypeAlias = Iterable[Mapping[str, Any]] | Dataset | IterableDataset
 
 BATCH = 1000
-_FIRST_BATCH = 10_000
 IN_MEMORY_BELOW = 256 * 2**20
 """Parquet up to this size (bytes) is read into memory; more is memory-mapped by `datasets`."""
 
@@ -31,7 +30,7 @@ def number_of(documents: Documents) -> int | None:
 def record_batches(documents: Documents) -> Iterator[pa.Table]:
     """Documents as checked tables of one schema, with an `id` and a `text` in every row.
 
-    The columns are those of the first ten thousand documents.
+    The columns are those of the first thousand documents.
 
     Raises
     ------
@@ -58,9 +57,8 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
             _check_columns(names)
         yield from documents.with_format("arrow").iter(BATCH)
         return
-    iterator, size = iter(documents), _FIRST_BATCH
-    first_row = 0
-    while records := list(islice(iterator, size)):
+    iterator, first_row = iter(documents), 0
+    while records := list(islice(iterator, BATCH)):
         for row, record in enumerate(records, start=first_row):
             if not isinstance(record, Mapping):
                 raise ValueError(
@@ -79,7 +77,6 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
                 f"kind: {error}"
             ) from None
         first_row += len(records)
-        size = BATCH
 
 
 def _check_columns(names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ DOCUMENTS = [
     {"id": "again", "title": "Gear", "text": "A gear turns another gear, and both turn slowly."},
     {"id": "ship", "title": "Ship", "text": "A ship sails; in its place an anchor holds it fast."},
 ]
+DIFFERENT = [document for document in DOCUMENTS if document["id"] != "again"]
 
 
 def word_tokenizer(

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from huggingface_hub import DatasetCard, RepoUrl
-from knowledge_base_parts import DOCUMENTS, word_tokenizer
+from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from gemkr_hf.index import FMIndex, storage
-from gemkr_hf.knowledge_base import KnowledgeBase, encode_documents, hub
-from gemkr_hf.knowledge_base.knowledge_base import DOCUMENTS_FILE, HEADER_FILE
+from gemkr_hf.knowledge_base import (
+    KnowledgeBase,
+    encode_documents,
+    files,
+    hub,
+    tokenizer_fingerprint,
+)
+from gemkr_hf.knowledge_base.files import HEADER_FILE
+from gemkr_hf.knowledge_base.records import write_table
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +50,28 @@ def test_clues_lead_to_their_documents(knowledge_base, tokenizer) -> None:
     ]
     rows = knowledge_base.lookup([clue(tokenizer, text) for text in texts])
     assert rows.dtype == np.int64
-    assert rows.tolist() == [0, 4, -1, -1, -1]
+    assert rows.tolist() == [0, 3, 1, -1, -1]
     assert knowledge_base[rows[1]] == DOCUMENTS[4]
 
 
 def test_it_is_a_sequence_of_documents(knowledge_base) -> None:
-    assert len(knowledge_base) == 5
-    assert list(knowledge_base) == DOCUMENTS
-    for row in (-1, 5):
+    assert len(knowledge_base) == 4
+    assert list(knowledge_base) == DIFFERENT
+    for row in (-1, 4):
         with pytest.raises(IndexError, match=f"no document {row}"):
             knowledge_base[row]
 
 
 def test_index_holds_the_documents_tokens(knowledge_base, tokenizer) -> None:
-    expected = encode_documents([document["text"] for document in DOCUMENTS], tokenizer)
-    assert [knowledge_base.index.extract(row).tolist() for row in range(5)] == expected
+    expected = encode_documents([document["text"] for document in DIFFERENT], tokenizer)
+    assert [knowledge_base.index.extract(row).tolist() for row in range(4)] == expected
     assert knowledge_base.index.vocab_size == len(tokenizer)
 
 
 @pytest.mark.parametrize("form", [iter, Dataset.from_list], ids=["iterator", "Dataset"])
 def test_documents_come_in_any_form(form, knowledge_base, tokenizer) -> None:
     other = KnowledgeBase.from_documents(form(DOCUMENTS), tokenizer)
-    assert list(other) == DOCUMENTS
+    assert list(other) == DIFFERENT
     assert other.index.num_tokens == knowledge_base.index.num_tokens
 
 
@@ -96,14 +102,15 @@ def test_bad_documents(documents, message, tokenizer) -> None:
 
 def test_save_and_load(saved, knowledge_base, tokenizer) -> None:
     loaded = KnowledgeBase.from_pretrained(saved, tokenizer)
-    assert list(loaded) == DOCUMENTS
+    assert list(loaded) == DIFFERENT
     assert loaded.tokenizer_identity == knowledge_base.tokenizer_identity
     clues = [clue(tokenizer, " ship in its place at")]
     assert loaded.lookup(clues).tolist() == [0]
     assert loaded.constraint().eos_token_ids.tolist() == [tokenizer.eos_token_id]
     header = json.loads((saved / HEADER_FILE).read_text())
-    assert header["format_version"] == 1
-    assert set(header["files"]) == {DOCUMENTS_FILE, storage.INDEX_FILE, storage.HEADER_FILE}
+    assert header["format_version"] == 2
+    on_disk = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
+    assert files.named_files(header) | {HEADER_FILE} == on_disk
 
 
 def test_saving_over_an_older_one(saved, tokenizer) -> None:
@@ -113,7 +120,7 @@ def test_saving_over_an_older_one(saved, tokenizer) -> None:
     # What was loaded before still answers, and may be written where it came from.
     assert loaded.index.extract(0).tolist()
     loaded.save_pretrained(saved)
-    assert len(KnowledgeBase.from_pretrained(saved)) == 5
+    assert len(KnowledgeBase.from_pretrained(saved)) == 4
     assert [path.name for path in saved.parent.iterdir()] == ["kb"]
 
 
@@ -126,7 +133,7 @@ def test_saving_over_something_else(knowledge_base, tmp_path) -> None:
 
 
 def test_a_failed_save_leaves_nothing(knowledge_base, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(storage, "write_json", lambda *args: 1 / 0)
+    monkeypatch.setattr(files, "write_json", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         knowledge_base.save_pretrained(tmp_path / "kb")
     assert list(tmp_path.iterdir()) == []
@@ -136,9 +143,9 @@ def test_no_path_of_this_machine_is_written(tokenizer, tmp_path) -> None:
     tokenizer.save_pretrained(tmp_path / "words")
     local = PreTrainedTokenizerFast.from_pretrained(tmp_path / "words")
     KnowledgeBase.from_documents(DOCUMENTS, local).save_pretrained(tmp_path / "kb")
-    text = (tmp_path / "kb" / HEADER_FILE).read_text()
-    assert '"name": "words"' in text
-    assert str(tmp_path) not in text
+    assert '"name": "words"' in (tmp_path / "kb" / HEADER_FILE).read_text()
+    for path in (tmp_path / "kb").rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
 
 
 def test_another_tokenizer(saved, knowledge_base) -> None:
@@ -149,30 +156,33 @@ def test_another_tokenizer(saved, knowledge_base) -> None:
         KnowledgeBase.from_pretrained(saved, other)
 
 
-@pytest.mark.parametrize("name", [DOCUMENTS_FILE, storage.INDEX_FILE, storage.HEADER_FILE])
-def test_broken_files(saved, name) -> None:
-    path = saved / name
+@pytest.mark.parametrize("kind", ["documents-", "duplicates-", "shard-", "tokenizer-"])
+def test_broken_files(saved, kind) -> None:
+    path = next(path for path in sorted(saved.rglob("*")) if path.is_file() and kind in str(path))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=f"{name}' was changed"):
+    with pytest.raises(ValueError, match=f"{path.name}' was changed"):
         KnowledgeBase.from_pretrained(saved)
     path.write_bytes(data[:-1])
-    with pytest.raises(ValueError, match=f"{name}' is cut short"):
+    with pytest.raises(ValueError, match=f"{path.name}' is cut short"):
         KnowledgeBase.from_pretrained(saved)
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=f"{name}' is missing"):
+    with pytest.raises(FileNotFoundError, match=f"{path.name}' is missing"):
         KnowledgeBase.from_pretrained(saved)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header: header.update(format_version=2), "format version 2"),
+        (lambda header: header.update(format_version=3), "format version 3"),
         (lambda header: header.update(format="other"), "no header of a knowledge base"),
-        (lambda header: header.update(num_documents=4), "mixed from two"),
+        (lambda header: header.update(num_documents=5), "mixed from two"),
         (lambda header: header.pop("tokenizer"), "no tokenizer"),
-        (lambda header: header.pop("files"), "not its header's"),
+        (lambda header: header.pop("documents"), "names no documents"),
+        (lambda header: header.pop("index"), "names no documents"),
+        (lambda header: header["documents"][0].update(file="../x"), "names no documents"),
+        (lambda header: header["tokenizer_files"].update({"/x": {}}), "it names '/x'"),
     ],
 )
 def test_broken_header(saved, change, message) -> None:
@@ -200,7 +210,7 @@ def test_from_the_hub(saved, monkeypatch) -> None:
         return str(saved)
 
     monkeypatch.setattr(hub, "snapshot_download", download)
-    assert len(KnowledgeBase.from_pretrained("org/symbols", revision="v1")) == 5
+    assert len(KnowledgeBase.from_pretrained("org/symbols", revision="v1")) == 4
     assert calls == [("org/symbols", {"repo_type": "dataset", "revision": "v1"})]
 
 
@@ -229,14 +239,45 @@ def test_push_to_hub(knowledge_base, tokenizer, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(hub, "HfApi", Api)
     url = knowledge_base.push_to_hub("org/symbols", private=True, token="t", commit_message="first")
     assert url == "https://huggingface.co/datasets/org/symbols"
-    assert len(KnowledgeBase.from_pretrained(tmp_path / "repo", tokenizer)) == 5
+    assert len(KnowledgeBase.from_pretrained(tmp_path / "repo", tokenizer)) == 4
     card = DatasetCard.load(tmp_path / "repo" / "README.md")
     assert card.data.tags == ["gemkr", "fm-index", "generative-retrieval"]
-    assert "5 documents" in card.text
+    assert "4 documents" in card.text
     assert 'KnowledgeBase.from_pretrained("org/symbols"' in card.text
 
 
 def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) -> None:
-    FMIndex.build([[1], [2]]).save(saved)
-    with pytest.raises(ValueError, match=r"cut short or was replaced|was changed"):
+    other = KnowledgeBase.from_documents([{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], tokenizer)
+    other.save_pretrained(tmp_path / "other")
+    header = json.loads((saved / HEADER_FILE).read_text())
+    strange = json.loads((tmp_path / "other" / HEADER_FILE).read_text())
+    header["index"] = strange["index"]
+    (saved / HEADER_FILE).write_text(json.dumps(header))
+    for record in strange["index"]["shards"]:
+        shutil.copy(tmp_path / "other" / record["file"], saved)
+    with pytest.raises(ValueError, match="mixed from two"):
         KnowledgeBase.from_pretrained(saved)
+
+
+def test_it_brings_its_tokenizer(saved, tokenizer) -> None:
+    loaded = KnowledgeBase.from_pretrained(saved)
+    assert loaded.tokenizer("a ship")["input_ids"] == tokenizer("a ship")["input_ids"]
+    assert tokenizer_fingerprint(loaded.tokenizer) == loaded.tokenizer_fingerprint
+
+
+def test_verify(saved, tmp_path) -> None:
+    KnowledgeBase.from_pretrained(saved).verify()
+    # A document exchanged, with a header that agrees.
+    loaded = KnowledgeBase.from_pretrained(saved)
+    table = loaded.documents.with_format("arrow")[:]
+    texts = ["A " + text for text in table.column("text").to_pylist()]
+    table = table.set_column(table.column_names.index("text"), "text", [texts])
+    header = json.loads((saved / HEADER_FILE).read_text())
+    header["documents"] = [write_table(table, saved, "documents-00000")]
+    (saved / HEADER_FILE).write_text(json.dumps(header))
+    with pytest.raises(ValueError, match="is not what the index holds"):
+        KnowledgeBase.from_pretrained(saved).verify()
+    header["documents"][0]["sha256"] = "0"
+    (saved / HEADER_FILE).write_text(json.dumps(header))
+    with pytest.raises(ValueError, match="was changed"):
+        KnowledgeBase.from_pretrained(saved, verify=False).verify()
