@@ -1,15 +1,12 @@
 """Commands of ``gemkr``: each reads its arguments, calls the library, and prints."""
 
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_errors
+from gemkr_hf.cli.index import index
 
 app = typer.Typer(
     help="Find the one document that answers a question about a picture.",
@@ -17,42 +14,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-def _one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """A user's mistake is told in its one sentence, without a traceback, and exits with 2."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            if os.environ.get("GEMKR_DEBUG"):
-                raise
-            typer.echo(f"Error: {error}", err=True)
-            raise typer.Exit(2) from None
-
-    return run
-
-
-def _log_to_standard_error() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gemkr_hf").setLevel(logging.INFO)
-
-
-def _be_quiet() -> None:
-    """Bars of the libraries below belong to their own commands, not to an answer."""
-    import datasets
-    from transformers.utils import logging as transformers_logging
-
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    datasets.disable_progress_bars()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+app.add_typer(index, name="index")
 
 
 @app.command()
-@_one_sentence_errors
+@one_sentence_errors
 def quickstart(
     output: Annotated[Path, typer.Option(help="Folder for all that is made.")] = Path(
         "runs/quickstart"
@@ -64,12 +30,12 @@ def quickstart(
     """
     from gemkr_hf.quickstart import run_quickstart
 
-    _be_quiet()
+    be_quiet()
     run_quickstart(output, say=typer.echo)
 
 
 @app.command("small-world")
-@_one_sentence_errors
+@one_sentence_errors
 def small_world(
     work: Annotated[
         Path, typer.Option(help="Folder of the training's state; a stopped run goes on from it.")
@@ -87,14 +53,14 @@ def small_world(
     """
     from gemkr_hf.small_world.build import CHECKPOINTS, STAGES, build_small_world
 
-    _log_to_standard_error()
-    _be_quiet()
+    log_to_standard_error()
+    be_quiet()
     target = build_small_world(work, output or CHECKPOINTS, stages=tuple(stage or STAGES))
     typer.echo(f"The stand-ins are in {target}; figures.json there tells how good they are")
 
 
 @app.command()
-@_one_sentence_errors
+@one_sentence_errors
 def retrieve(
     question: Annotated[str, typer.Option(help="The question.")],
     image: Annotated[
@@ -122,7 +88,7 @@ def retrieve(
     from gemkr_hf.quickstart.report import mark_clue
     from gemkr_hf.retriever import GeMKRRetriever
 
-    _be_quiet()
+    be_quiet()
     if not question.strip():
         raise ValueError("The question is empty")
     if k < 1:

@@ -236,12 +236,13 @@ class KnowledgeBase:
         KeyError
             If there is none.
         """
-        rows = self._rows_of_ids()
+        rows = self.row_ids()
         if identifier not in rows:
             raise KeyError(f"There is no document with the id {identifier!r}")
         return rows[identifier]
 
-    def _rows_of_ids(self) -> dict[Any, int]:
+    def row_ids(self) -> dict[Any, int]:
+        """Every id with the row of its document."""
         if self._rows is None:
             gone = {*self._primaries, *self.index.removed.tolist()}
             rows = {
@@ -252,6 +253,10 @@ class KnowledgeBase:
                 rows |= zip(*repeated, strict=True)
             self._rows = rows
         return self._rows
+
+    def encode(self, words: str) -> list[int]:
+        """Tokens of words as they stand within documents."""
+        return encode_documents([words], self.tokenizer)[0]
 
     def lookup(self, clues: Iterable[ArrayLike]) -> NDArray[np.int64]:
         """LookupDoc (paper, "Knowledge-guided Constraint Decoding").
@@ -339,7 +344,7 @@ class KnowledgeBase:
         self.check_tokenizer(tokenizer)
         rows = self.index.num_rows
         collector = Collector(tokenizer, shard_tokens, rows, self.index.find_documents)
-        collector.know_ids(list(self._rows_of_ids()))
+        collector.know_ids(list(self.row_ids()))
         index, tables, duplicates = self.index, [], []
         with progress_bar(number_of(documents), "Indexing", "doc") as bar:
             for part in collector.parts(documents, on_batch=lambda table: bar.update(len(table))):

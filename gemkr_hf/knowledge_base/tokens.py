@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 
 def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -37,6 +37,23 @@ def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
         verbose=False,
     )
     return encoded["input_ids"]
+
+
+def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+    """A tokenizer from a folder or the Hub.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(name_or_path)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"'{name_or_path}' is neither a folder with a tokenizer nor a repository on the Hub that "
+            f"can be reached ({type(error).__name__})"
+        ) from None
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -86,4 +103,4 @@ class TokenizerIdentity:
         return cls(name, tokenizer_fingerprint(tokenizer), len(tokenizer), eos, pad)
 
 
-__all__ = ["TokenizerIdentity", "encode_documents", "tokenizer_fingerprint"]
+__all__ = ["TokenizerIdentity", "encode_documents", "load_tokenizer", "tokenizer_fingerprint"]

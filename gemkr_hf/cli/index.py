@@ -1,0 +1,252 @@
+"""``gemkr index``: knowledge bases."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from gemkr_hf.cli.common import be_quiet, one_sentence_errors
+
+if TYPE_CHECKING:
+    from gemkr_hf.knowledge_base import KnowledgeBase
+    from gemkr_hf.knowledge_base.sources import DocumentDataset, DocumentFile
+
+
+class _BuildByDefault(TyperGroup):
+    """``gemkr index FILE`` is ``gemkr index build FILE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["build", *args]
+        return super().parse_args(ctx, args)
+
+
+index = typer.Typer(
+    cls=_BuildByDefault,
+    no_args_is_help=True,
+    help="Make, inspect and change knowledge bases: documents with the FM-index over their tokens.\n"
+    "\nExample: gemkr index documents.jsonl --tokenizer runs/quickstart/model --output runs/kb",
+)
+
+Folder = Annotated[str, typer.Argument(help="Folder or Hub id of a knowledge base.")]
+Local = Annotated[Path, typer.Argument(help="Folder of a knowledge base.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="JSONL, CSV, TSV (also .gz) or Parquet file, a saved data set's folder, or a data set "
+        "on the Hub."
+    ),
+]
+IdColumn = Annotated[
+    str, typer.Option(help="Column of the documents' ids; '' numbers the documents.")
+]
+TextColumn = Annotated[str, typer.Option(help="Column of the documents' texts.")]
+Split = Annotated[str, typer.Option(help="Split of a data set.")]
+Config = Annotated[str | None, typer.Option(help="Configuration of a data set.")]
+
+
+def _documents(
+    source: str, id_column: str, text_column: str, split: str, config: str | None
+) -> "DocumentFile | DocumentDataset":
+    from gemkr_hf.knowledge_base.sources import open_documents
+
+    return open_documents(source, id_column or None, text_column, split, config)
+
+
+def _load(name: str | Path) -> "KnowledgeBase":
+    from gemkr_hf.knowledge_base import KnowledgeBase
+
+    return KnowledgeBase.from_pretrained(name)
+
+
+def _load_local(folder: Path) -> "KnowledgeBase":
+    from gemkr_hf.knowledge_base.files import HEADER_FILE
+
+    if not (folder / HEADER_FILE).is_file():
+        raise FileNotFoundError(f"There is no knowledge base in the folder '{folder}'")
+    return _load(folder)
+
+
+@index.command()
+@one_sentence_errors
+def build(
+    source: Source,
+    tokenizer: Annotated[
+        str, typer.Option(help="Folder or Hub id of the language model's tokenizer.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the knowledge base to be.")],
+    id_column: IdColumn = "id",
+    text_column: TextColumn = "text",
+    split: Split = "train",
+    config: Config = None,
+    shard_tokens: Annotated[
+        int | None,
+        typer.Option(help="Most tokens of a shard: about 40 bytes of memory for each."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Cores to use; all by default.")] = None,
+    list_threshold: Annotated[
+        int | None,
+        typer.Option(help="Store what follows prefixes more frequent than this: size for speed."),
+    ] = None,
+    sample_rate: Annotated[
+        int | None, typer.Option(help="Keep every so-manieth token's position: size for speed.")
+    ] = None,
+) -> None:
+    """Make a knowledge base. A stopped one goes on where it was.
+
+    Example: gemkr index documents.csv --id-column no --text-column words
+    --tokenizer runs/quickstart/model --output runs/kb
+    """
+    be_quiet()
+    from gemkr_hf.knowledge_base import KnowledgeBase, load_tokenizer
+    from gemkr_hf.knowledge_base.files import check_target
+
+    check_target(output)
+    documents = _documents(source, id_column, text_column, split, config)
+    started = time.perf_counter()
+    options = {
+        "shard_tokens": shard_tokens,
+        "list_threshold": list_threshold,
+        "sample_rate": sample_rate,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    knowledge_base = KnowledgeBase.build(
+        documents, load_tokenizer(tokenizer), output, threads=threads, **given
+    )
+    seconds = time.perf_counter() - started
+    made = knowledge_base.index
+    typer.echo(
+        f"{len(knowledge_base):,} documents, {made.num_tokens:,} tokens, {made.num_shards} shard(s), "
+        f"{made.nbytes / max(1, made.num_tokens):.2f} bytes a token; {seconds:.1f} s\n"
+        f"The knowledge base is in {output}; look at it:\n"
+        f"  gemkr index inspect {output}\n"
+        f'  gemkr index query {output} "some words"'
+    )
+
+
+@index.command()
+@one_sentence_errors
+def inspect(
+    knowledge_base: Folder,
+    plot: Annotated[Path | None, typer.Option(help="Also write a picture of the lengths.")] = None,
+    sample: Annotated[int, typer.Option(help="Places at which clues are begun.")] = 5000,
+) -> None:
+    """Counts, size, longest and shortest documents, and how long a clue must be.
+
+    Example: gemkr index inspect runs/quickstart/knowledge_base --plot lengths.png
+    """
+    be_quiet()
+    from gemkr_hf.knowledge_base import inspection
+
+    if sample < 1:
+        raise ValueError(f"--sample must be at least 1, got {sample}")
+    loaded = _load(knowledge_base)
+    clues = inspection.clue_lengths(loaded, sample)
+    typer.echo(inspection.describe(loaded, clues))
+    if plot is not None:
+        inspection.plot(loaded, clues, plot)
+        typer.echo(f"picture     {plot}")
+
+
+@index.command()
+@one_sentence_errors
+def query(
+    knowledge_base: Folder,
+    words: Annotated[str, typer.Argument(help="Words that documents may hold.")],
+    limit: Annotated[int, typer.Option(help="Most documents and following tokens shown.")] = 10,
+) -> None:
+    """What follows some words, how often they occur, and where.
+
+    Example: gemkr index query runs/quickstart/knowledge_base "a sign of"
+    """
+    be_quiet()
+    from gemkr_hf.knowledge_base import inspection
+
+    if limit < 1:
+        raise ValueError(f"--limit must be at least 1, got {limit}")
+    loaded = _load(knowledge_base)
+    found = inspection.query(loaded, words, limit)
+    typer.echo(inspection.describe_query(loaded, found, limit))
+
+
+@index.command()
+@one_sentence_errors
+def add(
+    knowledge_base: Local,
+    source: Source,
+    id_column: IdColumn = "id",
+    text_column: TextColumn = "text",
+    split: Split = "train",
+    config: Config = None,
+) -> None:
+    """Add documents, in a shard of their own.
+
+    Example: gemkr index add runs/kb more.jsonl
+    """
+    be_quiet()
+    documents = _documents(source, id_column, text_column, split, config)
+    before = _load_local(knowledge_base)
+    after = before.add(documents)
+    after.save_pretrained(knowledge_base)
+    typer.echo(
+        f"{len(after) - len(before):,} documents more, with "
+        f"{len(after.row_ids()) - len(before.row_ids()):,} ids: {len(after):,} documents, "
+        f"{after.index.num_shards} shard(s)"
+    )
+
+
+@index.command()
+@one_sentence_errors
+def remove(
+    knowledge_base: Local,
+    ids: Annotated[list[str], typer.Argument(help="Ids of documents.")],
+) -> None:
+    """Remove documents by their ids.
+
+    Example: gemkr index remove runs/kb anchor gear
+    """
+    be_quiet()
+    before = _load_local(knowledge_base)
+    known = {str(identifier): identifier for identifier in before.row_ids()}
+    unknown = [identifier for identifier in ids if identifier not in known]
+    if unknown:
+        raise ValueError(f"There is no document with the id '{unknown[0]}'")
+    after = before.remove(known[identifier] for identifier in ids)
+    after.save_pretrained(knowledge_base)
+    typer.echo(f"{len(before) - len(after):,} documents fewer: {len(after):,} documents")
+
+
+@index.command()
+@one_sentence_errors
+def compact(knowledge_base: Local) -> None:
+    """Index anew what is left after adding and removing.
+
+    Example: gemkr index compact runs/kb
+    """
+    be_quiet()
+    before = _load_local(knowledge_base)
+    size = before.index.nbytes
+    after = before.compact()
+    after.save_pretrained(knowledge_base)
+    typer.echo(
+        f"{len(after):,} documents, {after.index.num_shards} shard(s); the index had {size:,} bytes "
+        f"and has {after.index.nbytes:,}"
+    )
+
+
+@index.command()
+@one_sentence_errors
+def verify(knowledge_base: Folder) -> None:
+    """Check every file, and that index and documents belong together.
+
+    Example: gemkr index verify runs/quickstart/knowledge_base
+    """
+    be_quiet()
+    loaded = _load(knowledge_base)
+    loaded.verify()
+    typer.echo(f"{len(loaded):,} documents, {loaded.index.num_shards} shard(s): all sound")
+
+
+__all__ = ["index"]
