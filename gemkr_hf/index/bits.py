@@ -29,7 +29,7 @@ KERNEL: dict[str, Any] = {"cache": True, "nogil": True}
 
 
 @intrinsic
-def _popcount(typingctx: Any, word: Any = None):
+def popcount(typingctx: Any, word: Any = None):
     """Ones of a uint64; numba has no name for the instruction."""
 
     def codegen(context, builder, signature, args):
@@ -39,7 +39,7 @@ def _popcount(typingctx: Any, word: Any = None):
 
 
 @intrinsic
-def _prefetch(typingctx: Any, lines: Any, line: Any = None):
+def prefetch(typingctx: Any, lines: Any, line: Any = None):
     """Ask for a line's cache line; numba has no name for the instruction either."""
 
     def codegen(context, builder, signature, args):
@@ -77,19 +77,12 @@ def rank(lines, base, position):
     below = (_ONE << np.uint64(bit & 63)) - _ONE
     first = lines[line, 0]
     # The count's own bits are counted with the data's below and taken away here.
-    ones = np.int64(first & _COUNT_MASK) - _popcount(first & _COUNT_MASK)
+    ones = np.int64(first & _COUNT_MASK) - popcount(first & _COUNT_MASK)
     for word in range(8):
         # Without a branch, so that the compiler makes one vector of it.
         mask = _ALL if word < last else (below if word == last else _NONE)
-        ones += _popcount(lines[line, word] & mask)
+        ones += popcount(lines[line, word] & mask)
     return max(0, min(ones, position))
-
-
-@njit(**KERNEL)
-def expect_rank(lines, base, position):
-    """Say that the rank of ``position`` will be asked for: the time of a cache miss passes while
-    other rows are worked on."""
-    _prefetch(lines, base + position // LINE_BITS)
 
 
 @njit(**KERNEL)
@@ -129,7 +122,7 @@ def write_lines(codes, bit, lines, first_line, last_line, ones):
                     bits |= one << np.uint64(place)
                 position += 1
             lines[line, word] = bits
-            found += _popcount(bits)
+            found += popcount(bits)
         ones[line] = found
 
 
@@ -317,7 +310,6 @@ __all__ = [
     "BitVector",
     "bit_vector",
     "empty_lines",
-    "expect_rank",
     "first_one",
     "freeze",
     "get_bit",
@@ -327,6 +319,8 @@ __all__ = [
     "ones_before",
     "pack",
     "packed_words",
+    "popcount",
+    "prefetch",
     "rank",
     "unpack",
     "write_counts",

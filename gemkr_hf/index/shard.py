@@ -34,6 +34,7 @@ _EXPAND_TOGETHER = 64
 
 DTYPES: dict[str, str] = {
     "lines": "uint64",
+    "supers": "uint32",
     "counts": "int64",
     "code_lengths": "uint8",
     "alphabet": "int32",
@@ -343,6 +344,7 @@ class Shard:
             lists = Shard(matrix, self.places, lists, self.vocab_size)._wide_lists(list_threshold)
         return {
             "lines": matrix.arrays.lines,
+            "supers": matrix.arrays.supers,
             "counts": matrix.arrays.counts,
             "code_lengths": matrix.arrays.code_lengths,
             "alphabet": matrix.arrays.alphabet,
@@ -380,7 +382,7 @@ class Shard:
         ValueError
             If they do not fit together.
         """
-        matrix = WaveletMatrix(*(arrays[name] for name in list(DTYPES)[:4]))
+        matrix = WaveletMatrix(*(arrays[name] for name in list(DTYPES)[:5]))
         places = Places(
             _vector("same", arrays), _vector("marks", arrays), *(
                 arrays[name] for name in ("positions", "layout", "starts")

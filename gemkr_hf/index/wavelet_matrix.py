@@ -1,8 +1,8 @@
 """Huffman-shaped wavelet matrix over the Burrows-Wheeler transform: NumPy arrays, Numba kernels.
 
 Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order. A
-symbol's bits are its Huffman code, so that the matrix takes about H0 bits a token and a frequent
-token few steps. Kernels go through the levels outside and through the batch inside: the cache
+symbol's digits, of two bits, are its Huffman code, so that the matrix takes about H0 bits a token
+and a frequent token few steps. Kernels go through the levels outside and through the batch inside: the cache
 misses of independent rows overlap.
 
 No content of the arrays makes a kernel read outside of them: every position is held within its
@@ -17,20 +17,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import (
-    KERNEL,
-    BitVector,
-    empty_lines,
+from gemkr_hf.index.bits import KERNEL, BitVector, empty_lines, freeze, ones_before
+from gemkr_hf.index.codes import code_lengths, padded_number, tree_shape
+from gemkr_hf.index.quads import (
+    LINE_DIGITS,
     expect_rank,
-    freeze,
-    get_bit,
+    get_digit,
     num_lines,
-    ones_before,
-    rank,
+    rank_digit,
+    rank_digits,
     write_counts,
     write_lines,
 )
-from gemkr_hf.index.codes import code_lengths, tree_shape
 from gemkr_hf.index.successor_lists import SuccessorLists, find_list, read_list
 
 Int64 = NDArray[np.int64]
@@ -45,20 +43,23 @@ _LINES_A_TASK = 1 << 12
 class Arrays(NamedTuple):
     """What kernels read; all arrays read-only. See ``codes.Shape`` for the tree's.
 
-    lines : uint64[lines, 8], the bits of all levels (``bits.py``).
+    lines : uint64[lines, 8], the digits of all levels (``quads.py``).
+    supers : uint32[superblocks, 4], their counts.
     counts : int64[sigma + 2], how many symbols are smaller; the last is the number of rows.
     shifts : int64[sigma + 1], from a position in a leaf's row to the row of the longer pattern.
     alphabet : int32[sigma], the token of symbol 1, 2, ...
     """
 
     lines: NDArray[np.uint64]
+    supers: NDArray[np.uint32]
     counts: Int64
     alphabet: NDArray[np.int32]
     shifts: Int64
     nodes: Int64
     lengths: Int64
     line_starts: Int64
-    zeros: Int64
+    super_starts: Int64
+    smaller: Int64
     leaf_starts: Int64
     leaf_symbols: NDArray[np.int32]
     codes: NDArray[np.uint32]
@@ -75,20 +76,17 @@ def _to_codes(symbols, table, first, last):
 
 
 @njit(**KERNEL)
-def _partition(codes, bit, first, last, zero, one, partitioned, limit):
-    """Stable partition of ``codes[first:last]`` by a bit: zeros go to ``zero`` and on, ones to
-    ``one`` and on, and nothing at ``limit`` or beyond, where there are only leaves."""
-    shift = np.uint32(bit)
+def _partition(codes, shift, first, last, targets, partitioned, limit):
+    """Stable partition of ``codes[first:last]`` by a digit: those of digit d go to ``targets[d]``
+    and on, and nothing to ``limit`` or beyond, where there are only leaves."""
+    down = np.uint32(shift)
     for position in range(first, last):
         code = codes[position]
-        if (code >> shift) & np.uint32(1):
-            if one < limit:
-                partitioned[one] = code
-            one += 1
-        else:
-            if zero < limit:
-                partitioned[zero] = code
-            zero += 1
+        digit = (code >> down) & np.uint32(3)
+        target = targets[digit]
+        targets[digit] = target + 1
+        if target < limit:
+            partitioned[target] = code
 
 
 # -- querying --------------------------------------------------------------------------------------
@@ -100,7 +98,7 @@ def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
 
     The output may be the input.
     """
-    depth, length, sigma = m.zeros.shape[0], m.counts[-1], m.alphabet.shape[0]
+    depth, length, sigma = m.smaller.shape[0], m.counts[-1], m.alphabet.shape[0]
     steps = 0
     for row in range(lower.shape[0]):
         symbol = symbols[row]
@@ -118,18 +116,17 @@ def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
             expect_rank(m.lines, 0, min(high, m.lengths[0]))
         out_lower[row], out_upper[row] = low, high
     for level in range(min(steps, depth)):
-        base, zero, size = m.line_starts[level], m.zeros[level], m.lengths[level]
-        shift = np.uint32(31 - level)
+        base, super_base, size = m.line_starts[level], m.super_starts[level], m.lengths[level]
+        shift = np.uint32(30 - 2 * level)
         for row in range(lower.shape[0]):
             low, high = out_lower[row], out_upper[row]
             if low < 0 or low >= high or level >= m.code_lengths[symbols[row]]:
                 continue
             low, high = min(low, size), min(high, size)
-            ones_low, ones_high = rank(m.lines, base, low), rank(m.lines, base, high)
-            if (m.codes[symbols[row]] >> shift) & np.uint32(1):
-                low, high = zero + ones_low, zero + ones_high
-            else:
-                low, high = low - ones_low, high - ones_high
+            digit = np.int64((m.codes[symbols[row]] >> shift) & np.uint32(3))
+            smaller = m.smaller[level, digit]
+            low = smaller + rank_digit(m.lines, m.supers, base, super_base, digit, low)
+            high = smaller + rank_digit(m.lines, m.supers, base, super_base, digit, high)
             out_lower[row], out_upper[row] = low, high
             if level + 1 < m.code_lengths[symbols[row]]:
                 below, size_below = m.line_starts[level + 1], m.lengths[level + 1]
@@ -199,7 +196,7 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
     Breadth first over all rows together. ``bounds`` gets the rows of the longer patterns, int64
     (2, bound), where it is not empty.
     """
-    depth, length, sigma = m.zeros.shape[0], m.counts[-1], m.alphabet.shape[0]
+    depth, length, sigma = m.smaller.shape[0], m.counts[-1], m.alphabet.shape[0]
     low_ends = np.empty((2, bound), np.int64)
     high_ends = np.empty((2, bound), np.int64)
     places = np.empty((2, bound), np.int32)
@@ -207,6 +204,7 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
     found_symbols = np.empty(bound, np.int32)
     found_owners = np.empty(bound, np.int32)
     found_bounds = np.empty((2, bound if bounds.shape[1] else 0), np.int64)
+    lows, highs = np.zeros(4, np.int64), np.zeros(4, np.int64)
     filtered = alive.length[0] > 0
     count, found = 0, 0
     for row in range(first, last):
@@ -219,24 +217,34 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
             count += 1
     here, there = 0, 1
     for level in range(depth):
-        base, zero, size = m.line_starts[level], m.zeros[level], m.lengths[level]
+        base, super_base, size = m.line_starts[level], m.super_starts[level], m.lengths[level]
         width, inner, leaf = m.nodes[level], m.nodes[level + 1], m.leaf_starts[level + 1]
         children = 0
         for node in range(count):
             low, high = min(low_ends[here, node], size), min(high_ends[here, node], size)
             place, row = places[here, node], owners[here, node]
-            ones_low = rank(m.lines, base, low)
+            first_digit, last_digit = 0, 4
             if high == low + 1:
-                ones_high = ones_low + get_bit(m.lines, base, low)
+                # A single row goes one way.
+                first_digit = get_digit(m.lines, base, low)
+                last_digit = first_digit + 1
+                lows[first_digit] = rank_digit(
+                    m.lines, m.supers, base, super_base, first_digit, low
+                )
+                highs[first_digit] = lows[first_digit] + 1
             else:
-                ones_high = rank(m.lines, base, high)
-            for bit in range(2):
-                if bit:
-                    child_low, child_high = zero + ones_low, zero + ones_high
-                    child = place + width
-                else:
-                    child_low, child_high = low - ones_low, high - ones_high
-                    child = np.int64(place)
+                lows[1], lows[2], lows[3] = rank_digits(
+                    m.lines, m.supers, base, super_base, low
+                )
+                highs[1], highs[2], highs[3] = rank_digits(
+                    m.lines, m.supers, base, super_base, high
+                )
+                lows[0] = low - lows[1] - lows[2] - lows[3]
+                highs[0] = high - highs[1] - highs[2] - highs[3]
+            for digit in range(first_digit, last_digit):
+                child_low = m.smaller[level, digit] + lows[digit]
+                child_high = m.smaller[level, digit] + highs[digit]
+                child = place + digit * width
                 if child_low >= child_high:
                     continue
                 if child < inner:
@@ -355,16 +363,16 @@ def _expand(m, alive, lower, upper, symbols, bounds, ends):
 @njit(**KERNEL)
 def step_back(m, row):
     """Symbol of ``bwt[row]`` and the row of the suffix that begins with it."""
-    depth, length = m.zeros.shape[0], m.counts[-1]
+    depth, length = m.smaller.shape[0], m.counts[-1]
     position, place = row, 0
     for level in range(depth):
-        base = m.line_starts[level]
+        base, super_base = m.line_starts[level], m.super_starts[level]
         position = min(position, m.lengths[level])
-        ones = rank(m.lines, base, position)
-        if get_bit(m.lines, base, position):
-            position, place = m.zeros[level] + ones, place + m.nodes[level]
-        else:
-            position -= ones
+        digit = get_digit(m.lines, base, position)
+        position = m.smaller[level, digit] + rank_digit(
+            m.lines, m.supers, base, super_base, digit, position
+        )
+        place += digit * m.nodes[level]
         inner = m.nodes[level + 1]
         if place >= inner:
             symbol = m.leaf_symbols[m.leaf_starts[level + 1] + place - inner]
@@ -378,23 +386,24 @@ def step_back(m, row):
 def steps_back(m, rows, symbols, count):
     """`step_back` of the first ``count`` rows, which are overwritten; one waits for the cache
     misses of all."""
-    depth, length = m.zeros.shape[0], m.counts[-1]
+    depth, length = m.smaller.shape[0], m.counts[-1]
     places = np.zeros(count, np.int64)
     for number in range(count):
         symbols[number] = -1
         expect_rank(m.lines, 0, min(rows[number], m.lengths[0]))
     for level in range(depth):
-        base, size, inner = m.line_starts[level], m.lengths[level], m.nodes[level + 1]
+        base, super_base = m.line_starts[level], m.super_starts[level]
+        size, inner = m.lengths[level], m.nodes[level + 1]
         waiting = 0
         for number in range(count):
             if symbols[number] >= 0:
                 continue
             position = min(rows[number], size)
-            ones = rank(m.lines, base, position)
-            if get_bit(m.lines, base, position):
-                position, places[number] = m.zeros[level] + ones, places[number] + m.nodes[level]
-            else:
-                position -= ones
+            digit = get_digit(m.lines, base, position)
+            position = m.smaller[level, digit] + rank_digit(
+                m.lines, m.supers, base, super_base, digit, position
+            )
+            places[number] += digit * m.nodes[level]
             if places[number] < inner:
                 rows[number] = position
                 expect_rank(m.lines, m.line_starts[level + 1], min(position, m.lengths[level + 1]))
@@ -449,8 +458,9 @@ class WaveletMatrix:
     Parameters
     ----------
     lines : uint64[lines, 8]
+    supers : uint32[superblocks, 4]
     counts : int64[sigma + 2], how many symbols are smaller.
-    lengths : uint8[n], the symbols' code lengths, n = max(2, sigma + 1).
+    lengths : uint8[n], the code lengths of sigma + 1 symbols and some that never occur.
     alphabet : int32[sigma], ascending.
 
     Raises
@@ -462,6 +472,7 @@ class WaveletMatrix:
     def __init__(
         self,
         lines: NDArray[np.uint64],
+        supers: NDArray[np.uint32],
         counts: Int64,
         lengths: NDArray[np.uint8],
         alphabet: NDArray[np.int32],
@@ -471,19 +482,22 @@ class WaveletMatrix:
             len(counts) == len(alphabet) + 2
             and counts[0] == 0
             and (sizes >= 0).all()
-            and len(lengths) == max(2, len(alphabet) + 1)
+            and len(lengths) == padded_number(len(alphabet) + 1)
             and (np.diff(alphabet) > 0).all()
         ):
             raise ValueError("The alphabet and its counts do not fit together")
         shape = tree_shape(lengths, _padded(sizes))
-        if lines.shape != (int(shape.line_starts[-1]), 8):
-            raise ValueError("There are too few or too many bits")
+        if lines.shape != (shape.line_starts[-1], 8) or supers.shape != (
+            shape.super_starts[-1],
+            4,
+        ):
+            raise ValueError("There are too few or too many digits")
         shifts = counts[:-1] - shape.firsts[: len(alphabet) + 1]
         self.arrays: Arrays = freeze(
             Arrays(
-                lines, counts, alphabet, shifts, shape.nodes, shape.lengths, shape.line_starts,
-                shape.zeros, shape.leaf_starts, shape.leaf_symbols, shape.codes,
-                shape.code_lengths,
+                lines, supers, counts, alphabet, shifts, shape.nodes, shape.lengths,
+                shape.line_starts, shape.super_starts, shape.smaller, shape.leaf_starts,
+                shape.leaf_symbols, shape.codes, shape.code_lengths,
             )  # fmt: skip
         )
 
@@ -498,6 +512,7 @@ class WaveletMatrix:
         lengths = code_lengths(_padded(sizes))
         shape = tree_shape(lengths, _padded(sizes))
         lines = empty_lines(int(shape.line_starts[-1]))
+        supers = np.zeros((int(shape.super_starts[-1]), 4), dtype=np.uint32)
         codes, other = symbols, np.empty_like(symbols)
         with ThreadPoolExecutor(threads) as pool:
 
@@ -506,26 +521,27 @@ class WaveletMatrix:
                 list(pool.map(lambda at: work(at, min(number, at + _LINES_A_TASK)), parts))
 
             in_parts(length, lambda a, b: _to_codes(codes, shape.codes, a, b))
-            for level in range(len(shape.zeros)):
+            for level in range(len(shape.smaller)):
                 size, limit = int(shape.lengths[level]), int(shape.lengths[level + 1])
-                bit, here = 31 - level, codes[:size]
-                first, last = shape.line_starts[level : level + 2]
-                own, ones = lines[first:last], np.empty(last - first, dtype=np.int64)
-                in_parts(
-                    num_lines(size),
-                    lambda a, b: write_lines(here, bit, own, a, b, ones),  # noqa: B023
-                )
-                write_counts(own, ones)
-                zeros = int(shape.zeros[level])
+                shift, here = 30 - 2 * level, codes[:size]
+                own = lines[slice(*shape.line_starts[level : level + 2])]
+                own_supers = supers[slice(*shape.super_starts[level : level + 2])]
+                found = np.empty((len(own), 4), dtype=np.int64)
+                smaller = shape.smaller[level]
+
+                def write(a: int, b: int) -> None:
+                    write_lines(here, shift, own, a, b, found)  # noqa: B023
 
                 def move(a: int, b: int) -> None:
-                    start, end = min(size, a * 480), min(size, b * 480)  # noqa: B023
-                    one = int(ones[a])  # noqa: B023
-                    _partition(here, bit, start, end, start - one, zeros + one, other, limit)  # noqa: B023
+                    start, end = min(size, a * LINE_DIGITS), min(size, b * LINE_DIGITS)  # noqa: B023
+                    targets = smaller + found[a]  # noqa: B023
+                    _partition(here, shift, start, end, targets, other, limit)  # noqa: B023
 
+                in_parts(num_lines(size), write)
+                write_counts(own, own_supers, found)
                 in_parts(num_lines(size), move)
                 codes, other = other, codes
-        return cls(lines, counts, lengths, alphabet)
+        return cls(lines, supers, counts, lengths, alphabet)
 
     @property
     def num_rows(self) -> int:
@@ -594,8 +610,8 @@ class WaveletMatrix:
 
 
 def _padded(sizes: Int64) -> Int64:
-    """A code needs two symbols: where only the end of documents occurs, one that never does."""
-    return sizes if len(sizes) > 1 else np.append(sizes, 0)
+    """Sizes of the symbols of a complete code: some never occur."""
+    return np.append(sizes, np.zeros(padded_number(len(sizes)) - len(sizes), dtype=np.int64))
 
 
 __all__ = [
