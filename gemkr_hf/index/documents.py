@@ -17,7 +17,13 @@ from gemkr_hf.index.bits import (
     ones_before,
     unpack,
 )
-from gemkr_hf.index.wavelet_matrix import TOGETHER, search_rows, step_back, steps_back
+from gemkr_hf.index.wavelet_matrix import (
+    TOGETHER,
+    search_rows,
+    step_back,
+    steps_back,
+    walk_rows,
+)
 
 Int64 = NDArray[np.int64]
 
@@ -28,13 +34,16 @@ class Places(NamedTuple):
     same : bits, set where a row is of the same document as the row before.
     marks : bits, set where a row's text position is kept.
     positions : uint64[words], the kept positions, packed.
-    layout : int64[2], bits of a position, and the most steps from any row to a kept one.
+    anchors : uint64[words], the rows of every so-manieth text position, packed.
+    layout : int64[3], bits of a position or row, the most steps from any row to one whose position
+        is kept, and text positions from one anchor to the next.
     starts : uint32[documents + 1], where documents begin in the text, one symbol behind each.
     """
 
     same: BitVector
     marks: BitVector
     positions: NDArray[np.uint64]
+    anchors: NDArray[np.uint64]
     layout: Int64
     starts: NDArray[np.uint32]
 
@@ -112,6 +121,40 @@ def documents_of_rows(m, places, rows, documents):
         documents[number] = _document_at(places.starts, documents[number])
 
 
+# -- documents' tokens -----------------------------------------------------------------------------
+
+
+@njit(**KERNEL)
+def extract_rows(m, places, documents, offsets, tokens):
+    """Tokens of documents, number i's to ``tokens[offsets[i]:offsets[i + 1]]``.
+
+    A document's end has the document's number as its row, and from every anchor in it another walk
+    begins: they go side by side.
+    """
+    rate, length = places.layout[2], m.counts[-1]
+    walks = 0
+    for number in range(documents.shape[0]):
+        walks += 1 + (offsets[number + 1] - offsets[number]) // rate + 1
+    rows, edges = np.empty(walks, np.int64), np.zeros(walks + 1, np.int64)
+    found = 0
+    for number in range(documents.shape[0]):
+        document, at, stop = documents[number], offsets[number], offsets[number + 1]
+        end = np.int64(places.starts[document + 1]) - 1
+        rows[found] = document
+        anchor = end // rate
+        while True:
+            edges[found] = at
+            found += 1
+            at += end - anchor * rate
+            if at >= stop or found >= walks:
+                break
+            rows[found] = min(length - 1, unpack(places.anchors, places.layout[0], anchor))
+            end = anchor * rate
+            anchor -= 1
+        edges[found] = stop
+    walk_rows(m, rows[:found], edges, tokens)
+
+
 # -- distinctiveness -------------------------------------------------------------------------------
 
 
@@ -152,16 +195,50 @@ def first_alive_rows(removed, length, lower, upper, distinct, rows):
             rows[number] = low
 
 
+# -- what shards call, with boxes ------------------------------------------------------------------
+
+
 @njit(**KERNEL)
-def lookup_documents(m, places, removed, symbols, offsets, documents):
-    """LookupDoc of whole sequences: searching, ValidDistinct and the document in one call."""
-    count, length = documents.shape[0], m.counts[-1]
-    lower, upper = np.zeros(count, np.int64), np.full(count, length)
+def locate_rows(matrix, places, rows, positions):
+    """Text positions of the suffixes in ``rows``."""
+    positions_of_rows(matrix.it, places.it, rows, positions)
+
+
+@njit(**KERNEL)
+def locate_documents(matrix, places, rows, documents):
+    """The document of each row's suffix; -1 for row -1."""
+    documents_of_rows(matrix.it, places.it, rows, documents)
+
+
+@njit(**KERNEL)
+def extract_documents(matrix, places, documents, offsets, tokens):
+    """Tokens of documents, number i's to ``tokens[offsets[i]:offsets[i + 1]]``."""
+    extract_rows(matrix.it, places.it, documents, offsets, tokens)
+
+
+@njit(**KERNEL)
+def distinct_intervals(places, removed, length, lower, upper, distinct):
+    """ValidDistinct of intervals."""
+    distinct_rows(places.it, removed.it, length, lower, upper, distinct)
+
+
+@njit(**KERNEL)
+def documents_of_intervals(matrix, places, removed, lower, upper, documents):
+    """LookupDoc of intervals: ValidDistinct and the document in one call."""
+    count, length = lower.shape[0], matrix.it.counts[-1]
     distinct, rows = np.empty(count, np.bool_), np.empty(count, np.int64)
-    search_rows(m, symbols, offsets, lower, upper)
-    distinct_rows(places, removed, length, lower, upper, distinct)
-    first_alive_rows(removed, length, lower, upper, distinct, rows)
-    documents_of_rows(m, places, rows, documents)
+    distinct_rows(places.it, removed.it, length, lower, upper, distinct)
+    first_alive_rows(removed.it, length, lower, upper, distinct, rows)
+    documents_of_rows(matrix.it, places.it, rows, documents)
+
+
+@njit(**KERNEL)
+def lookup_documents(matrix, places, removed, symbols, offsets, documents):
+    """LookupDoc of whole sequences: searching, ValidDistinct and the document in one call."""
+    count, length = documents.shape[0], matrix.it.counts[-1]
+    lower, upper = np.zeros(count, np.int64), np.full(count, length)
+    search_rows(matrix.it, symbols, offsets, lower, upper)
+    documents_of_intervals(matrix, places, removed, lower, upper, documents)
 
 
 # -- removing --------------------------------------------------------------------------------------
@@ -244,12 +321,14 @@ __all__ = [
     "Places",
     "Removed",
     "count_alive",
-    "distinct_rows",
-    "documents_of_rows",
+    "distinct_intervals",
+    "documents_of_intervals",
+    "extract_documents",
     "first_alive_rows",
+    "locate_documents",
+    "locate_rows",
     "lookup_documents",
     "nothing_removed",
-    "positions_of_rows",
     "remove_documents",
     "whole_documents",
 ]

@@ -16,7 +16,8 @@ from gemkr_hf.index.sequences import as_batch, as_tokens, document_shards
 from gemkr_hf.index.shard import BACKENDS, MAX_SAMPLE_RATE, Shard, matrix_class
 from gemkr_hf.index.threads import available_cores, run_all
 
-SAMPLE_RATE = 16
+SAMPLE_RATE = 24
+ANCHOR_RATE = 48
 SHARD_TOKENS = 1 << 28
 LIST_THRESHOLD = 1 << 10
 
@@ -168,7 +169,9 @@ class FMIndex:
             )
         threads = available_cores() if threads is None else threads
         shards = [
-            Shard.build(*part, vocab_size, backend, sample_rate, list_threshold, threads)
+            Shard.build(
+                *part, vocab_size, backend, sample_rate, ANCHOR_RATE, list_threshold, threads
+            )
             for part in document_shards(documents, vocab_size, shard_tokens)
         ]
         return cls(shards, vocab_size, threads, sample_rate, list_threshold)

@@ -4,10 +4,11 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import BitVector, ones_before
-from gemkr_hf.index.successor_lists import SuccessorLists
+from gemkr_hf.index.bits import KERNEL, BitVector, ones_before
+from gemkr_hf.index.boxes import Box
 
 try:
     import pysdsl
@@ -15,6 +16,12 @@ except ImportError:  # the default backend needs nothing of it
     pysdsl: ModuleType | None = None  # type: ignore[no-redef]
 
 Int64 = NDArray[np.int64]
+
+
+@njit(**KERNEL)
+def alive_of(removed):
+    """The rows that count, out of the box of what was removed."""
+    return removed.it.alive
 
 
 class PysdslWaveletMatrix:
@@ -85,10 +92,10 @@ class PysdslWaveletMatrix:
                 lower[one], upper[one] = self.extend(lower[one], upper[one], np.array([symbol]))
 
     def successors(
-        self, lower: Int64, upper: Int64, lists: SuccessorLists, alive: BitVector
+        self, lower: Int64, upper: Int64, lists: Box, removed: Box
     ) -> tuple[Int64, NDArray[np.int32]]:
         """As `WaveletMatrix.successors`; it needs no lists."""
-        found = []
+        alive, found = alive_of(removed), []
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
             low, high = max(0, low), min(self.num_rows, high)
             found.append(
@@ -132,7 +139,7 @@ class PysdslWaveletMatrix:
         return np.array([self._matrix[row] for row in range(self.num_rows)], dtype=np.uint32)
 
     def step(self, row: int) -> tuple[int, int]:
-        """As `WaveletMatrix.step`."""
+        """Symbol of a row of the transform, and the row of the suffix that begins with it."""
         before, symbol = self._matrix.inverse_select(row)
         return symbol, int(self._counts[symbol]) + before
 

@@ -57,10 +57,10 @@ def as_batch(sequences: Iterable[ArrayLike]) -> Ragged:
         count, length = sequences.shape
         return Ragged(as_tokens(sequences.ravel()), np.arange(count + 1, dtype=np.int64) * length)
     arrays = [as_tokens(sequence) for sequence in sequences]
+    if len(arrays) == 1:
+        return Ragged(arrays[0], np.array([0, len(arrays[0])]))
     offsets = np.zeros(len(arrays) + 1, dtype=np.int64)
     np.cumsum([len(array) for array in arrays], out=offsets[1:])
-    if len(arrays) == 1:
-        return Ragged(arrays[0], offsets)
     return Ragged(np.concatenate([np.empty(0, np.int64), *arrays]), offsets)
 
 

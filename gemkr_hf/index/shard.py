@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import BitVector, freeze, is_one, num_lines, ones_before, unpack
+from gemkr_hf.index.bits import KERNEL, BitVector, freeze, is_one, num_lines, ones_before, unpack
+from gemkr_hf.index.boxes import Box, box
 from gemkr_hf.index.documents import (
     Places,
     Removed,
     count_alive,
-    distinct_rows,
-    documents_of_rows,
+    distinct_intervals,
+    documents_of_intervals,
+    extract_documents,
     first_alive_rows,
+    locate_documents,
+    locate_rows,
     lookup_documents,
     nothing_removed,
-    positions_of_rows,
     remove_documents,
     whole_documents,
 )
@@ -47,6 +51,7 @@ DTYPES: dict[str, str] = {
     "marks.bases": "uint32",
     "marks.places": "uint8",
     "positions": "uint64",
+    "anchors": "uint64",
     "layout": "int64",
     "starts": "uint32",
     "lists.keys": "uint64",
@@ -66,6 +71,16 @@ REMOVED_DTYPES: dict[str, str] = {
     **{name: dtype for name, dtype in DTYPES.items() if name.startswith("lists.")},
 }
 """Arrays on disk of what was removed from a shard; its lists replace the shard's."""
+
+
+@njit(**KERNEL)
+def look_up(table, tokens):
+    """Entries of a table, int32; 0 for what is outside of it."""
+    found = np.zeros(tokens.shape[0], np.int32)
+    for number in range(tokens.shape[0]):
+        if 0 <= tokens[number] < table.shape[0]:
+            found[number] = table[tokens[number]]
+    return found
 
 
 class Shard:
@@ -96,11 +111,14 @@ class Shard:
         self.live_lists = lists if removed_lists is None else removed_lists
         self.vocab_size = vocab_size
         self.removed = nothing_removed() if removed is None else removed
+        self._places_box: Box = box(places)
+        self._removed_box: Box = box(self.removed)
+        self._lists_box: Box = box(self.live_lists)
         # Of a vocabulary so large that a table of it would be larger than the index, the tokens
         # that occur are searched.
         self._symbol_of: NDArray[np.int32] | None = None
         if vocab_size <= _TABLE_BELOW:
-            self._symbol_of = np.zeros(vocab_size + 1, dtype=np.int32)
+            self._symbol_of = np.zeros(vocab_size, dtype=np.int32)
             self._symbol_of[matrix.alphabet] = np.arange(1, len(matrix.alphabet) + 1)
 
     @classmethod
@@ -111,6 +129,7 @@ class Shard:
         vocab_size: int,
         backend: str,
         sample_rate: int,
+        anchor_rate: int,
         list_threshold: int,
         threads: int,
     ) -> "Shard":
@@ -125,15 +144,15 @@ class Shard:
             alphabet, dense = np.unique(tokens, return_inverse=True)
             tokens = dense.astype(np.int32)
             symbol_of = np.arange(1, len(alphabet) + 1, dtype=np.int32)
-        result = transform_documents(tokens, starts, symbol_of, sample_rate, threads)
-        layout = np.array([result.width, sample_rate], dtype=np.int64)
-        places = Places(result.same_document, result.marks, result.positions, layout, starts)
-        for array in (result.positions, layout, starts):
-            array.flags.writeable = False
+        result = transform_documents(
+            tokens, starts, symbol_of, sample_rate, anchor_rate, threads
+        )
+        layout = np.array([result.width, sample_rate, anchor_rate], dtype=np.int64)
+        rest = freeze((result.positions, result.anchors, layout, starts))
+        places = Places(result.same_document, result.marks, *rest)
         matrix = matrix_class(backend).build(result.symbols, alphabet, threads)
         shard = cls(matrix, places, no_lists(), vocab_size)
-        shard.lists = shard.live_lists = shard._wide_lists(list_threshold)
-        return shard
+        return cls(matrix, places, shard._wide_lists(list_threshold), vocab_size)
 
     # -- counts ------------------------------------------------------------------------------------
 
@@ -176,11 +195,7 @@ class Shard:
     def symbols(self, tokens: NDArray[np.int64]) -> NDArray[np.int32]:
         """Dense symbols, int32; 0, which extends nothing, for tokens that do not occur."""
         if self._symbol_of is not None:
-            # The last entry of the table is no token's: all that are out of range read it.
-            inside = (tokens >= 0) & (tokens < self.vocab_size)
-            if not inside.all():
-                tokens = np.where(inside, tokens, self.vocab_size)
-            return self._symbol_of[tokens]
+            return look_up(self._symbol_of, tokens)
         alphabet = self.matrix.alphabet
         if len(alphabet) == 0:
             return np.zeros(len(tokens), dtype=np.int32)
@@ -209,11 +224,19 @@ class Shard:
 
     def is_distinct(self, lower: Int64, upper: Int64) -> NDArray[np.bool_]:
         distinct = np.empty(len(lower), dtype=np.bool_)
-        distinct_rows(self.places, self.removed, self.num_rows, lower, upper, distinct)
+        distinct_intervals(
+            self._places_box, self._removed_box, self.num_rows, lower, upper, distinct
+        )
         return distinct
 
     def document_of(self, lower: Int64, upper: Int64) -> Int64:
         """The document of each interval, -1 where it is not distinct."""
+        if isinstance(self.matrix, WaveletMatrix):
+            documents = np.empty(len(lower), dtype=np.int64)
+            documents_of_intervals(
+                self.matrix.box, self._places_box, self._removed_box, lower, upper, documents
+            )
+            return documents
         rows, distinct = np.empty(len(lower), dtype=np.int64), self.is_distinct(lower, upper)
         first_alive_rows(self.removed, self.num_rows, lower, upper, distinct, rows)
         return self._documents_of_rows(rows)
@@ -223,7 +246,7 @@ class Shard:
         documents = np.empty(len(offsets) - 1, dtype=np.int64)
         if isinstance(self.matrix, WaveletMatrix):
             lookup_documents(
-                self.matrix.arrays, self.places, self.removed,
+                self.matrix.box, self._places_box, self._removed_box,
                 self.symbols(tokens), offsets, documents,
             )  # fmt: skip
             return documents
@@ -233,7 +256,7 @@ class Shard:
         return self.document_of(lower, upper)
 
     def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
-        return self.matrix.successors(lower, upper, self.live_lists, self.removed.alive)
+        return self.matrix.successors(lower, upper, self._lists_box, self._removed_box)
 
     def locate(self, lower: int, upper: int, length: int, limit: int | None) -> Int64:
         """(document, offset) of occurrences of a sequence of this length, int64[n, 2]."""
@@ -256,8 +279,12 @@ class Shard:
         offsets = np.zeros(len(documents) + 1, dtype=np.int64)
         # Corrupt starts must not ask for more memory than there are tokens.
         np.cumsum(np.clip(lengths, 0, self.num_rows), out=offsets[1:])
-        # Row d of the transform is the end of document d.
-        return offsets, self.matrix.walk(documents, offsets)
+        if not isinstance(self.matrix, WaveletMatrix):
+            # Row d of the transform is the end of document d.
+            return offsets, self.matrix.walk(documents, offsets)
+        tokens = np.empty(int(offsets[-1]), dtype=np.int32)
+        extract_documents(self.matrix.box, self._places_box, documents, offsets, tokens)
+        return offsets, tokens
 
     def find_document(self, tokens: NDArray[np.int64]) -> int:
         """The first document of exactly these tokens; -1 if there is none."""
@@ -275,7 +302,7 @@ class Shard:
     def _documents_of_rows(self, rows: Int64) -> Int64:
         documents = np.full(len(rows), -1, dtype=np.int64)
         if isinstance(self.matrix, WaveletMatrix):
-            documents_of_rows(self.matrix.arrays, self.places, rows, documents)
+            locate_documents(self.matrix.box, self._places_box, rows, documents)
             return documents
         known = rows >= 0
         positions = self._positions_of_rows(rows[known])
@@ -285,9 +312,9 @@ class Shard:
     def _positions_of_rows(self, rows: Int64) -> Int64:
         positions = np.full(len(rows), -1, dtype=np.int64)
         if isinstance(self.matrix, WaveletMatrix):
-            positions_of_rows(self.matrix.arrays, self.places, rows, positions)
+            locate_rows(self.matrix.box, self._places_box, rows, positions)
         else:
-            width, rate = self.places.layout.tolist()
+            width, rate, _ = self.places.layout.tolist()
             for number, row in enumerate(rows.tolist()):
                 for steps in range(rate):
                     if is_one(self.places.marks, row):
@@ -312,7 +339,7 @@ class Shard:
         while waiting:
             now, waiting = waiting[:_EXPAND_TOGETHER], waiting[_EXPAND_TOGETHER:]
             lower, upper = (np.array(bound, dtype=np.int64) for bound in zip(*now, strict=True))
-            offsets, symbols, bounds = self.matrix.expand(lower, upper, self.removed.alive)
+            offsets, symbols, bounds = self.matrix.expand(lower, upper, self._removed_box)
             for number, (low, high) in enumerate(now):
                 own = slice(offsets[number], offsets[number + 1])
                 writer.add(low, high, np.sort(symbols[own]))
@@ -325,9 +352,8 @@ class Shard:
         """A shard on the same arrays in which these documents are removed as well."""
         documents = np.union1d(self.removed.documents, documents).astype(np.int64)
         removed = remove_documents(self._numba_matrix().arrays, self.places, documents)
-        shard = Shard(self.matrix, self.places, self.lists, self.vocab_size, removed)
-        shard.live_lists = shard._wide_lists(list_threshold)
-        return shard
+        parts = self.matrix, self.places, self.lists, self.vocab_size, removed
+        return Shard(*parts, Shard(*parts)._wide_lists(list_threshold))
 
     def _numba_matrix(self) -> WaveletMatrix:
         if isinstance(self.matrix, WaveletMatrix):
@@ -354,7 +380,7 @@ class Shard:
 
     def places_arrays(self) -> dict[str, NDArray[Any]]:
         places = self.places
-        rest = {name: getattr(places, name) for name in ("positions", "layout", "starts")}
+        rest = {name: getattr(places, name) for name in Places._fields[2:]}
         return _named("same", places.same) | _named("marks", places.marks) | rest
 
     def removed_arrays(self) -> dict[str, NDArray[Any]]:
@@ -384,19 +410,20 @@ class Shard:
         """
         matrix = WaveletMatrix(*(arrays[name] for name in list(DTYPES)[:5]))
         places = Places(
-            _vector("same", arrays), _vector("marks", arrays), *(
-                arrays[name] for name in ("positions", "layout", "starts")
-            ),
-        )  # fmt: skip
+            _vector("same", arrays),
+            _vector("marks", arrays),
+            *freeze([arrays[name] for name in Places._fields[2:]]),
+        )
         lists, removed, live_lists = _lists(arrays), None, None
         rows, alphabet = matrix.num_rows, matrix.alphabet
         starts = places.starts
         sound = (
             (len(alphabet) == 0 or 0 <= alphabet[0] <= alphabet[-1] < vocab_size)
-            and places.layout.shape == (2,)
+            and places.layout.shape == (3,)
             and 1 <= places.layout[0] <= 32
             and 1 <= places.layout[1] <= MAX_SAMPLE_RATE
-            and starts.ndim == places.positions.ndim == 1
+            and 1 <= places.layout[2] <= MAX_SAMPLE_RATE
+            and starts.ndim == places.positions.ndim == places.anchors.ndim == 1
             and len(starts) >= 1
             and (starts[0], starts[-1]) == (0, rows)
             and (rows > 0) == (len(starts) > 1)

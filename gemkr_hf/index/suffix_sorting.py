@@ -31,13 +31,15 @@ class Transform(NamedTuple):
     same_document : bits, set where a row is of the same document as the row before.
     marks : bits, set where a row's text position is kept.
     positions : uint64[words], these positions, packed.
-    width : bits of a position
+    anchors : uint64[words], the rows of the text positions 0, anchor rate, 2 * anchor rate, ...
+    width : bits of a position or row
     """
 
     symbols: NDArray[np.uint32]
     same_document: BitVector
     marks: BitVector
     positions: NDArray[np.uint64]
+    anchors: NDArray[np.uint64]
     width: int
 
 
@@ -243,7 +245,7 @@ def _mark_kept(starts, rate, text):
 
 
 @njit(**KERNEL)
-def _transform(text, positions, document_of, first, last, symbols, flags):
+def _transform(text, positions, document_of, anchor_rate, first, last, symbols, flags, anchors):
     before = np.int32(-1) if first == 0 else document_of[positions[first - 1]]
     for row in range(first, last):
         position = np.int64(positions[row])
@@ -254,6 +256,8 @@ def _transform(text, positions, document_of, first, last, symbols, flags):
         if text[position] & _KEPT:
             flag |= MARKED
         flags[row] = flag
+        if position % anchor_rate == 0:
+            anchors[position // anchor_rate] = row
         before = document
 
 
@@ -278,6 +282,7 @@ def transform_documents(
     starts: NDArray[np.uint32],
     symbol_of: NDArray[np.int32],
     rate: int,
+    anchor_rate: int,
     threads: int = 1,
 ) -> Transform:
     """Suffix-sort reversed documents.
@@ -289,6 +294,7 @@ def transform_documents(
         each.
     symbol_of : int32[vocab_size], the symbol (from 1) of each token that occurs.
     rate : int, every how many tokens of a document a text position is kept.
+    anchor_rate : int, every how many text positions the row is kept.
     """
     length, documents = int(starts[-1]), len(starts) - 1
     text = np.empty(length, dtype=np.int32)
@@ -298,18 +304,22 @@ def transform_documents(
     document_of = np.repeat(np.arange(documents, dtype=np.int32), lengths)
     symbols = np.empty(length, dtype=np.uint32)
     flags = np.empty(length, dtype=np.uint8)
+    anchors = np.empty(-(-length // anchor_rate), dtype=np.uint32)
     _mark_kept(starts, rate, text)
     in_blocks(
         length,
         threads,
-        lambda a, b: _transform(text, positions, document_of, a, b, symbols, flags),
+        lambda a, b: _transform(
+            text, positions, document_of, anchor_rate, a, b, symbols, flags, anchors
+        ),
     )
     kept = np.empty(int(((lengths + rate - 1) // rate).sum()), dtype=np.uint32)
     _kept(positions, flags, kept)
     width = max(1, (length - 1).bit_length())
     return Transform(
-        symbols, bit_vector(flags, SAME), bit_vector(flags, MARKED), pack(kept, width), width
-    )
+        symbols, bit_vector(flags, SAME), bit_vector(flags, MARKED), pack(kept, width),
+        pack(anchors, width), width,
+    )  # fmt: skip
 
 
 __all__ = ["Transform", "in_blocks", "sort_suffixes", "transform_documents"]

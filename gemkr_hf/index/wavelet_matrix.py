@@ -17,7 +17,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import KERNEL, BitVector, empty_lines, freeze, ones_before
+from gemkr_hf.index.bits import KERNEL, empty_lines, freeze, ones_before
+from gemkr_hf.index.boxes import Box, box
 from gemkr_hf.index.codes import code_lengths, padded_number, tree_shape
 from gemkr_hf.index.quads import (
     LINE_DIGITS,
@@ -29,7 +30,7 @@ from gemkr_hf.index.quads import (
     write_counts,
     write_lines,
 )
-from gemkr_hf.index.successor_lists import SuccessorLists, find_list, read_list
+from gemkr_hf.index.successor_lists import find_list, read_list
 
 Int64 = NDArray[np.int64]
 
@@ -145,6 +146,11 @@ def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
 
 
 @njit(**KERNEL)
+def _extend(matrix, lower, upper, symbols, out_lower, out_upper):
+    extend_rows(matrix.it, lower, upper, symbols, out_lower, out_upper)
+
+
+@njit(**KERNEL)
 def search_rows(m, symbols, offsets, lower, upper):
     """Backward steps of whole sequences, all together, on from the rows in ``lower, upper``."""
     rows = lower.shape[0]
@@ -157,6 +163,11 @@ def search_rows(m, symbols, offsets, lower, upper):
             place = offsets[row] + column
             column_symbols[row] = symbols[place] if place < offsets[row + 1] else -1
         extend_rows(m, lower, upper, column_symbols, lower, upper)
+
+
+@njit(**KERNEL)
+def _search(matrix, symbols, offsets, lower, upper):
+    search_rows(matrix.it, symbols, offsets, lower, upper)
 
 
 @njit(**KERNEL)
@@ -295,8 +306,9 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
 
 
 @njit(**KERNEL)
-def _successors(m, lists, alive, lower, upper, offsets):
+def _successors(matrix, all_lists, removed, lower, upper, offsets):
     """Tokens that stand in ``bwt[lower:upper]`` of each row, sorted, without the document end."""
+    m, lists, alive = matrix.it, all_lists.it, removed.it.alive
     length, sigma = m.counts[-1], m.alphabet.shape[0]
     rows, bound = lower.shape[0], np.int64(0)
     stored = np.full(rows, -1, np.int64)
@@ -352,10 +364,10 @@ def _successors(m, lists, alive, lower, upper, offsets):
 
 
 @njit(**KERNEL)
-def _expand(m, alive, lower, upper, symbols, bounds, ends):
+def _expand(matrix, removed, lower, upper, symbols, bounds, ends):
     """Successors with their intervals, not sorted, for the lists that are stored."""
     return _leaves_below(
-        m, alive, lower, upper, 0, lower.shape[0], symbols.shape[0],
+        matrix.it, removed.it.alive, lower, upper, 0, lower.shape[0], symbols.shape[0],
         np.ones(lower.shape[0], np.bool_), symbols, bounds, ends,
     )  # fmt: skip
 
@@ -447,9 +459,9 @@ def walk_rows(m, rows, offsets, tokens):
 
 
 @njit(**KERNEL)
-def _decode(m, symbols):
+def _decode(matrix, symbols):
     for row in range(symbols.shape[0]):
-        symbols[row] = step_back(m, row)[0]
+        symbols[row] = step_back(matrix.it, row)[0]
 
 
 class WaveletMatrix:
@@ -500,6 +512,7 @@ class WaveletMatrix:
                 shape.leaf_symbols, shape.codes, shape.code_lengths,
             )  # fmt: skip
         )
+        self.box: Box = box(self.arrays)
 
     @classmethod
     def build(
@@ -560,52 +573,41 @@ class WaveletMatrix:
     ) -> None:
         """Backward steps of sequences, number i being ``symbols[offsets[i]:offsets[i + 1]]``, on
         from the rows ``lower, upper``, which are overwritten."""
-        search_rows(self.arrays, symbols, offsets, lower, upper)
+        _search(self.box, symbols, offsets, lower, upper)
 
     def extend(self, lower: Int64, upper: Int64, symbols: NDArray[np.int32]) -> tuple[Int64, Int64]:
         """Rows ``[lower, upper)`` of each pattern with one more symbol; (0, 0) where absent."""
         out_lower, out_upper = np.empty_like(lower), np.empty_like(upper)
-        extend_rows(self.arrays, lower, upper, symbols, out_lower, out_upper)
+        _extend(self.box, lower, upper, symbols, out_lower, out_upper)
         return out_lower, out_upper
 
     def successors(
-        self, lower: Int64, upper: Int64, lists: SuccessorLists, alive: BitVector
+        self, lower: Int64, upper: Int64, lists: Box, removed: Box
     ) -> tuple[Int64, NDArray[np.int32]]:
         """Tokens in each interval's rows: ``offsets int64[n + 1]``, ``tokens int32[total]``.
 
-        alive : the rows that count, as `bit_vector`; one of length 0 for all.
+        lists : `SuccessorLists`
+        removed : `Removed`, which says what rows count.
         """
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)
-        tokens = _successors(self.arrays, lists, alive, lower, upper, offsets)
+        tokens = _successors(self.box, lists, removed, lower, upper, offsets)
         return offsets, tokens
 
     def expand(
-        self, lower: Int64, upper: Int64, alive: BitVector
+        self, lower: Int64, upper: Int64, removed: Box
     ) -> tuple[Int64, NDArray[np.int32], Int64]:
         """Symbols in each interval's rows with the rows of the longer patterns: ``offsets
         int64[n + 1]``, ``symbols int32[total]``, ``bounds int64[2, total]``."""
         bound = int(np.clip(upper - lower, 0, len(self.alphabet) + 1).sum())
         symbols, bounds = np.empty(bound, np.int32), np.empty((2, bound), np.int64)
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)
-        found = _expand(self.arrays, alive, lower, upper, symbols, bounds, offsets[1:])
+        found = _expand(self.box, removed, lower, upper, symbols, bounds, offsets[1:])
         return offsets, symbols[:found], bounds[:, :found]
-
-    def step(self, row: int) -> tuple[int, int]:
-        """Symbol of ``bwt[row]`` and the row of the suffix that begins with it."""
-        symbol, row = step_back(self.arrays, row)
-        return int(symbol), int(row)
-
-    def walk(self, rows: Int64, offsets: Int64) -> NDArray[np.int32]:
-        """The ``offsets[i + 1] - offsets[i]`` tokens that stand before row i's suffix, nearest
-        first, one row's behind the other's."""
-        tokens = np.empty(int(offsets[-1]), dtype=np.int32)
-        walk_rows(self.arrays, rows, offsets, tokens)
-        return tokens
 
     def symbols(self) -> NDArray[np.uint32]:
         """The transform again, uint32[rows]."""
         symbols = np.empty(self.num_rows, dtype=np.uint32)
-        _decode(self.arrays, symbols)
+        _decode(self.box, symbols)
         return symbols
 
 
@@ -622,4 +624,5 @@ __all__ = [
     "search_rows",
     "step_back",
     "steps_back",
+    "walk_rows",
 ]
