@@ -1,11 +1,15 @@
 """Sequences of digits 0 to 3 with rank: the levels of the wavelet matrix.
 
-A line is 64 bytes, ``uint64[8]``: three numbers of 16 bits, how many 1, 2 and 3 stand before it
-within its superblock, then 232 digits of two bits. What stands before a superblock of 282 lines is
-kept in a small table beside. A rank reads one line, and a word of a table that stays in the cache:
-on a large sequence the time of a rank is the time of one cache miss, and digits of two bits halve
-how many of them a symbol costs. (Ceregini, Kurpicz and Venturini, "Faster wavelet trees with quad
-vectors", DCC 2024, have the idea.)
+A line is 64 bytes, ``uint64[8]``, and holds 232 digits, the high bits of 64 of them in one word and
+the low bits in another: words 1 to 3 and 4 to 6. The first 40 share the words 0 (8 high bits from
+bit 48 on, then 8 low ones) and 7 (32 and 32). The low 48 bits of word 0 are three numbers, how many
+1, 2 and 3 stand before the line within its superblock of 282 lines; what stands before a superblock
+is kept in a small table beside.
+
+A rank reads one line, and an entry of a table that stays in the cache: on a large sequence the time
+of a rank is the time of one cache miss, and digits of two bits halve how many of them a symbol
+costs. (Ceregini, Kurpicz and Venturini, "Faster wavelet trees with quad vectors", DCC 2024, have the
+idea.)
 """
 
 import numpy as np
@@ -15,12 +19,13 @@ from gemkr_hf.index.bits import KERNEL, popcount, prefetch
 
 LINE_DIGITS = 232
 SUPER_LINES = 282
-_HEADER_BITS = 48
-_DATA = np.uint64(0xFFFF000000000000)
+_MIXED = 40
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
-_LOW = np.uint64(0x5555555555555555)
+_BYTE = np.uint64(0xFF)
+_HALF = np.uint64(0xFFFFFFFF)
+_COUNT = np.uint64(0xFFFF)
 
 
 def num_lines(length: int) -> int:
@@ -35,6 +40,22 @@ def num_supers(lines: int) -> int:
 
 
 @njit(**KERNEL)
+def _mixed(lines, line):
+    """High and low bits of a line's first 40 digits."""
+    first, last = lines[line, 0], lines[line, 7]
+    high = ((first >> np.uint64(48)) & _BYTE) | ((last & _HALF) << np.uint64(8))
+    return high, (first >> np.uint64(56)) | ((last >> np.uint64(32)) << np.uint64(8))
+
+
+@njit(**KERNEL)
+def _below(digits):
+    """A word of ones in the lowest places; any number of them may be asked for."""
+    if digits >= 64:
+        return _ALL
+    return (_ONE << np.uint64(max(0, digits))) - _ONE
+
+
+@njit(**KERNEL)
 def rank_digit(lines, supers, base, super_base, digit, position):
     """How often ``digit`` stands among the first ``position`` digits of the sequence whose first
     line is ``base``.
@@ -42,65 +63,69 @@ def rank_digit(lines, supers, base, super_base, digit, position):
     ``0 <= position <= length`` is the caller's duty. Whatever the lines hold, the answer lies in
     [0, position]: a file with flipped bits gives wrong answers but no address outside an array.
     """
-    line = position // LINE_DIGITS
-    bit = (position - line * LINE_DIGITS) * 2 + _HEADER_BITS
-    block = line // SUPER_LINES
-    first = lines[base + line, 0]
+    number = position // LINE_DIGITS
+    inside = position - number * LINE_DIGITS
+    block = number // SUPER_LINES
+    line = base + number
+    counts = lines[line, 0]
     found = np.int64(supers[super_base + block, digit])
     if digit:
-        found += np.int64((first >> np.uint64(16 * digit - 16)) & np.uint64(0xFFFF))
+        found += np.int64((counts >> np.uint64(16 * digit - 16)) & _COUNT)
     else:
-        found += (line - block * SUPER_LINES) * LINE_DIGITS
-        found -= np.int64(first & np.uint64(0xFFFF))
-        found -= np.int64((first >> np.uint64(16)) & np.uint64(0xFFFF))
-        found -= np.int64((first >> np.uint64(32)) & np.uint64(0xFFFF))
-    last = bit >> 6
-    below = (_ONE << np.uint64(bit & 63)) - _ONE
-    # Two bits that equal the digit's become two ones.
-    unlike = _LOW * np.uint64(3 - digit)
-    for word in range(8):
-        # Without a branch, so that the compiler makes one vector of it.
-        mask = _ALL if word < last else (below if word == last else _NONE)
-        if word == 0:
-            mask &= _DATA
-        same = lines[base + line, word] ^ unlike
-        found += popcount(same & (same >> _ONE) & _LOW & mask)
+        found += (number - block * SUPER_LINES) * LINE_DIGITS
+        found -= np.int64(counts & _COUNT) + np.int64((counts >> np.uint64(16)) & _COUNT)
+        found -= np.int64((counts >> np.uint64(32)) & _COUNT)
+    # Turned round where the digit's bit is 0, both bits of an equal digit are ones.
+    turn_high = _NONE if digit & 2 else _ALL
+    turn_low = _NONE if digit & 1 else _ALL
+    high, low = _mixed(lines, line)
+    found += popcount((high ^ turn_high) & (low ^ turn_low) & _below(min(inside, _MIXED)))
+    for word in range(1, 4):
+        high, low = lines[line, word] ^ turn_high, lines[line, word + 3] ^ turn_low
+        found += popcount(high & low & _below(inside - _MIXED - 64 * (word - 1)))
     return max(0, min(found, position))
 
 
 @njit(**KERNEL)
 def rank_digits(lines, supers, base, super_base, position):
     """`rank_digit` of the digits 1, 2 and 3."""
-    line = position // LINE_DIGITS
-    bit = (position - line * LINE_DIGITS) * 2 + _HEADER_BITS
-    block = super_base + line // SUPER_LINES
-    first = lines[base + line, 0]
-    ones = np.int64(supers[block, 1]) + np.int64(first & np.uint64(0xFFFF))
-    twos = np.int64(supers[block, 2]) + np.int64((first >> np.uint64(16)) & np.uint64(0xFFFF))
-    threes = np.int64(supers[block, 3]) + np.int64((first >> np.uint64(32)) & np.uint64(0xFFFF))
-    last = bit >> 6
-    below = (_ONE << np.uint64(bit & 63)) - _ONE
-    odd, high, both = 0, 0, 0
-    for word in range(8):
-        mask = _ALL if word < last else (below if word == last else _NONE)
-        if word == 0:
-            mask &= _DATA
-        digits = lines[base + line, word] & mask
-        low_bits, high_bits = digits & _LOW, (digits >> _ONE) & _LOW
-        odd += popcount(low_bits)
-        high += popcount(high_bits)
-        both += popcount(low_bits & high_bits)
-    ones = max(0, min(ones + odd - both, position))
-    twos = max(0, min(twos + high - both, position - ones))
+    number = position // LINE_DIGITS
+    inside = position - number * LINE_DIGITS
+    block = super_base + number // SUPER_LINES
+    line = base + number
+    counts = lines[line, 0]
+    ones = np.int64(supers[block, 1]) + np.int64(counts & _COUNT)
+    twos = np.int64(supers[block, 2]) + np.int64((counts >> np.uint64(16)) & _COUNT)
+    threes = np.int64(supers[block, 3]) + np.int64((counts >> np.uint64(32)) & _COUNT)
+    high, low = _mixed(lines, line)
+    mask = _below(min(inside, _MIXED))
+    high, low = high & mask, low & mask
+    both, highs, lows = popcount(high & low), popcount(high), popcount(low)
+    for word in range(1, 4):
+        mask = _below(inside - _MIXED - 64 * (word - 1))
+        high, low = lines[line, word] & mask, lines[line, word + 3] & mask
+        both += popcount(high & low)
+        highs += popcount(high)
+        lows += popcount(low)
+    ones = max(0, min(ones + lows - both, position))
+    twos = max(0, min(twos + highs - both, position - ones))
     return ones, twos, max(0, min(threes + both, position - ones - twos))
 
 
 @njit(**KERNEL)
 def get_digit(lines, base, position):
     """The digit at ``position``; ``0 <= position <= length`` is the caller's duty."""
-    line = position // LINE_DIGITS
-    bit = (position - line * LINE_DIGITS) * 2 + _HEADER_BITS
-    return np.int64((lines[base + line, bit >> 6] >> np.uint64(bit & 63)) & np.uint64(3))
+    number = position // LINE_DIGITS
+    inside = position - number * LINE_DIGITS
+    line = base + number
+    if inside < _MIXED:
+        high, low = _mixed(lines, line)
+        place = np.uint64(inside)
+    else:
+        word = 1 + ((inside - _MIXED) >> 6)
+        high, low = lines[line, word], lines[line, word + 3]
+        place = np.uint64((inside - _MIXED) & 63)
+    return np.int64((((high >> place) & _ONE) << _ONE) | ((low >> place) & _ONE))
 
 
 @njit(**KERNEL)
@@ -117,24 +142,26 @@ def write_lines(codes, shift, lines, first_line, last_line, found):
     in a line."""
     length, down = codes.shape[0], np.uint32(shift)
     for line in range(first_line, last_line):
-        position = line * LINE_DIGITS
-        found[line, :] = 0
-        for word in range(8):
-            digits = _NONE
-            start = _HEADER_BITS if word == 0 else 0
-            end = min(64, start + 2 * max(0, length - position))
-            for place in range(start, end, 2):
-                digit = (codes[position] >> down) & np.uint32(3)
-                digits |= np.uint64(digit) << np.uint64(place)
-                position += 1
-            lines[line, word] = digits
-            threes = popcount(digits & (digits >> _ONE) & _LOW)
-            ones, twos = popcount(digits & _LOW), popcount((digits >> _ONE) & _LOW)
-            found[line, 1] += ones - threes
-            found[line, 2] += twos - threes
-            found[line, 3] += threes
-        held = max(0, min(LINE_DIGITS, length - line * LINE_DIGITS))
-        found[line, 0] = held - found[line, 1] - found[line, 2] - found[line, 3]
+        start = line * LINE_DIGITS
+        held = max(0, min(LINE_DIGITS, length - start))
+        both, highs, lows = 0, 0, 0
+        for group in range(4):
+            first = 0 if group == 0 else _MIXED + 64 * (group - 1)
+            high, low = _NONE, _NONE
+            for place in range(max(0, min(held, _MIXED + 64 * group) - first)):
+                digit = np.uint64((codes[start + first + place] >> down) & np.uint32(3))
+                high |= (digit >> _ONE) << np.uint64(place)
+                low |= (digit & _ONE) << np.uint64(place)
+            both += popcount(high & low)
+            highs += popcount(high)
+            lows += popcount(low)
+            if group == 0:
+                lines[line, 0] = (high & _BYTE) << np.uint64(48) | (low & _BYTE) << np.uint64(56)
+                lines[line, 7] = (high >> np.uint64(8)) | (low >> np.uint64(8)) << np.uint64(32)
+            else:
+                lines[line, group], lines[line, group + 3] = high, low
+        found[line, 1], found[line, 2], found[line, 3] = lows - both, highs - both, both
+        found[line, 0] = held - lows - highs + both
 
 
 @njit(**KERNEL)
