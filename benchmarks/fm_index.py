@@ -1,48 +1,64 @@
 """Size and speed of the FM-index.
 
-    python benchmarks/fm_index.py --tokens 1e6 --vocab-size 32000
+    python benchmarks/fm_index.py --tokens 1e6 1e7
+    python benchmarks/fm_index.py --text book.txt --tokenizer org/model
 
-The text is synthetic and seeded: Zipf's law for single tokens, and each token prefers a few
-followers, as words do. Beside it stand the figures of SEAL's FM-index (sdsl-lite `csa_wt_int`
-through SWIG) on 51 million tokens of technical English with a vocabulary of 32 000 on 2 cores.
+The text is synthetic and seeded, unless files are given: Zipf's law for single tokens, and each
+token prefers a few followers, as words do; its entropies are those of English (H0 about 12.2, H1
+about 6.7 bits). Given text is cut into documents at empty lines.
+
+Beside the figures stand those of SEAL's FM-index (sdsl-lite `csa_wt_int` through SWIG), measured on
+51 million tokens of technical English with a vocabulary of 32 000 on 2 cores of the same kind, and
+as ratios how many times faster or smaller this one is. Where pysdsl can be imported, an FM-index on
+sdsl-lite's wavelet matrix is built and asked in the same run.
+
+Every query is asked once, for other tokens than the query before: what a decoder asks is never in
+the cache already. Each size is a process of its own, so that its peak memory can be told.
 """
 
 import argparse
 import json
+import re
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from gemkr_hf.index import FMIndex
+from gemkr_hf.index.fm_index import LIST_THRESHOLD
 
 SEAL = {
     "build, million tokens/s": 0.74,
     "bytes per token": 2.88,
     "load, ms": 370,
-    "GetNext after 1 tokens, us a prefix": 919,
+    "GetNext after 1 token, us a prefix": 919,
     "GetNext after 2 tokens, us a prefix": 101,
     "GetNext after 4 tokens, us a prefix": 25,
     "GetNext after 10 tokens, us a prefix": 40,
-    "lookup_doc of 12 tokens, us": 110,
+    "lookup_doc of a clue, us": 110,
     "extract, us a document": 585,
 }
 BEAMS = 20
+CALLS = 200
+PYSDSL_TOKENS = 1_000_000
 
 
 @njit
-def _draw(uniform, unigram, vocab_size):
+def _draw(uniform, unigram):
     """Tokens: mostly one of the few followers of the token before, else any by its frequency."""
     tokens = np.empty(len(uniform), np.int32)
     token = 0
     for place in range(len(uniform)):
         first, second = uniform[place]
-        if first < 0.75:
-            # The rank of the follower is log-uniform among 64; which token it is, a hash says.
-            rank = int(64.0**second)
+        if first < 0.72:
+            # The rank of the follower is log-uniform among 96; which token it is, a hash says.
+            rank = int(96.0**second)
             mixed = (token * 2654435761 + rank * 40503) & 0x7FFFFFFF
             token = unigram[mixed % len(unigram)]
         else:
@@ -54,17 +70,38 @@ def _draw(uniform, unigram, vocab_size):
 def synthetic_documents(tokens: int, vocab_size: int, length: int, seed: int) -> list[np.ndarray]:
     """Documents of `length` tokens on average."""
     rng = np.random.default_rng(seed)
-    frequency = 1.0 / (np.arange(vocab_size) + 2.7)
+    frequency = 1.0 / (np.arange(vocab_size) + 2.7) ** 0.9
     unigram = rng.choice(vocab_size, size=2**20, p=frequency / frequency.sum()).astype(np.int32)
     unigram = rng.permutation(vocab_size).astype(np.int32)[unigram]
-    text = _draw(rng.random((tokens, 2)), unigram, vocab_size)
+    part = 10_000_000
+    text = np.concatenate(
+        [_draw(rng.random((min(part, tokens - at), 2)), unigram) for at in range(0, tokens, part)]
+    )
     lengths = rng.integers(length // 2, length * 3 // 2 + 1, size=tokens // length)
     return np.split(text, np.cumsum(lengths)[np.cumsum(lengths) < tokens])
 
 
+def read_documents(paths: Sequence[Path], name: str) -> tuple[list[np.ndarray], int]:
+    """Paragraphs of text files as token ids, and the size of the vocabulary."""
+    from gemkr_hf.knowledge_base import encode_documents, load_tokenizer
+
+    tokenizer = load_tokenizer(name)
+    texts = [
+        " ".join(paragraph.split())
+        for path in paths
+        for paragraph in re.split(r"\n\s*\n", path.read_text(encoding="utf-8", errors="replace"))
+        if paragraph.strip()
+    ]
+    documents = []
+    for first in range(0, len(texts), 1000):
+        documents += encode_documents(texts[first : first + 1000], tokenizer)
+    return [np.array(tokens, dtype=np.int32) for tokens in documents], len(tokenizer)
+
+
 def entropies(documents: list[np.ndarray]) -> tuple[float, float]:
-    """H0 and H1 of the tokens in bits: of one alone, and of one after the token before it."""
-    text = np.concatenate(documents).astype(np.int64)
+    """H0 and H1 of the tokens in bits: of one alone, and of one after the token before it; of at
+    most twenty million tokens."""
+    text = np.concatenate(documents)[:20_000_000].astype(np.int64)
 
     def bits(values: np.ndarray) -> float:
         counts = np.unique(values, return_counts=True)[1]
@@ -74,86 +111,190 @@ def entropies(documents: list[np.ndarray]) -> tuple[float, float]:
     return single, pairs - single
 
 
-def microseconds(call: Callable[[], object], repeat: int = 200) -> float:
-    """Median time of a call."""
+def microseconds(calls: Sequence[Callable[[], object]]) -> float:
+    """Median time of calls, each made once; the first tenth is not counted."""
     times = []
-    for _ in range(repeat):
+    for call in calls:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    return float(np.median(times)) * 1e6
+    return float(np.median(times[len(times) // 10 :])) * 1e6
 
 
-def measure(documents: list[np.ndarray], vocab_size: int, seed: int) -> dict[str, float]:
+def begin_peak_memory() -> float:
+    """Forget the peak so far (Linux); the memory of this process now, GB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
+
+
+def peak_memory() -> float:
+    """The most memory of this process since `begin_peak_memory`, GB."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024 / 1e9
+
+
+def measure(
+    documents: list[np.ndarray], vocab_size: int, seed: int, **options: Any
+) -> dict[str, float]:
     """All figures of one corpus."""
-    FMIndex.build(documents[:10], vocab_size=vocab_size)  # compiles, or reads the cache
+    FMIndex.build(documents[:50], vocab_size=vocab_size, **options)  # compiles, or reads the cache
     total = sum(map(len, documents))
+    corpus = begin_peak_memory()
     start = time.perf_counter()
-    index = FMIndex.build(documents, vocab_size=vocab_size)
+    index = FMIndex.build(documents, vocab_size=vocab_size, **options)
     seconds = time.perf_counter() - start
-    figures = {"build, million tokens/s": total / seconds / 1e6}
+    figures = {
+        "build, million tokens/s": total / seconds / 1e6,
+        "peak memory of building, bytes per token": (peak_memory() - corpus) * 1e9 / total,
+    }
     with tempfile.TemporaryDirectory() as folder:
         index.save(folder)
         on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
         figures["bytes per token"] = on_disk / total
         start = time.perf_counter()
-        index = FMIndex.load(folder, verify=False)
+        index = FMIndex.load(folder, backend=index.backend, verify=False)
         figures["load, ms"] = (time.perf_counter() - start) * 1e3
-    rng = np.random.default_rng(seed)
-
-    def cut(length: int) -> np.ndarray:
-        rows = rng.integers(len(documents), size=10 * BEAMS)
-        rows = [row for row in rows if len(documents[row]) > length][:BEAMS]
-        starts = [rng.integers(len(documents[row]) - length) for row in rows]
-        return np.stack([documents[r][s : s + length] for r, s in zip(rows, starts, strict=True)])
-
-    for length in (1, 2, 4, 10):
-        steps, extends, follows = [], [], []
-        for _ in range(20):
-            clues = cut(length)
-            before, last = index.search(clues[:, :-1]), clues[:, -1]
-            after = index.extend(before, last)
-            extends.append(microseconds(lambda: index.extend(before, last), 10))  # noqa: B023
-            follows.append(microseconds(lambda: index.successors(after), 10))  # noqa: B023
-            steps.append(extends[-1] + follows[-1])
-        name = f"after {length} tokens, us a prefix"
-        figures[f"extend {name}"] = float(np.mean(extends)) / BEAMS
-        figures[f"successors {name}"] = float(np.mean(follows)) / BEAMS
-        figures[f"GetNext {name}"] = float(np.mean(steps)) / BEAMS
-        clues = cut(length)
-    clues = cut(12)
-    figures["lookup_doc of 12 tokens, us"] = microseconds(lambda: index.lookup_doc(clues[:1]))
-    figures["lookup_doc of 12 tokens, us each of 20"] = (
-        microseconds(lambda: index.lookup_doc(clues)) / BEAMS
-    )
-    figures["extract, us a document"] = microseconds(lambda: index.extract(len(documents) // 2))
+        figures |= ask(index, documents, seed)
     return figures
 
 
+def ask(index: FMIndex, documents: list[np.ndarray], seed: int) -> dict[str, float]:
+    """The figures of queries."""
+    rng, figures = np.random.default_rng(seed), {}
+
+    def cut(length: int, number: int) -> np.ndarray:
+        clues: list[np.ndarray] = []
+        while len(clues) < number:
+            document = documents[rng.integers(len(documents))]
+            if len(document) > length:
+                start = rng.integers(len(document) - length)
+                clues.append(document[start : start + length])
+        return np.stack(clues)
+
+    for length in (1, 2, 4, 10):
+        steps = []
+        for _ in range(CALLS):
+            clues = cut(length, BEAMS)
+            steps.append((index.search(clues[:, :-1]), clues[:, -1]))
+        extends = [lambda s=step: index.extend(*s) for step in steps]
+        after = [index.extend(*step) for step in steps]
+        follows = [lambda i=intervals: index.successors(i) for intervals in after]
+        name = f"after {length} token{'s'[: length > 1]}, us a prefix"
+        figures[f"extend {name}"] = microseconds(extends) / BEAMS
+        figures[f"successors {name}"] = microseconds(follows) / BEAMS
+        figures[f"GetNext {name}"] = figures[f"extend {name}"] + figures[f"successors {name}"]
+    single = [cut(12, 1) for _ in range(CALLS)]
+    twenty = [cut(12, BEAMS) for _ in range(CALLS)]
+    figures["lookup_doc of a clue, us"] = microseconds(
+        [lambda c=clue: index.lookup_doc(c) for clue in single]
+    )
+    again = single[0]
+    figures["lookup_doc of a clue asked for again, us"] = microseconds(
+        [lambda: index.lookup_doc(again)] * CALLS
+    )
+    figures["lookup_doc of 20 clues, us each"] = (
+        microseconds([lambda c=clues: index.lookup_doc(c) for clues in twenty]) / BEAMS
+    )
+    rows = rng.integers(len(documents), size=CALLS).tolist()
+    figures["extract, us a document"] = microseconds(
+        [lambda r=row: index.extract(r) for row in rows]
+    )
+    figures["extract of a document asked for again, us"] = microseconds(
+        [lambda: index.extract(rows[0])] * CALLS
+    )
+    return figures
+
+
+def run(arguments: argparse.Namespace, tokens: int) -> dict[str, Any]:
+    """One size: entropies, and the figures by backend."""
+    vocab_size = arguments.vocab_size
+    if arguments.text:
+        documents, vocab_size = read_documents(arguments.text, arguments.tokenizer)
+    else:
+        documents = synthetic_documents(
+            tokens, vocab_size, arguments.document_length, arguments.seed
+        )
+    single, pair = entropies(documents)
+    options = {"list_threshold": arguments.list_threshold, "threads": arguments.threads}
+    record: dict[str, Any] = {
+        "tokens": sum(map(len, documents)),
+        "documents": len(documents),
+        "H0": single,
+        "H1": pair,
+        "here": measure(documents, vocab_size, arguments.seed, **options),
+    }
+    record["peak memory, GB"] = peak_memory()
+    from gemkr_hf.index import pysdsl_backend
+
+    if pysdsl_backend.pysdsl is not None:
+        few = np.searchsorted(np.cumsum([len(d) for d in documents]), PYSDSL_TOKENS)
+        few_documents = documents[: int(few) + 1]
+        record["pysdsl tokens"] = sum(map(len, few_documents))
+        record["pysdsl"] = measure(few_documents, vocab_size, arguments.seed, backend="pysdsl")
+    return record
+
+
+def report(record: dict[str, Any]) -> str:
+    """A record as lines to read."""
+    lines = [
+        f"{record['tokens']:,} tokens in {record['documents']:,} documents; entropy of a token "
+        f"H0 = {record['H0']:.1f} bits ({record['H0'] / 8:.2f} bytes), after the one before it "
+        f"H1 = {record['H1']:.1f} bits ({record['H1'] / 8:.2f} bytes)",
+        f"peak memory of building and asking, corpus included: {record['peak memory, GB']:.2f} GB",
+        f"{'':48}{'here':>10}{'SEAL':>10}{'better by':>11}"
+        + (f"{'pysdsl':>12}" if "pysdsl" in record else ""),
+    ]
+    for name, value in record["here"].items():
+        line = f"{name:48}{value:10.2f}"
+        if name in SEAL:
+            more_is_better = name.startswith("build")
+            ratio = value / SEAL[name] if more_is_better else SEAL[name] / value
+            line += f"{SEAL[name]:10.2f}{ratio:10.1f}x"
+        elif "pysdsl" in record:
+            line += " " * 21
+        if "pysdsl" in record:
+            line += f"{record['pysdsl'][name]:12.2f}"
+        lines.append(line.rstrip())
+    if "pysdsl" in record:
+        lines.append(f"pysdsl: the first {record['pysdsl tokens']:,} tokens")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tokens", type=float, default=1e6)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tokens", type=float, nargs="+", default=[1e6])
     parser.add_argument("--vocab-size", type=int, default=32_000)
     parser.add_argument("--document-length", type=int, default=100)
+    parser.add_argument("--text", type=Path, nargs="+", help="files instead of synthetic text")
+    parser.add_argument("--tokenizer", help="folder or Hub id, for --text")
+    parser.add_argument("--list-threshold", type=int, nargs="+", default=[LIST_THRESHOLD])
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    documents = synthetic_documents(
-        int(arguments.tokens), arguments.vocab_size, arguments.document_length, arguments.seed
-    )
-    single, pair = entropies(documents)
-    figures = measure(documents, arguments.vocab_size, arguments.seed)
-    print(
-        f"{sum(map(len, documents)):,} tokens in {len(documents):,} documents; entropy of a token "
-        f"H0 = {single:.1f} bits, after the one before it H1 = {pair:.1f} bits"
-    )
-    print(f"{'':45}{'here':>10}{'SEAL':>10}")
-    for name, value in figures.items():
-        other = f"{SEAL[name]:10.2f}" if name in SEAL else ""
-        print(f"{name:45}{value:10.2f}{other}")
+    if arguments.text and not arguments.tokenizer:
+        parser.error("--text needs --tokenizer")
+    if arguments.one:
+        arguments.list_threshold = arguments.list_threshold[0]
+        print(json.dumps(run(arguments, int(arguments.tokens[0]))))
+        return
+    records = []
+    for tokens in arguments.tokens[:1] if arguments.text else arguments.tokens:
+        for threshold in arguments.list_threshold:
+            command = [sys.executable, __file__, "--one", *sys.argv[1:]]
+            command += ["--tokens", str(tokens), "--list-threshold", str(threshold)]
+            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            record = {**json.loads(output), "list_threshold": threshold}
+            records.append(record)
+            if len(arguments.list_threshold) > 1:
+                print(f"list_threshold={threshold}")
+            print(report(record) + "\n", flush=True)
     if arguments.output:
-        record = {"tokens": int(arguments.tokens), "H0": single, "H1": pair, **figures}
-        arguments.output.write_text(json.dumps(record, indent=2) + "\n")
+        arguments.output.write_text(json.dumps(records, indent=2) + "\n")
 
 
 if __name__ == "__main__":

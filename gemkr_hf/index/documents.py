@@ -168,8 +168,7 @@ def distinct_rows(places, removed, length, lower, upper, distinct):
         elif removed.alive.length[0] == 0:
             # All rows but the first are of the document of the row before them.
             distinct[row] = high - low == 1 or (
-                ones_before(places.same, high) - ones_before(places.same, low + 1)
-                == high - low - 1
+                ones_before(places.same, high) - ones_before(places.same, low + 1) == high - low - 1
             )
         else:
             alive = ones_before(removed.alive, high) - ones_before(removed.alive, low)

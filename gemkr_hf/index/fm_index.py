@@ -148,8 +148,9 @@ class FMIndex:
             A new shard is begun where one would have more tokens than this. Each makes a query
             slower, and bounds the memory that building takes.
         list_threshold : int
-            Successors of every prefix that occurs more often than this are stored. Smaller makes
-            short prefixes faster and the index larger.
+            Successors of every prefix of two and more tokens that occurs more often than this are
+            stored, and of every single token that occurs more than sixteen times as often. Smaller
+            makes short prefixes faster and the index larger.
         threads : int, optional
             Cores to use, now and by the index's queries; by default all that this process may use.
 
@@ -303,11 +304,11 @@ class FMIndex:
     def _shard_successors(
         self, shard: Shard, lower: NDArray[np.int64], upper: NDArray[np.int64], threads: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        # Wider intervals have their answer stored.
-        widths = np.minimum(upper - lower, self._list_threshold)
-        if threads == 1 or len(lower) == 1 or widths.sum() < _PARALLEL_ROWS:
+        if threads == 1 or len(lower) == 1:
             return shard.successors(lower, upper)
-        work = np.cumsum(widths)
+        work = np.cumsum(shard.rows_to_search(lower, upper))
+        if work[-1] < _PARALLEL_ROWS:
+            return shard.successors(lower, upper)
         cuts = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads) + 1
         edges = np.unique([0, *cuts.tolist(), len(lower)]).tolist()
         parts = run_all(
@@ -327,12 +328,8 @@ class FMIndex:
         lower, upper = self._checked(intervals)
         if len(self._shards) == 1:
             return self._shards[0].is_distinct(lower[0], upper[0])
-        parts = np.stack(
-            self._of_shards(lambda s, shard: shard.is_distinct(lower[s], upper[s]))
-        )
-        occurs = np.stack(
-            self._of_shards(lambda s, shard: shard.count(lower[s], upper[s]) > 0)
-        )
+        parts = np.stack(self._of_shards(lambda s, shard: shard.is_distinct(lower[s], upper[s])))
+        occurs = np.stack(self._of_shards(lambda s, shard: shard.count(lower[s], upper[s]) > 0))
         return (occurs.sum(axis=0) == 1) & parts.any(axis=0)
 
     def occurrences(self, intervals: Intervals) -> NDArray[np.int64]:
@@ -475,9 +472,7 @@ class FMIndex:
             self._list_threshold, self.threads,
         )  # fmt: skip
 
-    def add(
-        self, documents: Iterable[ArrayLike], shard_tokens: int = SHARD_TOKENS
-    ) -> "FMIndex":
+    def add(self, documents: Iterable[ArrayLike], shard_tokens: int = SHARD_TOKENS) -> "FMIndex":
         """An index with more documents, in shards of their own; their rows follow the others'.
 
         The shards that are there are shared, not copied. Errors as in `build`.
@@ -648,9 +643,7 @@ class FMIndex:
                 raise ValueError(
                     f"The index in '{folder}' is corrupt: {shard_record['file']}: {error}"
                 ) from None
-        index = cls(
-            shards, vocab_size, threads, record["sample_rate"], record["list_threshold"]
-        )
+        index = cls(shards, vocab_size, threads, record["sample_rate"], record["list_threshold"])
         if index.num_documents != record["num_documents"]:
             raise ValueError(
                 f"The index in '{folder}' is mixed from two: it holds {index.num_documents} "

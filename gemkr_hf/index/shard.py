@@ -25,7 +25,12 @@ from gemkr_hf.index.documents import (
     whole_documents,
 )
 from gemkr_hf.index.pysdsl_backend import PysdslWaveletMatrix
-from gemkr_hf.index.successor_lists import ListWriter, SuccessorLists, no_lists
+from gemkr_hf.index.successor_lists import (
+    ListWriter,
+    SuccessorLists,
+    no_lists,
+    rows_without_list,
+)
 from gemkr_hf.index.suffix_sorting import transform_documents
 from gemkr_hf.index.wavelet_matrix import WaveletMatrix
 
@@ -35,6 +40,7 @@ BACKENDS = ("numba", "pysdsl")
 MAX_SAMPLE_RATE = 1 << 12
 _TABLE_BELOW = 1 << 22
 _EXPAND_TOGETHER = 64
+_FIRST_TOKENS = 16
 
 DTYPES: dict[str, str] = {
     "lines": "uint64",
@@ -144,9 +150,7 @@ class Shard:
             alphabet, dense = np.unique(tokens, return_inverse=True)
             tokens = dense.astype(np.int32)
             symbol_of = np.arange(1, len(alphabet) + 1, dtype=np.int32)
-        result = transform_documents(
-            tokens, starts, symbol_of, sample_rate, anchor_rate, threads
-        )
+        result = transform_documents(tokens, starts, symbol_of, sample_rate, anchor_rate, threads)
         layout = np.array([result.width, sample_rate, anchor_rate], dtype=np.int64)
         rest = freeze((result.positions, result.anchors, layout, starts))
         places = Places(result.same_document, result.marks, *rest)
@@ -203,14 +207,10 @@ class Shard:
         known = alphabet[np.minimum(at, len(alphabet) - 1)] == tokens
         return np.where(known, at + 1, 0).astype(np.int32)
 
-    def extend(
-        self, lower: Int64, upper: Int64, tokens: NDArray[np.int64]
-    ) -> tuple[Int64, Int64]:
+    def extend(self, lower: Int64, upper: Int64, tokens: NDArray[np.int64]) -> tuple[Int64, Int64]:
         return self.matrix.extend(lower, upper, self.symbols(tokens))
 
-    def search(
-        self, tokens: NDArray[np.int64], offsets: Int64, lower: Int64, upper: Int64
-    ) -> None:
+    def search(self, tokens: NDArray[np.int64], offsets: Int64, lower: Int64, upper: Int64) -> None:
         """Go on from the rows ``lower, upper``, which are overwritten."""
         self.matrix.search(self.symbols(tokens), offsets, lower, upper)
 
@@ -257,6 +257,12 @@ class Shard:
 
     def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
         return self.matrix.successors(lower, upper, self._lists_box, self._removed_box)
+
+    def rows_to_search(self, lower: Int64, upper: Int64) -> Int64:
+        """Rows of the intervals whose successors are not stored, int64[n]; the others have 0."""
+        rows = np.empty(len(lower), dtype=np.int64)
+        rows_without_list(self._lists_box, lower, upper, rows)
+        return rows
 
     def locate(self, lower: int, upper: int, length: int, limit: int | None) -> Int64:
         """(document, offset) of occurrences of a sequence of this length, int64[n, 2]."""
@@ -331,21 +337,27 @@ class Shard:
     # -- stored lists and removed documents --------------------------------------------------------
 
     def _wide_lists(self, threshold: int) -> SuccessorLists:
-        """Successor lists of every interval of more than ``threshold`` rows."""
+        """Successor lists of the root, of patterns of two and more symbols that have more than
+        ``threshold`` rows, and of single symbols that have sixteen times as many.
+
+        A decoder asks for what follows a single token once in a clue, and these lists are the
+        longest.
+        """
         if not isinstance(self.matrix, WaveletMatrix):
             return no_lists()
         writer = ListWriter(len(self.matrix.alphabet))
-        waiting = [(0, self.num_rows)] if self.num_rows > 0 else []
+        waiting = [(0, self.num_rows, 0)] if self.num_rows > 0 else []
         while waiting:
             now, waiting = waiting[:_EXPAND_TOGETHER], waiting[_EXPAND_TOGETHER:]
-            lower, upper = (np.array(bound, dtype=np.int64) for bound in zip(*now, strict=True))
+            lower, upper = (np.array(bound, dtype=np.int64) for bound in list(zip(*now))[:2])  # noqa: B905
             offsets, symbols, bounds = self.matrix.expand(lower, upper, self._removed_box)
-            for number, (low, high) in enumerate(now):
+            for number, (low, high, length) in enumerate(now):
                 own = slice(offsets[number], offsets[number + 1])
-                writer.add(low, high, np.sort(symbols[own]))
+                if length != 1 or high - low > _FIRST_TOKENS * threshold:
+                    writer.add(low, high, np.sort(symbols[own]))
                 wide = bounds[:, own]
                 wide = wide[:, wide[1] - wide[0] > threshold]
-                waiting += zip(*wide.tolist(), strict=True)
+                waiting += [(left, right, length + 1) for left, right in wide.T.tolist()]
         return writer.lists()
 
     def without(self, documents: Int64, list_threshold: int) -> "Shard":

@@ -101,8 +101,10 @@ def read_stored(
     names = {"shard": DTYPES, "removed": REMOVED_DTYPES}[kind]
     name = record.get("file") if isinstance(record, dict) else None
     counts = ("num_documents", "num_tokens")
-    if not isinstance(name, str) or Path(name).name != name or not all(
-        isinstance(record.get(count), int) and record[count] >= 0 for count in counts
+    if (
+        not isinstance(name, str)
+        or Path(name).name != name
+        or not all(isinstance(record.get(count), int) and record[count] >= 0 for count in counts)
     ):
         raise ValueError(f"The index in '{folder}' is corrupt: its header names no {kind} file")
     path = folder / name

@@ -1,8 +1,7 @@
 """Stored answers: the successors of patterns that occur very often.
 
 To list K successors the wavelet matrix visits a multiple of K nodes; for the thousands that follow
-a frequent word only a list that is already there is fast. Lists are kept for every interval of more
-than `threshold` rows: as gaps between symbols in bytes of seven bits, or as one bit a symbol where
+a frequent word only a list that is already there is fast. Lists are kept for wide intervals, as gaps between symbols in bytes of seven bits, or as one bit a symbol where
 more than every eighth follows.
 """
 
@@ -84,6 +83,15 @@ def read_list(lists, number, sigma, symbols, at):
 
 
 @njit(**KERNEL)
+def rows_without_list(all_lists, lower, upper, rows):
+    """Rows of each interval, and 0 where its list is stored."""
+    lists = all_lists.it
+    for row in range(lower.shape[0]):
+        low, high = lower[row], upper[row]
+        rows[row] = high - low if 0 <= low < high and find_list(lists, low, high) < 0 else 0
+
+
+@njit(**KERNEL)
 def _write(symbols, sigma, data):
     """Bytes of one list of ascending symbols; returns how many."""
     size = 0
@@ -141,4 +149,11 @@ def no_lists() -> SuccessorLists:
     return ListWriter(0).lists()
 
 
-__all__ = ["ListWriter", "SuccessorLists", "find_list", "no_lists", "read_list"]
+__all__ = [
+    "ListWriter",
+    "SuccessorLists",
+    "find_list",
+    "no_lists",
+    "read_list",
+    "rows_without_list",
+]

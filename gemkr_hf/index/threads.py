@@ -26,7 +26,10 @@ def run_all(tasks: Sequence[Callable[[], Result]], threads: int) -> list[Result]
     """Results of tasks that do not start others, in their order."""
     if threads == 1 or len(tasks) == 1:
         return [task() for task in tasks]
-    return list(_pool(threads, os.getpid()).map(lambda task: task(), tasks))
+    pool = _pool(threads - 1, os.getpid())
+    others = [pool.submit(task) for task in tasks[1:]]
+    # The caller's own thread is one of them: it need not be woken.
+    return [tasks[0](), *(other.result() for other in others)]
 
 
 __all__ = ["available_cores", "run_all"]

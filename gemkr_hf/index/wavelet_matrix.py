@@ -244,9 +244,7 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
                 )
                 highs[first_digit] = lows[first_digit] + 1
             else:
-                lows[1], lows[2], lows[3] = rank_digits(
-                    m.lines, m.supers, base, super_base, low
-                )
+                lows[1], lows[2], lows[3] = rank_digits(m.lines, m.supers, base, super_base, low)
                 highs[1], highs[2], highs[3] = rank_digits(
                     m.lines, m.supers, base, super_base, high
                 )
@@ -507,9 +505,20 @@ class WaveletMatrix:
         shifts = counts[:-1] - shape.firsts[: len(alphabet) + 1]
         self.arrays: Arrays = freeze(
             Arrays(
-                lines, supers, counts, alphabet, shifts, shape.nodes, shape.lengths,
-                shape.line_starts, shape.super_starts, shape.smaller, shape.leaf_starts,
-                shape.leaf_symbols, shape.codes, shape.code_lengths,
+                lines,
+                supers,
+                counts,
+                alphabet,
+                shifts,
+                shape.nodes,
+                shape.lengths,
+                shape.line_starts,
+                shape.super_starts,
+                shape.smaller,
+                shape.leaf_starts,
+                shape.leaf_symbols,
+                shape.codes,
+                shape.code_lengths,
             )  # fmt: skip
         )
         self.box: Box = box(self.arrays)

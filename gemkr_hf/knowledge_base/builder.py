@@ -158,9 +158,7 @@ class Builder:
             "id_keys": np.concatenate([np.empty((0, 2), np.uint64), *part.id_keys]),
         }
         keys_file = f"keys-{number:05d}.safetensors"
-        write_renamed(
-            self._folder / keys_file, lambda path: write_safetensors(path, keys, {})
-        )
+        write_renamed(self._folder / keys_file, lambda path: write_safetensors(path, keys, {}))
         documents = pa.concat_tables(part.tables)
         duplicates = pa.concat_tables(part.duplicates) if part.duplicates else None
         before = sum(step["num_records"] for step in steps)
@@ -185,9 +183,7 @@ class Builder:
         """All shards are there: make one knowledge base of them."""
         folder = self._folder
         duplicates = [
-            read_table(folder / step["duplicates"]["file"])
-            for step in steps
-            if step["duplicates"]
+            read_table(folder / step["duplicates"]["file"]) for step in steps if step["duplicates"]
         ]
         # A part of repetitions alone made no shard.
         full = [step for step in steps if step["index"]["num_documents"]]
@@ -199,9 +195,7 @@ class Builder:
             "num_documents": index["num_documents"],
             "num_tokens": index["num_tokens"],
             "tokenizer": asdict(self._identity),
-            "tokenizer_files": write_tokenizer(
-                self._tokenizer, self._identity.fingerprint, folder
-            ),
+            "tokenizer_files": write_tokenizer(self._tokenizer, self._identity.fingerprint, folder),
             "documents": [step["documents"] for step in full],
             "duplicates": (
                 write_table(with_primary(pa.concat_tables(duplicates)), folder, "duplicates")

@@ -213,4 +213,3 @@ def describe_query(knowledge_base: KnowledgeBase, found: Query, limit: int = 10)
 
 
 __all__ = ["ClueLengths", "Query", "clue_lengths", "describe", "describe_query", "plot", "query"]
-

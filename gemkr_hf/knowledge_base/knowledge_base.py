@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import takewhile
 from os import PathLike
@@ -212,7 +212,9 @@ class KnowledgeBase:
             if self._stored_tokenizer is None or not self._stored_tokenizer[1]:
                 raise FileNotFoundError("This knowledge base came without its tokenizer")
             folder, records = self._stored_tokenizer
-            self._tokenizer = AutoTokenizer.from_pretrained(folder / Path(next(iter(records))).parent)
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                folder / Path(next(iter(records))).parent
+            )
         return self._tokenizer
 
     @property
@@ -473,9 +475,7 @@ class KnowledgeBase:
             self._moved(new, target)
 
     def _write(self, folder: Path) -> None:
-        parts = [
-            stored.put(folder) for stored in takewhile(StoredFile.exists, self._stored)
-        ]
+        parts = [stored.put(folder) for stored in takewhile(StoredFile.exists, self._stored)]
         rows = sum(part["num_rows"] for part in parts)
         if rows < len(self._documents):
             table = self._documents.select(range(rows, len(self._documents)))

@@ -36,9 +36,7 @@ class DocumentFile:
         is broken, with its number.
     """
 
-    def __init__(
-        self, path: Path, id_column: str | None = "id", text_column: str = "text"
-    ) -> None:
+    def __init__(self, path: Path, id_column: str | None = "id", text_column: str = "text") -> None:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file '{path}'")
         self._path, self._id, self._text = path, id_column, text_column
@@ -126,7 +124,7 @@ class DocumentFile:
         if not isinstance(record, dict):
             place = f"Line {line} of" if line else "A record in"
             raise ValueError(
-                f"{place} '{self._path}' is no object such as {{\"id\": ..., \"text\": ...}}"
+                f'{place} \'{self._path}\' is no object such as {{"id": ..., "text": ...}}'
             )
         return record
 
@@ -134,7 +132,9 @@ class DocumentFile:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         tabs = self._suffix == ".tsv"
         # Tab-separated files are written without quotes: a quotation mark is one.
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+        rows = (
+            csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+        )
         names = next(rows, [])
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:

@@ -129,9 +129,7 @@ def test_a_source_or_tokenizer_that_is_nowhere(tmp_path: Path, monkeypatch) -> N
     assert "neither a folder with a tokenizer" in result.output
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("two years of work")
-    result = gemkr(
-        tmp_path / "d.jsonl", "--tokenizer", TOKENIZER, "--output", tmp_path / "full"
-    )
+    result = gemkr(tmp_path / "d.jsonl", "--tokenizer", TOKENIZER, "--output", tmp_path / "full")
     assert "holds something that is no knowledge base" in result.output
 
 

@@ -275,9 +275,7 @@ def test_a_large_vocabulary_costs_no_more_than_its_entropy() -> None:
     """The same text with ids spread over 152,000 instead of 32,000 is not twice as large."""
     rng = np.random.default_rng(0)
     text = np.minimum(rng.zipf(1.3, size=(2000, 100)), 30_000)
-    sizes = [
-        FMIndex.build(text * factor, vocab_size=152_000).nbytes for factor in (1, 5)
-    ]
+    sizes = [FMIndex.build(text * factor, vocab_size=152_000).nbytes for factor in (1, 5)]
     assert sizes[1] < 1.05 * sizes[0]
 
 

@@ -127,7 +127,7 @@ def test_flipped_bits_that_nobody_checks_crash_nothing(tmp_path: Path, seed: int
         broken.lookup_doc(sequences)
         broken.locate([3])
     except ValueError as error:
-        assert "corrupt" in str(error) or "safetensors" in str(error)  # noqa: PT017
+        assert "corrupt" in str(error) or "safetensors" in str(error)
 
 
 def test_files_of_two_indexes(saved: Path, tmp_path: Path) -> None:

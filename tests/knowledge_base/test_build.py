@@ -16,7 +16,22 @@ from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base import builder as builder_module
 
-WORDS = "sun moon star sea ship gear sign red blue of the in place turns".split()
+WORDS = [
+    "sun",
+    "moon",
+    "star",
+    "sea",
+    "ship",
+    "gear",
+    "sign",
+    "red",
+    "blue",
+    "of",
+    "the",
+    "in",
+    "place",
+    "turns",
+]
 
 
 def many(number: int = 3000) -> list[dict]:
@@ -35,7 +50,12 @@ def tokenizer():
 
 @pytest.mark.parametrize(
     "form",
-    [list, iter, Dataset.from_list, lambda records: Dataset.from_list(records).to_iterable_dataset()],
+    [
+        list,
+        iter,
+        Dataset.from_list,
+        lambda records: Dataset.from_list(records).to_iterable_dataset(),
+    ],
     ids=["list", "iterator", "Dataset", "IterableDataset"],
 )
 def test_build_equals_from_documents(form, tokenizer, tmp_path) -> None:

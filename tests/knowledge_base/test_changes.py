@@ -124,7 +124,9 @@ def test_saving_changes_writes_only_what_is_new(knowledge_base, tmp_path) -> Non
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     loaded = KnowledgeBase.from_pretrained(folder)
     loaded.add(NEW).remove(["ship"]).save_pretrained(folder)
-    kept = {path for path, time in times.items() if path.exists() and path.stat().st_mtime_ns == time}
+    kept = {
+        path for path, time in times.items() if path.exists() and path.stat().st_mtime_ns == time
+    }
     names = {path.name for path in kept}
     assert sum(name.startswith(("shard-", "documents-")) for name in names) == 2
     again = KnowledgeBase.from_pretrained(folder)
@@ -156,7 +158,7 @@ def test_a_change_that_is_interrupted_changes_nothing(
 
 def test_random_changes_equal_a_knowledge_base_made_anew(tokenizer) -> None:
     rng = np.random.default_rng(0)
-    words = "sun moon star sea ship gear sign red blue of the in".split()
+    words = ["sun", "moon", "star", "sea", "ship", "gear", "sign", "red", "blue", "of", "the", "in"]
 
     def documents(first: int, number: int) -> list[dict]:
         return [

@@ -247,7 +247,9 @@ def test_push_to_hub(knowledge_base, tokenizer, tmp_path, monkeypatch) -> None:
 
 
 def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) -> None:
-    other = KnowledgeBase.from_documents([{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], tokenizer)
+    other = KnowledgeBase.from_documents(
+        [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], tokenizer
+    )
     other.save_pretrained(tmp_path / "other")
     header = json.loads((saved / HEADER_FILE).read_text())
     strange = json.loads((tmp_path / "other" / HEADER_FILE).read_text())
