@@ -16,10 +16,10 @@ from gemkr_hf.index.sequences import as_batch, as_tokens, document_shards
 from gemkr_hf.index.shard import BACKENDS, MAX_SAMPLE_RATE, Shard, matrix_class
 from gemkr_hf.index.threads import available_cores, run_all
 
-SAMPLE_RATE = 24
+SAMPLE_RATE = 32
 ANCHOR_RATE = 48
 SHARD_TOKENS = 1 << 28
-LIST_THRESHOLD = 1 << 10
+LIST_THRESHOLD = 1 << 9
 
 _PARALLEL_ROWS = 1 << 15
 """Rows of an interval that are worth a thread's start."""

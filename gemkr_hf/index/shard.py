@@ -62,6 +62,7 @@ DTYPES: dict[str, str] = {
     "starts": "uint32",
     "lists.keys": "uint64",
     "lists.sizes": "uint32",
+    "lists.heads": "uint32",
     "lists.starts": "int64",
     "lists.data": "uint8",
 }
@@ -345,7 +346,7 @@ class Shard:
         """
         if not isinstance(self.matrix, WaveletMatrix):
             return no_lists()
-        writer = ListWriter(len(self.matrix.alphabet))
+        writer = ListWriter(self.matrix.arrays.leaf_symbols)
         waiting = [(0, self.num_rows, 0)] if self.num_rows > 0 else []
         while waiting:
             now, waiting = waiting[:_EXPAND_TOGETHER], waiting[_EXPAND_TOGETHER:]
@@ -354,7 +355,7 @@ class Shard:
             for number, (low, high, length) in enumerate(now):
                 own = slice(offsets[number], offsets[number + 1])
                 if length != 1 or high - low > _FIRST_TOKENS * threshold:
-                    writer.add(low, high, np.sort(symbols[own]))
+                    writer.add(low, high, symbols[own])
                 wide = bounds[:, own]
                 wide = wide[:, wide[1] - wide[0] > threshold]
                 waiting += [(left, right, length + 1) for left, right in wide.T.tolist()]
@@ -498,7 +499,7 @@ def _lists(arrays: Mapping[str, NDArray[Any]]) -> SuccessorLists:
 
 def _lists_fit(lists: SuccessorLists) -> bool:
     return all(array.ndim == 1 for array in lists) and (
-        len(lists.starts) - 1 == len(lists.sizes) == len(lists.keys)
+        len(lists.starts) - 1 == len(lists.sizes) == len(lists.heads) == len(lists.keys)
     )
 
 

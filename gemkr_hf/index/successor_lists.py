@@ -1,8 +1,9 @@
 """Stored answers: the successors of patterns that occur very often.
 
 To list K successors the wavelet matrix visits a multiple of K nodes; for the thousands that follow
-a frequent word only a list that is already there is fast. Lists are kept for wide intervals, as gaps between symbols in bytes of seven bits, or as one bit a symbol where
-more than every eighth follows.
+a frequent word only a list that is already there is fast. A list names the symbols by their place in
+the order of their codes, in which the frequent ones come first: of those many follow, and one bit
+each says which; the others are kept as gaps, in bytes of seven bits.
 """
 
 from typing import NamedTuple
@@ -13,20 +14,20 @@ from numpy.typing import NDArray
 
 from gemkr_hf.index.bits import KERNEL, freeze
 
-_DENSE = 8
-
 
 class SuccessorLists(NamedTuple):
     """Successors of the intervals that are wide; all arrays read-only.
 
     keys : uint64[lists], sorted: an interval's lower end in the high, its upper in the low 32 bits.
     sizes : uint32[lists], how many successors.
+    heads : uint32[lists], bytes of a list's beginning that hold one bit a place.
     starts : int64[lists + 1], where in ``data`` each list begins.
     data : uint8[starts[-1]]
     """
 
     keys: NDArray[np.uint64]
     sizes: NDArray[np.uint32]
+    heads: NDArray[np.uint32]
     starts: NDArray[np.int64]
     data: NDArray[np.uint8]
 
@@ -46,26 +47,30 @@ def find_list(lists, low, high):
 
 
 @njit(**KERNEL)
-def read_list(lists, number, sigma, symbols, at):
-    """Write list ``number`` to ``symbols[at:]``; returns how many symbols it held. A corrupt list
-    ends early, but never gives a symbol beyond ``sigma`` nor more than ``sizes`` says."""
+def read_list(lists, number, order, sigma, symbols, at):
+    """Write list ``number`` to ``symbols[at:]``, not sorted; returns how many symbols it held.
+
+    order : int32[n], the symbol at each place. A corrupt list ends early, but never gives a symbol
+    beyond ``sigma`` nor more of them than ``sizes`` says.
+    """
     start = max(0, lists.starts[number])
     end = min(lists.starts[number + 1], lists.data.shape[0])
+    tail = min(start + np.int64(lists.heads[number]), end)
     size = min(np.int64(lists.sizes[number]), symbols.shape[0] - at)
-    found = 0
-    if size * _DENSE > sigma:
-        for byte in range(start, end):
-            bits = lists.data[byte]
-            symbol = (byte - start) * 8 + 1
-            while bits and found < size:
-                if bits & 1 and symbol <= sigma:
+    found, last = 0, order.shape[0] - 1
+    for byte in range(start, tail):
+        bits = lists.data[byte]
+        place = (byte - start) * 8
+        while bits and found < size:
+            if bits & 1 and place <= last:
+                symbol = order[place]
+                if 1 <= symbol <= sigma:
                     symbols[at + found] = symbol
                     found += 1
-                bits >>= 1
-                symbol += 1
-        return found
-    symbol, gap, shift = 0, 0, 0
-    for byte in range(start, end):
+            bits >>= 1
+            place += 1
+    place, gap, shift = (tail - start) * 8 - 1, 0, 0
+    for byte in range(tail, end):
         value = np.int64(lists.data[byte])
         gap |= (value & 127) << shift
         if value & 128:
@@ -73,11 +78,13 @@ def read_list(lists, number, sigma, symbols, at):
             if shift > 28:
                 break
             continue
-        symbol += gap + 1
-        if symbol > sigma or found >= size:
+        place += gap + 1
+        if place > last or found >= size:
             break
-        symbols[at + found] = symbol
-        found += 1
+        symbol = order[place]
+        if 1 <= symbol <= sigma:
+            symbols[at + found] = symbol
+            found += 1
         gap, shift = 0, 0
     return found
 
@@ -92,20 +99,51 @@ def rows_without_list(all_lists, lower, upper, rows):
 
 
 @njit(**KERNEL)
-def _write(symbols, sigma, data):
-    """Bytes of one list of ascending symbols; returns how many."""
-    size = 0
-    if symbols.shape[0] * _DENSE > sigma:
-        size = (sigma + 7) // 8
-        data[:size] = 0
-        for number in range(symbols.shape[0]):
-            place = symbols[number] - 1
+def _gap_bytes(gap):
+    size = 1
+    while gap > 127:
+        gap >>= 7
+        size += 1
+    return size
+
+
+@njit(**KERNEL)
+def _best_head(places):
+    """Bytes of one bit a place after which gaps are shorter."""
+    best, tail = np.int64(0), np.int64(0)
+    for number in range(places.shape[0] - 1, 0, -1):
+        tail += _gap_bytes(places[number] - places[number - 1] - 1)
+    if places.shape[0]:
+        tail += _gap_bytes(places[0])
+    least, number = tail, 0
+    while number < places.shape[0]:
+        # The head ends behind the byte of this place.
+        head = (places[number] >> 3) + 1
+        while number < places.shape[0] and places[number] < 8 * head:
+            before = places[number - 1] if number else -1
+            tail -= _gap_bytes(places[number] - before - 1)
+            number += 1
+        rest = tail
+        if number < places.shape[0]:
+            # The first gap counts from the head's end.
+            rest -= _gap_bytes(places[number] - places[number - 1] - 1)
+            rest += _gap_bytes(places[number] - 8 * head)
+        if head + rest < least:
+            best, least = head, head + rest
+    return best
+
+
+@njit(**KERNEL)
+def _write(places, head, data):
+    """Bytes of one list of ascending places; returns how many."""
+    data[:head] = 0
+    size, before = head, 8 * head - 1
+    for number in range(places.shape[0]):
+        place = places[number]
+        if place < 8 * head:
             data[place >> 3] |= np.uint8(1 << (place & 7))
-        return size
-    before = 0
-    for number in range(symbols.shape[0]):
-        gap = symbols[number] - before - 1
-        before = symbols[number]
+            continue
+        gap, before = place - before - 1, place
         while gap > 127:
             data[size] = (gap & 127) | 128
             gap >>= 7
@@ -118,35 +156,38 @@ def _write(symbols, sigma, data):
 class ListWriter:
     """Collects lists in any order.
 
-    sigma : the greatest symbol.
+    order : int32[n], the symbol at each place.
     """
 
-    def __init__(self, sigma: int) -> None:
-        self._sigma = sigma
-        self._keys: list[int] = []
-        self._sizes: list[int] = []
+    def __init__(self, order: NDArray[np.int32]) -> None:
+        self._place_of = np.empty(int(order.max(initial=0)) + 1, dtype=np.int64)
+        self._place_of[order] = np.arange(len(order))
+        self._records: list[tuple[int, int, int]] = []
         self._data: list[NDArray[np.uint8]] = []
 
     def add(self, low: int, high: int, symbols: NDArray[np.int32]) -> None:
-        """One interval's successors, ascending."""
-        data = np.empty(max(5 * len(symbols), self._sigma // 8 + 1), dtype=np.uint8)
-        self._keys.append(low << 32 | high)
-        self._sizes.append(len(symbols))
-        self._data.append(data[: _write(symbols, self._sigma, data)].copy())
+        """One interval's successors."""
+        places = np.sort(self._place_of[symbols])
+        head = _best_head(places)
+        data = np.empty(5 * len(places) + head, dtype=np.uint8)
+        self._records.append((low << 32 | high, len(places), head))
+        self._data.append(data[: _write(places, head, data)].copy())
 
     def lists(self) -> SuccessorLists:
-        keys = np.array(self._keys, dtype=np.uint64)
+        keys, sizes, heads = (
+            np.array([record[part] for record in self._records], dtype=dtype)
+            for part, dtype in enumerate((np.uint64, np.uint32, np.uint32))
+        )
         order = np.argsort(keys)
-        starts = np.zeros(len(order) + 1, dtype=np.int64)
         data = [self._data[number] for number in order]
+        starts = np.zeros(len(order) + 1, dtype=np.int64)
         np.cumsum([len(part) for part in data], out=starts[1:])
-        sizes = np.array(self._sizes, dtype=np.uint32)[order]
         joined = np.concatenate([np.empty(0, np.uint8), *data])
-        return freeze(SuccessorLists(keys[order], sizes, starts, joined))
+        return freeze(SuccessorLists(keys[order], sizes[order], heads[order], starts, joined))
 
 
 def no_lists() -> SuccessorLists:
-    return ListWriter(0).lists()
+    return ListWriter(np.empty(0, dtype=np.int32)).lists()
 
 
 __all__ = [

@@ -323,6 +323,7 @@ def _successors(matrix, all_lists, removed, lower, upper, offsets):
                 else min(sigma, np.int64(lists.sizes[stored[row]]))
             )
     tokens = np.empty(bound, np.int32)
+    marked = np.zeros(sigma // 64 + 1, np.uint64)
     ends = np.zeros(rows, np.int64)
     no_bounds = np.empty((2, 0), np.int64)
     total, first = 0, 0
@@ -345,7 +346,8 @@ def _successors(matrix, all_lists, removed, lower, upper, offsets):
         for row in range(first, last):
             offsets[row] = total
             if stored[row] >= 0:
-                read = read_list(lists, stored[row], sigma, tokens, total)
+                read = read_list(lists, stored[row], m.leaf_symbols, sigma, tokens, total)
+                _sort(tokens, total, total + read, marked)
                 for number in range(total, total + read):
                     tokens[number] = m.alphabet[tokens[number] - 1]
                 total += read
