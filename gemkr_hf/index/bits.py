@@ -26,6 +26,8 @@ MAX_BITS = 2**32 - 1
 
 # One options set for all kernels: they release the GIL, and the second process does not compile.
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True}
+# What is called in the innermost loops is put in its place: a call costs as much as a rank.
+INLINED: dict[str, Any] = {**KERNEL, "forceinline": True}
 
 
 @intrinsic
@@ -63,7 +65,7 @@ def prefetch(typingctx: Any, lines: Any, line: Any = None):
 # -- dense ---------------------------------------------------------------------------------------
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def rank(lines, base, position):
     """Ones among the first ``position`` bits of the vector whose first line is ``base``.
 
@@ -85,7 +87,7 @@ def rank(lines, base, position):
     return max(0, min(ones, position))
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def get_bit(lines, base, position):
     """The bit at ``position``, 0 or 1; ``0 <= position <= length`` is the caller's duty."""
     line = position // LINE_BITS
@@ -203,7 +205,7 @@ def no_bits() -> BitVector:
     return bit_vector(np.empty(0, np.uint8), 1)
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def _places_before(vector, position):
     """Index of the first place at or behind ``position``."""
     block = position // BLOCK_BITS
@@ -217,7 +219,7 @@ def _places_before(vector, position):
     return index
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def ones_before(vector, position):
     """Ones among the first ``position`` bits, ``0 <= position <= length``."""
     if vector.lines.shape[0] > 0:
@@ -226,7 +228,7 @@ def ones_before(vector, position):
     return max(0, position - places) if vector.length[1] else places
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def is_one(vector, position):
     """Whether bit ``position`` is set, ``0 <= position < length``."""
     if vector.lines.shape[0] > 0:
@@ -278,7 +280,7 @@ def packed_words(number: int, width: int) -> int:
     return -(-number * width // 64) + 1
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def unpack(words, width, number):
     """Integer ``number``; one beyond the last reads as 0."""
     bit = number * width
@@ -304,6 +306,7 @@ def _pair(first: int, second: int) -> NDArray[np.int64]:
 
 
 __all__ = [
+    "INLINED",
     "KERNEL",
     "LINE_BITS",
     "MAX_BITS",

@@ -77,6 +77,7 @@ def positions_of_rows(m, places, rows, positions):
     next_row, count = 0, 0
     here, symbols = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int32)
     steps, owners = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int64)
+    nodes = np.empty(TOGETHER, np.int64)
     while True:
         while count < TOGETHER and next_row < rows.shape[0]:
             positions[next_row] = -1
@@ -97,7 +98,7 @@ def positions_of_rows(m, places, rows, positions):
                 here[kept], steps[kept], owners[kept] = row, steps[number] + 1, owners[number]
                 kept += 1
         count = kept
-        steps_back(m, here, symbols, count)
+        steps_back(m, here, symbols, nodes, count)
 
 
 @njit(**KERNEL)

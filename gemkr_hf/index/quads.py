@@ -15,7 +15,7 @@ idea.)
 import numpy as np
 from numba import njit
 
-from gemkr_hf.index.bits import KERNEL, popcount, prefetch
+from gemkr_hf.index.bits import INLINED, KERNEL, popcount, prefetch
 
 LINE_DIGITS = 232
 SUPER_LINES = 282
@@ -39,7 +39,7 @@ def num_supers(lines: int) -> int:
     return -(-lines // SUPER_LINES)
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def _mixed(lines, line):
     """High and low bits of a line's first 40 digits."""
     first, last = lines[line, 0], lines[line, 7]
@@ -47,7 +47,7 @@ def _mixed(lines, line):
     return high, (first >> np.uint64(56)) | ((last >> np.uint64(32)) << np.uint64(8))
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def _below(digits):
     """A word of ones in the lowest places; any number of them may be asked for."""
     if digits >= 64:
@@ -55,7 +55,7 @@ def _below(digits):
     return (_ONE << np.uint64(max(0, digits))) - _ONE
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def rank_digit(lines, supers, base, super_base, digit, position):
     """How often ``digit`` stands among the first ``position`` digits of the sequence whose first
     line is ``base``.
@@ -86,7 +86,7 @@ def rank_digit(lines, supers, base, super_base, digit, position):
     return max(0, min(found, position))
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def rank_digits(lines, supers, base, super_base, position):
     """`rank_digit` of the digits 1, 2 and 3."""
     number = position // LINE_DIGITS
@@ -112,7 +112,7 @@ def rank_digits(lines, supers, base, super_base, position):
     return ones, twos, max(0, min(threes + both, position - ones - twos))
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def get_digit(lines, base, position):
     """The digit at ``position``; ``0 <= position <= length`` is the caller's duty."""
     number = position // LINE_DIGITS
@@ -128,7 +128,7 @@ def get_digit(lines, base, position):
     return np.int64((((high >> place) & _ONE) << _ONE) | ((low >> place) & _ONE))
 
 
-@njit(**KERNEL)
+@njit(**INLINED)
 def expect_rank(lines, base, position):
     """Say that the rank of ``position`` will be asked for: the time of a cache miss passes while
     other rows are worked on."""

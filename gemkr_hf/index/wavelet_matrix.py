@@ -395,13 +395,12 @@ def step_back(m, row):
 
 
 @njit(**KERNEL)
-def steps_back(m, rows, symbols, count):
+def steps_back(m, rows, symbols, places, count):
     """`step_back` of the first ``count`` rows, which are overwritten; one waits for the cache
-    misses of all."""
+    misses of all. ``places`` is scratch, int64[count]."""
     depth, length = m.smaller.shape[0], m.counts[-1]
-    places = np.zeros(count, np.int64)
     for number in range(count):
-        symbols[number] = -1
+        symbols[number], places[number] = -1, 0
         expect_rank(m.lines, 0, min(rows[number], m.lengths[0]))
     for level in range(depth):
         base, super_base = m.line_starts[level], m.super_starts[level]
@@ -437,7 +436,7 @@ def walk_rows(m, rows, offsets, tokens):
     sigma, next_row = m.alphabet.shape[0], 0
     here, symbols = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int32)
     at, ends = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int64)
-    count = 0
+    places, count = np.empty(TOGETHER, np.int64), 0
     while True:
         while count < TOGETHER and next_row < rows.shape[0]:
             if offsets[next_row] < offsets[next_row + 1]:
@@ -447,7 +446,7 @@ def walk_rows(m, rows, offsets, tokens):
             next_row += 1
         if count == 0:
             return
-        steps_back(m, here, symbols, count)
+        steps_back(m, here, symbols, places, count)
         kept = 0
         for number in range(count):
             symbol = symbols[number]
