@@ -9,6 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+INDEX_BLOCKS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "fm-index.md").read_text(), re.DOTALL
+)
 
 
 def test_the_first_screen_has_the_two_commands() -> None:
@@ -29,3 +32,23 @@ def test_python_blocks_run(block, short_quickstart, tmp_path) -> None:
         timeout=300,
     )
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:
+    """They run one after the other, and a comment behind an expression is its value."""
+    script = "from numpy import array\n"
+    for line in "".join(INDEX_BLOCKS).splitlines():
+        code, _, comment = line.partition("  # ")
+        value = comment.split(": ")[0]
+        if value.startswith(("array(", "[array(")):
+            script += f"assert str({code}) == str({value}), {code!r}\n"
+        else:
+            script += line + "\n"
+    assert script.count("assert") == 4
+    subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        timeout=300,
+    )

@@ -26,7 +26,7 @@ class _BuildByDefault(TyperGroup):
 index = typer.Typer(
     cls=_BuildByDefault,
     no_args_is_help=True,
-    help="Make, inspect and change knowledge bases: documents with the FM-index over their tokens.\n"
+    help="Make, inspect and change knowledge bases: documents with an FM-index over their tokens.\n"
     "\nExample: gemkr index documents.jsonl --tokenizer runs/quickstart/model --output runs/kb",
 )
 
@@ -118,8 +118,8 @@ def build(
     seconds = time.perf_counter() - started
     made = knowledge_base.index
     typer.echo(
-        f"{len(knowledge_base):,} documents, {made.num_tokens:,} tokens, {made.num_shards} shard(s), "
-        f"{made.nbytes / max(1, made.num_tokens):.2f} bytes a token; {seconds:.1f} s\n"
+        f"{len(knowledge_base):,} documents, {made.num_tokens:,} tokens, {made.num_shards} "
+        f"shard(s), {made.nbytes / max(1, made.num_tokens):.2f} bytes a token; {seconds:.1f} s\n"
         f"The knowledge base is in {output}; look at it:\n"
         f"  gemkr index inspect {output}\n"
         f'  gemkr index query {output} "some words"'
@@ -231,8 +231,8 @@ def compact(knowledge_base: Local) -> None:
     after = before.compact()
     after.save_pretrained(knowledge_base)
     typer.echo(
-        f"{len(after):,} documents, {after.index.num_shards} shard(s); the index had {size:,} bytes "
-        f"and has {after.index.nbytes:,}"
+        f"{len(after):,} documents, {after.index.num_shards} shard(s); the index had {size:,} "
+        f"bytes and has {after.index.nbytes:,}"
     )
 
 

@@ -1,7 +1,7 @@
 """Huffman codes of digits 0 to 3, in the order that a Huffman-shaped wavelet matrix needs.
 
-At every level the nodes stand in a row; node i has its child for digit d at place (number of nodes)
-* d + i of the next row. Codes are given out so that in every row the leaves come last: what has been
+At every level the nodes stand in a row; node i has its child for digit d at place ``nodes * d + i``
+of the next row. Codes are given out so that in every row the leaves come last: what has been
 decoded drops off the end of the level, and a node is a leaf where its place is not below the number
 of inner nodes. (After Claude, Navarro and Ordóñez, "The wavelet matrix", Information Systems 47,
 2015, which has it for bits.)

@@ -1,6 +1,7 @@
 """The FM-index: which tokens may follow a clue, and which document it is an address of."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ class Intervals(NamedTuple):
     lower: NDArray[np.int64]
     upper: NDArray[np.int64]
 
-    def take(self, rows: ArrayLike) -> "Intervals":
+    def take(self, rows: NDArray[np.int64]) -> "Intervals":
         """The intervals of some of the patterns, in this order: int[m]."""
         return Intervals(np.take(self.lower, rows, axis=1), np.take(self.upper, rows, axis=1))
 
@@ -304,7 +305,7 @@ class FMIndex:
     def _shard_successors(
         self, shard: Shard, lower: NDArray[np.int64], upper: NDArray[np.int64], threads: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        if threads == 1 or len(lower) == 1:
+        if threads == 1 or len(lower) < 2:
             return shard.successors(lower, upper)
         work = np.cumsum(shard.rows_to_search(lower, upper))
         if work[-1] < _PARALLEL_ROWS:
@@ -314,7 +315,7 @@ class FMIndex:
         parts = run_all(
             [
                 lambda a=a, b=b: shard.successors(lower[a:b], upper[a:b])  # type: ignore[misc]
-                for a, b in zip(edges[:-1], edges[1:], strict=True)
+                for a, b in pairwise(edges)
             ],
             threads,
         )

@@ -8,8 +8,8 @@ is kept in a small table beside.
 
 A rank reads one line, and an entry of a table that stays in the cache: on a large sequence the time
 of a rank is the time of one cache miss, and digits of two bits halve how many of them a symbol
-costs. (Ceregini, Kurpicz and Venturini, "Faster wavelet trees with quad vectors", DCC 2024, have the
-idea.)
+costs. (The idea is that of Ceregini, Kurpicz and Venturini, "Faster wavelet trees with quad
+vectors", DCC 2024.)
 """
 
 import numpy as np
@@ -100,7 +100,9 @@ def rank_digits(lines, supers, base, super_base, position):
     high, low = _mixed(lines, line)
     mask = _below(min(inside, _MIXED))
     high, low = high & mask, low & mask
-    both, highs, lows = popcount(high & low), popcount(high), popcount(low)
+    both: int = popcount(high & low)
+    highs: int = popcount(high)
+    lows: int = popcount(low)
     for word in range(1, 4):
         mask = _below(inside - _MIXED - 64 * (word - 1))
         high, low = lines[line, word] & mask, lines[line, word + 3] & mask

@@ -1,7 +1,7 @@
 """Stored answers: the successors of patterns that occur very often.
 
 To list K successors the wavelet matrix visits a multiple of K nodes; for the thousands that follow
-a frequent word only a list that is already there is fast. A list names the symbols by their place in
+a frequent word only a list that is already there is fast. A list names symbols by their places in
 the order of their codes, in which the frequent ones come first: of those many follow, and one bit
 each says which; the others are kept as gaps, in bytes of seven bits.
 """
@@ -69,7 +69,7 @@ def read_list(lists, number, order, sigma, symbols, at):
                     found += 1
             bits >>= 1
             place += 1
-    place, gap, shift = (tail - start) * 8 - 1, 0, 0
+    place, gap, shift = (tail - start) * 8 - 1, np.int64(0), 0
     for byte in range(tail, end):
         value = np.int64(lists.data[byte])
         gap |= (value & 127) << shift
@@ -85,7 +85,7 @@ def read_list(lists, number, order, sigma, symbols, at):
         if 1 <= symbol <= sigma:
             symbols[at + found] = symbol
             found += 1
-        gap, shift = 0, 0
+        gap, shift = np.int64(0), 0
     return found
 
 

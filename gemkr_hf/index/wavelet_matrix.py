@@ -2,8 +2,8 @@
 
 Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order. A
 symbol's digits, of two bits, are its Huffman code, so that the matrix takes about H0 bits a token
-and a frequent token few steps. Kernels go through the levels outside and through the batch inside: the cache
-misses of independent rows overlap.
+and a frequent token few steps. Kernels go through the levels outside and through the batch inside:
+the cache misses of independent rows overlap.
 
 No content of the arrays makes a kernel read outside of them: every position is held within its
 level. What is false in a file then gives false answers, and `verify` finds it.
@@ -112,7 +112,7 @@ def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
         elif low == 0 and high == length:
             low, high = -1 - m.counts[symbol], m.counts[symbol + 1]
         else:
-            steps = max(steps, np.int64(m.code_lengths[symbol]))
+            steps = max(steps, int(m.code_lengths[symbol]))
             expect_rank(m.lines, 0, min(low, m.lengths[0]))
             expect_rank(m.lines, 0, min(high, m.lengths[0]))
         out_lower[row], out_upper[row] = low, high
@@ -504,23 +504,9 @@ class WaveletMatrix:
         ):
             raise ValueError("There are too few or too many digits")
         shifts = counts[:-1] - shape.firsts[: len(alphabet) + 1]
+        of_shape = {name: array for name, array in shape._asdict().items() if name != "firsts"}
         self.arrays: Arrays = freeze(
-            Arrays(
-                lines,
-                supers,
-                counts,
-                alphabet,
-                shifts,
-                shape.nodes,
-                shape.lengths,
-                shape.line_starts,
-                shape.super_starts,
-                shape.smaller,
-                shape.leaf_starts,
-                shape.leaf_symbols,
-                shape.codes,
-                shape.code_lengths,
-            )  # fmt: skip
+            Arrays(lines, supers, counts, alphabet, shifts=shifts, **of_shape)
         )
         self.box: Box = box(self.arrays)
 

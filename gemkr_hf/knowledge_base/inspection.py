@@ -184,7 +184,9 @@ def describe_query(knowledge_base: KnowledgeBase, found: Query, limit: int = 10)
     tokenizer, index = knowledge_base.tokenizer, knowledge_base.index
 
     def text(tokens: ArrayLike) -> str:
-        return tokenizer.decode(np.asarray(tokens).tolist(), clean_up_tokenization_spaces=False)
+        return str(
+            tokenizer.decode(np.asarray(tokens).tolist(), clean_up_tokenization_spaces=False)
+        )
 
     pieces = " | ".join(repr(text([token]))[1:-1] for token in found.tokens)
     lines = [f"tokens     {pieces}", f"occurs     {found.count:,} times"]

@@ -51,8 +51,8 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(name_or_path)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"'{name_or_path}' is neither a folder with a tokenizer nor a repository on the Hub that "
-            f"can be reached ({type(error).__name__})"
+            f"'{name_or_path}' is neither a folder with a tokenizer nor a repository on the Hub "
+            f"that can be reached ({type(error).__name__})"
         ) from None
 
 

@@ -25,6 +25,7 @@ from gemkr_hf.evaluation.systems import (
     score_by_objects,
 )
 from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base.files import FORMAT_VERSION
 from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
 from gemkr_hf.retriever import GeMKRRetriever, Hit
 from gemkr_hf.small_world.assemble import (
@@ -163,6 +164,7 @@ def _keep_or_clear(shop: _Workshop) -> None:
         **asdict(shop.config),
         "documents": documents_fingerprint(),
         "stand_ins": checkpoints_fingerprint(),
+        "format_version": FORMAT_VERSION,
     }
     path, wanted = shop.path("quickstart.json"), json.loads(json.dumps(stated))
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != wanted:

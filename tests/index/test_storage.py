@@ -133,7 +133,7 @@ def test_flipped_bits_that_nobody_checks_crash_nothing(tmp_path: Path, seed: int
 def test_files_of_two_indexes(saved: Path, tmp_path: Path) -> None:
     FMIndex.build([row[::-1] for row in DOCUMENTS], vocab_size=50).save(tmp_path / "other")
     shutil.copy(shard_file(tmp_path / "other"), shard_file(saved))
-    with pytest.raises(ValueError, match="changed|replaced"):
+    with pytest.raises(ValueError, match=r"changed|replaced"):
         FMIndex.load(saved)
 
 
