@@ -69,6 +69,19 @@ def _load_local(folder: Path) -> "KnowledgeBase":
     return _load(folder)
 
 
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def _said_of_empty_texts(knowledge_base: "KnowledgeBase") -> str:
+    lengths = knowledge_base.index.document_lengths()
+    empty = int((lengths == 0).sum()) - len(knowledge_base.index.removed)
+    if empty == 0:
+        return ""
+    row = int(lengths.argmin())
+    return f"Note: the text of document '{knowledge_base[row]['id']}' is empty\n"
+
+
 @index.command()
 @one_sentence_errors
 def build(
@@ -85,6 +98,9 @@ def build(
         int | None,
         typer.Option(help="Most tokens of a shard: about 40 bytes of memory for each."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a knowledge base that is there.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="Cores to use; all by default.")] = None,
     list_threshold: Annotated[
         int | None,
@@ -101,9 +117,14 @@ def build(
     """
     be_quiet()
     from gemkr_hf.knowledge_base import KnowledgeBase, load_tokenizer
-    from gemkr_hf.knowledge_base.files import check_target
+    from gemkr_hf.knowledge_base.files import HEADER_FILE, check_target
 
     check_target(output)
+    if (output / HEADER_FILE).exists() and not overwrite:
+        raise ValueError(
+            f"There is a knowledge base in '{output}' already: name another folder, add to it with "
+            "'gemkr index add', or replace it with --overwrite"
+        )
     documents = _documents(source, id_column, text_column, split, config)
     started = time.perf_counter()
     options = {
@@ -118,9 +139,11 @@ def build(
     seconds = time.perf_counter() - started
     made = knowledge_base.index
     typer.echo(
-        f"{len(knowledge_base):,} documents, {made.num_tokens:,} tokens, {made.num_shards} "
-        f"shard(s), {made.nbytes / max(1, made.num_tokens):.2f} bytes a token; {seconds:.1f} s\n"
-        f"The knowledge base is in {output}; look at it:\n"
+        f"{_number(len(knowledge_base), 'document')}, {made.num_tokens:,} tokens, "
+        f"{_number(made.num_shards, 'shard')}, {made.nbytes / max(1, made.num_tokens):.2f} "
+        f"bytes a token; {seconds:.1f} s\n"
+        + _said_of_empty_texts(knowledge_base)
+        + f"The knowledge base is in {output}; look at it:\n"
         f"  gemkr index inspect {output}\n"
         f'  gemkr index query {output} "some words"'
     )
@@ -191,9 +214,9 @@ def add(
     after = before.add(documents)
     after.save_pretrained(knowledge_base)
     typer.echo(
-        f"{len(after) - len(before):,} documents more, with "
-        f"{len(after.row_ids()) - len(before.row_ids()):,} ids: {len(after):,} documents, "
-        f"{after.index.num_shards} shard(s)"
+        f"{_number(len(after) - len(before), 'document')} more, with "
+        f"{_number(len(after.row_ids()) - len(before.row_ids()), 'id')}: "
+        f"{_number(len(after), 'document')}, {_number(after.index.num_shards, 'shard')}"
     )
 
 
@@ -215,7 +238,9 @@ def remove(
         raise ValueError(f"There is no document with the id '{unknown[0]}'")
     after = before.remove(known[identifier] for identifier in ids)
     after.save_pretrained(knowledge_base)
-    typer.echo(f"{len(before) - len(after):,} documents fewer: {len(after):,} documents")
+    typer.echo(
+        f"{_number(len(before) - len(after), 'document')} fewer: {_number(len(after), 'document')}"
+    )
 
 
 @index.command()
@@ -231,8 +256,8 @@ def compact(knowledge_base: Local) -> None:
     after = before.compact()
     after.save_pretrained(knowledge_base)
     typer.echo(
-        f"{len(after):,} documents, {after.index.num_shards} shard(s); the index had {size:,} "
-        f"bytes and has {after.index.nbytes:,}"
+        f"{_number(len(after), 'document')}, {_number(after.index.num_shards, 'shard')}; the index "
+        f"had {size:,} bytes and has {after.index.nbytes:,}"
     )
 
 
@@ -246,7 +271,8 @@ def verify(knowledge_base: Folder) -> None:
     be_quiet()
     loaded = _load(knowledge_base)
     loaded.verify()
-    typer.echo(f"{len(loaded):,} documents, {loaded.index.num_shards} shard(s): all sound")
+    shards = _number(loaded.index.num_shards, "shard")
+    typer.echo(f"{_number(len(loaded), 'document')}, {shards}: all sound")
 
 
 __all__ = ["index"]

@@ -294,10 +294,13 @@ def unpack(words, width, number):
 
 
 def freeze(arrays: Any) -> Any:
-    """Make a named tuple's arrays read-only: built and memory-mapped arrays then have one type, for
-    which the kernels are compiled once."""
+    """Make a named tuple's arrays read-only, and those of named tuples in it: built, copied and
+    memory-mapped arrays then have one type, for which the kernels are compiled once."""
     for array in arrays:
-        array.flags.writeable = False
+        if isinstance(array, tuple):
+            freeze(array)
+        else:
+            array.flags.writeable = False
     return arrays
 
 

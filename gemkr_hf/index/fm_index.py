@@ -150,8 +150,8 @@ class FMIndex:
             slower, and bounds the memory that building takes.
         list_threshold : int
             Successors of every prefix of two and more tokens that occurs more often than this are
-            stored, and of every single token that occurs more than sixteen times as often. Smaller
-            makes short prefixes faster and the index larger.
+            stored, and of every single token that occurs more than 64 times as often. Smaller makes
+            short prefixes faster and the index larger.
         threads : int, optional
             Cores to use, now and by the index's queries; by default all that this process may use.
 

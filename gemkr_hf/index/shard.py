@@ -40,7 +40,7 @@ BACKENDS = ("numba", "pysdsl")
 MAX_SAMPLE_RATE = 1 << 12
 _TABLE_BELOW = 1 << 22
 _EXPAND_TOGETHER = 64
-_FIRST_TOKENS = 16
+_FIRST_TOKENS = 64
 
 DTYPES: dict[str, str] = {
     "lines": "uint64",
@@ -113,11 +113,11 @@ class Shard:
         removed_lists: SuccessorLists | None = None,
     ) -> None:
         self.matrix = matrix
-        self.places = places
-        self.lists = lists
-        self.live_lists = lists if removed_lists is None else removed_lists
+        self.places: Places = freeze(places)
+        self.lists: SuccessorLists = freeze(lists)
+        self.live_lists = lists if removed_lists is None else freeze(removed_lists)
         self.vocab_size = vocab_size
-        self.removed = nothing_removed() if removed is None else removed
+        self.removed = nothing_removed() if removed is None else freeze(removed)
         self._places_box: Box = box(places)
         self._removed_box: Box = box(self.removed)
         self._lists_box: Box = box(self.live_lists)
@@ -127,6 +127,14 @@ class Shard:
         if vocab_size <= _TABLE_BELOW:
             self._symbol_of = np.zeros(vocab_size, dtype=np.int32)
             self._symbol_of[matrix.alphabet] = np.arange(1, len(matrix.alphabet) + 1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = self.matrix, self.places, self.lists, self.vocab_size, self.removed
+        return Shard, (*parts, self.live_lists)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Shard":
+        # Nothing in a shard ever changes, and its arrays may be larger than the memory.
+        return self
 
     @classmethod
     def build(
@@ -339,7 +347,7 @@ class Shard:
 
     def _wide_lists(self, threshold: int) -> SuccessorLists:
         """Successor lists of the root, of patterns of two and more symbols that have more than
-        ``threshold`` rows, and of single symbols that have sixteen times as many.
+        ``threshold`` rows, and of single symbols that have 64 times as many.
 
         A decoder asks for what follows a single token once in a clue, and these lists are the
         longest.

@@ -510,6 +510,11 @@ class WaveletMatrix:
         )
         self.box: Box = box(self.arrays)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        arrays = self.arrays
+        parts = arrays.lines, arrays.supers, arrays.counts, arrays.code_lengths, arrays.alphabet
+        return WaveletMatrix, parts
+
     @classmethod
     def build(
         cls, symbols: NDArray[np.uint32], alphabet: NDArray[np.int32], threads: int = 1

@@ -80,7 +80,7 @@ def describe(knowledge_base: KnowledgeBase, clues: ClueLengths, shown: int = 3) 
         f"{len(index.tokens):,} different ones of {index.vocab_size:,}",
         f"tokenizer   {identity.name} (fingerprint {identity.fingerprint[:8]})",
         f"index       {_size(index.nbytes)}, {index.nbytes / max(1, index.num_tokens):.2f} bytes a "
-        f"token, {index.num_shards} shard(s)",
+        f"token, {index.num_shards} shard{'s'[: index.num_shards != 1]}",
     ]
     for title, rows in (("longest", order[::-1][:shown]), ("shortest", order[:shown])):
         for number, row in enumerate(rows.tolist()):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 from numpy.typing import ArrayLike, NDArray
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.decoding import FMIndexConstraint
 from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex
@@ -34,7 +34,7 @@ from gemkr_hf.knowledge_base.records import (
     read_table,
     write_table,
 )
-from gemkr_hf.knowledge_base.tokens import TokenizerIdentity, encode_documents
+from gemkr_hf.knowledge_base.tokens import TokenizerIdentity, encode_documents, load_tokenizer
 from gemkr_hf.progress import progress, progress_bar
 
 logger = logging.getLogger(__name__)
@@ -212,9 +212,7 @@ class KnowledgeBase:
             if self._stored_tokenizer is None or not self._stored_tokenizer[1]:
                 raise FileNotFoundError("This knowledge base came without its tokenizer")
             folder, records = self._stored_tokenizer
-            self._tokenizer = AutoTokenizer.from_pretrained(
-                folder / Path(next(iter(records))).parent
-            )
+            self._tokenizer = load_tokenizer(folder / Path(next(iter(records))).parent)
         return self._tokenizer
 
     @property

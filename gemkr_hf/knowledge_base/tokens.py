@@ -48,7 +48,8 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         If there is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(name_or_path)
+        # A checkpoint with code of its own still has a tokenizer without any.
+        return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"'{name_or_path}' is neither a folder with a tokenizer nor a repository on the Hub "

@@ -79,6 +79,9 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
         "id": "8", "text": "A gear turns.", "year": "1901",
     }  # fmt: skip
     result = gemkr(tmp_path / "d.csv", *options, "--id-column", "")
+    assert result.exit_code == 2
+    assert "replace it with --overwrite" in result.output
+    result = gemkr(tmp_path / "d.csv", *options, "--id-column", "", "--overwrite")
     assert result.exit_code == 0, result.output
     assert [record["id"] for record in KnowledgeBase.from_pretrained(tmp_path / "kb")] == ["0", "1"]
 
@@ -158,12 +161,15 @@ def test_query(folder: Path) -> None:
 def test_documents_come_and_go(folder: Path, tmp_path: Path) -> None:
     new = {"id": "moon", "text": "The moon turns.", "title": "Moon"}
     (tmp_path / "new.jsonl").write_text(json.dumps(new))
-    assert "1 documents more" in gemkr("add", folder, tmp_path / "new.jsonl").output
+    assert (
+        "1 document more, with 1 id: 4 documents, 2 shards"
+        in gemkr("add", folder, tmp_path / "new.jsonl").output
+    )
     assert "The id 'moon' occurs twice" in gemkr("add", folder, tmp_path / "new.jsonl").output
     assert "no document with the id 'sun'" in gemkr("remove", folder, "gear", "sun").output
     assert "2 documents fewer: 2 documents" in gemkr("remove", folder, "gear", "anchor").output
     assert "all sound" in gemkr("verify", folder).output
-    assert "2 documents, 1 shard(s)" in gemkr("compact", folder).output
+    assert "2 documents, 1 shard;" in gemkr("compact", folder).output
     assert [record["id"] for record in KnowledgeBase.from_pretrained(folder)] == ["ship", "moon"]
     result = gemkr("verify", folder)
     assert result.exit_code == 0
@@ -179,7 +185,13 @@ def test_documents_come_and_go(folder: Path, tmp_path: Path) -> None:
 def test_numbers_as_ids_are_removed_too(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": "b"}')
     gemkr(tmp_path / "d.jsonl", "--tokenizer", TOKENIZER, "--output", tmp_path / "kb")
-    assert "1 documents fewer" in gemkr("remove", tmp_path / "kb", "2").output
+    assert "1 document fewer: 1 document" in gemkr("remove", tmp_path / "kb", "2").output
+
+
+def test_an_empty_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("id,text\n1,A ship.\n2,\n")
+    result = gemkr(tmp_path / "d.csv", "--tokenizer", TOKENIZER, "--output", tmp_path / "kb")
+    assert "the text of document '2' is empty" in result.output
 
 
 def test_help_has_examples() -> None:

@@ -1,6 +1,8 @@
 """The FM-index against a search through all documents."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -311,6 +313,15 @@ def test_work_of_several_threads_on_wide_intervals() -> None:
         index.threads = threads
         found = index.get_next([[token] for token in range(200)])
         assert all(map(np.array_equal, found, expected))
+
+
+def test_copies() -> None:
+    """transformers copies logits processors, and with them the index; a pool pickles it."""
+    index = FMIndex.build([[1, 2, 3], [1, 2, 4], [5]], vocab_size=6, shard_tokens=4).remove([1])
+    copied, sent = copy.deepcopy(index), pickle.loads(pickle.dumps(index))
+    assert copied._shards[0] is index._shards[0]
+    for other in (copied, sent):
+        check_all_operations(other, [[1, 2, 3], None, [5]], [[1, 2], [4], [5], []])
 
 
 COMPILES_NOTHING = """
