@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import numpy as np
 from numba import njit
 
 from gemkr_hf.index import FMIndex
-from gemkr_hf.index.fm_index import LIST_THRESHOLD
+from gemkr_hf.index.fm_index import LIST_THRESHOLD, SAMPLE_RATE
 
 SEAL = {
     "build, million tokens/s": 0.74,
@@ -216,7 +217,11 @@ def run(arguments: argparse.Namespace, tokens: int) -> dict[str, Any]:
             tokens, vocab_size, arguments.document_length, arguments.seed
         )
     single, pair = entropies(documents)
-    options = {"list_threshold": arguments.list_threshold, "threads": arguments.threads}
+    options = {
+        "list_threshold": arguments.list_threshold,
+        "sample_rate": arguments.sample_rate,
+        "threads": arguments.threads,
+    }
     record: dict[str, Any] = {
         "tokens": sum(map(len, documents)),
         "documents": len(documents),
@@ -271,6 +276,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, nargs="+", help="files instead of synthetic text")
     parser.add_argument("--tokenizer", help="folder or Hub id, for --text")
     parser.add_argument("--list-threshold", type=int, nargs="+", default=[LIST_THRESHOLD])
+    parser.add_argument("--sample-rate", type=int, nargs="+", default=[SAMPLE_RATE])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="also write the figures as JSON")
@@ -280,19 +286,21 @@ def main() -> None:
         parser.error("--text needs --tokenizer")
     if arguments.one:
         arguments.list_threshold = arguments.list_threshold[0]
+        arguments.sample_rate = arguments.sample_rate[0]
         print(json.dumps(run(arguments, int(arguments.tokens[0]))))
         return
     records = []
-    for tokens in arguments.tokens[:1] if arguments.text else arguments.tokens:
-        for threshold in arguments.list_threshold:
-            command = [sys.executable, __file__, "--one", *sys.argv[1:]]
-            command += ["--tokens", str(tokens), "--list-threshold", str(threshold)]
-            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-            record = {**json.loads(output), "list_threshold": threshold}
-            records.append(record)
-            if len(arguments.list_threshold) > 1:
-                print(f"list_threshold={threshold}")
-            print(report(record) + "\n", flush=True)
+    sizes = arguments.tokens[:1] if arguments.text else arguments.tokens
+    several = len(arguments.list_threshold) * len(arguments.sample_rate) > 1
+    for tokens, threshold, rate in product(sizes, arguments.list_threshold, arguments.sample_rate):
+        command = [sys.executable, __file__, "--one", *sys.argv[1:], "--tokens", str(tokens)]
+        command += ["--list-threshold", str(threshold), "--sample-rate", str(rate)]
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        record = {**json.loads(output), "list_threshold": threshold, "sample_rate": rate}
+        records.append(record)
+        if several:
+            print(f"list_threshold={threshold}, sample_rate={rate}")
+        print(report(record) + "\n", flush=True)
     if arguments.output:
         arguments.output.write_text(json.dumps(records, indent=2) + "\n")
 
