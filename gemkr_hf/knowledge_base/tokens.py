@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -39,7 +40,7 @@ def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
     return encoded["input_ids"]
 
 
-def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(name_or_path: str | PathLike[str]) -> PreTrainedTokenizerBase:
     """A tokenizer from a folder or the Hub.
 
     Raises
