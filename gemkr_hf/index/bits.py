@@ -282,10 +282,10 @@ def packed_words(number: int, width: int) -> int:
 
 @njit(**INLINED)
 def unpack(words, width, number):
-    """Integer ``number``; one beyond the last reads as 0."""
+    """Integer ``number``; one before the first or beyond the last reads as 0."""
     bit = number * width
     word, shift = bit >> 6, np.uint64(bit & 63)
-    if word + 1 >= words.shape[0]:
+    if number < 0 or word + 1 >= words.shape[0]:
         return 0
     value = words[word] >> shift
     if (bit & 63) + width > 64:

@@ -1,6 +1,7 @@
 """The FM-index: which tokens may follow a clue, and which document it is an address of."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -23,7 +24,9 @@ SHARD_TOKENS = 1 << 28
 LIST_THRESHOLD = 1 << 9
 
 _PARALLEL_ROWS = 1 << 15
-"""Rows of an interval that are worth a thread's start."""
+"""Rows of intervals that are worth a thread's start."""
+_PARALLEL_SEQUENCES = 1 << 10
+"""Sequences to search that are worth a thread's start."""
 
 
 class Intervals(NamedTuple):
@@ -356,10 +359,25 @@ class FMIndex:
         documents begin with."""
         tokens, offsets = as_batch(sequences)
         intervals = self.root(len(offsets) - 1, at_start)
-        self._of_shards(
-            lambda s, shard: shard.search(tokens, offsets, intervals.lower[s], intervals.upper[s])
+
+        def search(number: int, shard: Shard, first: int, last: int) -> None:
+            lower, upper = (side[number, first:last] for side in intervals)
+            shard.search(tokens, offsets[first : last + 1], lower, upper)
+
+        run_all(
+            [
+                partial(search, number, shard, first, last)
+                for number, shard in enumerate(self._shards)
+                for first, last in self._parts(len(offsets) - 1)
+            ],
+            self.threads,
         )
         return intervals
+
+    def _parts(self, sequences: int) -> list[tuple[int, int]]:
+        """Parts of a batch for the threads of a call, first and last of each."""
+        number = max(1, min(self.threads, sequences // _PARALLEL_SEQUENCES))
+        return list(pairwise(np.linspace(0, sequences, number + 1).astype(int).tolist()))
 
     # -- the paper's operations, of whole sequences ------------------------------------------------
 
@@ -380,7 +398,12 @@ class FMIndex:
         """LookupDoc: the document's row where `valid_distinct`, else -1; int64[n]."""
         if len(self._shards) > 1:
             return self.document_of(self.search(sequences))
-        return self._shards[0].lookup(*as_batch(sequences))
+        tokens, offsets = as_batch(sequences)
+        shard, parts = self._shards[0], self._parts(len(offsets) - 1)
+        if len(parts) == 1:
+            return shard.lookup(tokens, offsets)
+        tasks = [partial(shard.lookup, tokens, offsets[first : last + 1]) for first, last in parts]
+        return np.concatenate(run_all(tasks, self.threads))
 
     def locate(self, sequence: ArrayLike, limit: int | None = None) -> NDArray[np.int64]:
         """Where one sequence occurs.

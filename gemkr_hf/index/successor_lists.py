@@ -53,7 +53,7 @@ def read_list(lists, number, order, sigma, symbols, at):
     order : int32[n], the symbol at each place. A corrupt list ends early, but never gives a symbol
     beyond ``sigma`` nor more of them than ``sizes`` says.
     """
-    start = max(0, lists.starts[number])
+    start = max(0, min(lists.starts[number], lists.data.shape[0]))
     end = min(lists.starts[number + 1], lists.data.shape[0])
     tail = min(start + np.int64(lists.heads[number]), end)
     size = min(np.int64(lists.sizes[number]), symbols.shape[0] - at)

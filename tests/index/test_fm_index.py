@@ -324,6 +324,20 @@ def test_copies() -> None:
         check_all_operations(other, [[1, 2, 3], None, [5]], [[1, 2], [4], [5], []])
 
 
+def test_many_clues_at_once() -> None:
+    """More than one thread's share of them."""
+    rng = np.random.default_rng(2)
+    documents = rng.integers(0, 5000, size=(4000, 20))
+    clues = documents[:, 3:7]
+    for shard_tokens in (10**6, 30_000):
+        index = FMIndex.build(documents, vocab_size=5000, shard_tokens=shard_tokens, threads=3)
+        rows = index.lookup_doc(clues)
+        alone = FMIndex.build(documents, vocab_size=5000, threads=1)
+        assert np.array_equal(rows, alone.lookup_doc(clues))
+        assert np.array_equal(index.count(clues), alone.count(clues))
+        assert (rows == np.arange(4000)).mean() > 0.99
+
+
 COMPILES_NOTHING = """
 import sys
 from numba.core import event

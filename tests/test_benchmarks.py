@@ -1,0 +1,32 @@
+"""The scripts of ``benchmarks/`` run, on little."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gemkr_hf.small_world.assemble import CHECKPOINTS
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("given", ["synthetic", "text"])
+def test_fm_index(given: str, tmp_path: Path) -> None:
+    options = ["--tokens", "3e4", "--vocab-size", "500"]
+    if given == "text":
+        options = ["--text", str(ROOT / "README.md"), str(ROOT / "CONTRIBUTING.md")]
+        options += ["--tokenizer", str(CHECKPOINTS / "tokenizer")]
+    output = tmp_path / "figures.json"
+    result = subprocess.run(
+        [sys.executable, "benchmarks/fm_index.py", *options, "--output", str(output)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "GetNext after 10 tokens, us a prefix" in result.stdout
+    (record,) = json.loads(output.read_text())
+    assert record["here"]["bytes per token"] > record["H1"] / 8
+    assert record["tokens"] > 1000
