@@ -135,8 +135,8 @@ class KnowledgeBase:
         settings goes on behind the last finished shard. The knowledge base appears in its place
         when it is whole; until then an older one there stays as it is.
 
-        Besides its documents (an iterable is read once, in order), this takes at most about 40
-        bytes of memory for each token of one shard, and 100 bytes for each document.
+        Besides its documents (an iterable is read once, in order), this takes about 40 bytes of
+        memory for each token of one shard, 100 bytes for each document, and 100 MB.
 
         Parameters
         ----------
