@@ -74,12 +74,13 @@ def _number(count: int, what: str) -> str:
 
 
 def _said_of_empty_texts(knowledge_base: "KnowledgeBase") -> str:
-    lengths = knowledge_base.index.document_lengths()
-    empty = int((lengths == 0).sum()) - len(knowledge_base.index.removed)
-    if empty == 0:
+    from gemkr_hf.knowledge_base.inspection import empty_texts
+
+    ids = empty_texts(knowledge_base)
+    if not ids:
         return ""
-    row = int(lengths.argmin())
-    return f"Note: the text of document '{knowledge_base[row]['id']}' is empty\n"
+    more = f" and of {len(ids) - 1:,} more" if len(ids) > 1 else ""
+    return f"Note: the text of document '{ids[0]}'{more} is empty: no clue leads to it\n"
 
 
 @index.command()

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from gemkr_hf.knowledge_base.knowledge_base import KnowledgeBase
@@ -63,6 +65,16 @@ def clue_lengths(knowledge_base: KnowledgeBase, sample: int = 5000, seed: int = 
         ambiguous = np.flatnonzero(~distinct)
         open_clues, intervals = open_clues[ambiguous], intervals.take(ambiguous)
     return ClueLengths(np.array(found, dtype=np.int64), len(rest))
+
+
+def empty_texts(knowledge_base: KnowledgeBase) -> list[Any]:
+    """Ids of documents without a word."""
+    documents = knowledge_base.documents.select_columns(["id", "text"]).with_format("arrow")
+    ids: list[Any] = []
+    for table in documents.iter(10_000):
+        empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(table.column("text"))), 0)
+        ids += table.filter(empty).column("id").to_pylist()
+    return ids
 
 
 def describe(knowledge_base: KnowledgeBase, clues: ClueLengths, shown: int = 3) -> str:
@@ -214,4 +226,13 @@ def describe_query(knowledge_base: KnowledgeBase, found: Query, limit: int = 10)
     return "\n".join(lines)
 
 
-__all__ = ["ClueLengths", "Query", "clue_lengths", "describe", "describe_query", "plot", "query"]
+__all__ = [
+    "ClueLengths",
+    "Query",
+    "clue_lengths",
+    "describe",
+    "describe_query",
+    "empty_texts",
+    "plot",
+    "query",
+]
