@@ -1,6 +1,7 @@
 """Building a knowledge base on disk, shard by shard: it can be stopped at any moment."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,13 +26,7 @@ from gemkr_hf.index.files import (
 from gemkr_hf.index.fm_index import FMIndex
 from gemkr_hf.index.storage import stored_files
 from gemkr_hf.knowledge_base.collector import Collector, Part
-from gemkr_hf.knowledge_base.files import (
-    HEADER_FILE,
-    move_in,
-    named_files,
-    write_header,
-    write_tokenizer,
-)
+from gemkr_hf.knowledge_base.files import move_in, write_header, write_tokenizer
 from gemkr_hf.knowledge_base.records import Documents, number_of, read_table, write_table
 from gemkr_hf.knowledge_base.tokens import TokenizerIdentity
 from gemkr_hf.progress import progress_bar
@@ -180,36 +175,50 @@ class Builder:
         return step
 
     def _complete(self, steps: list[dict[str, Any]]) -> None:
-        """All shards are there: make one knowledge base of them."""
-        folder = self._folder
-        duplicates = [
-            read_table(folder / step["duplicates"]["file"]) for step in steps if step["duplicates"]
-        ]
+        """All shards are there: make one knowledge base of them, beside them, and move it to its
+        place. Stopped meanwhile, the next call does no more than this again."""
+        whole = self._folder / "whole"
+        shutil.rmtree(whole, ignore_errors=True)
+        whole.mkdir()
         # A part of repetitions alone made no shard.
         full = [step for step in steps if step["index"]["num_documents"]]
         index = dict(steps[0]["index"])
         for name in ("num_documents", "num_tokens"):
             index[name] = sum(step["index"][name] for step in steps)
         index["shards"] = [shard for step in full for shard in step["index"]["shards"]]
+        documents = [step["documents"] for step in full]
+        for record in [*index["shards"], *documents]:
+            _link(self._folder / record["file"], whole / record["file"])
+        repeated = [
+            read_table(self._folder / step["duplicates"]["file"])
+            for step in steps
+            if step["duplicates"]
+        ]
+        duplicates = None
+        if repeated:
+            duplicates = write_table(with_primary(pa.concat_tables(repeated)), whole, "duplicates")
         header = {
             "num_documents": index["num_documents"],
             "num_tokens": index["num_tokens"],
             "tokenizer": asdict(self._identity),
-            "tokenizer_files": write_tokenizer(self._tokenizer, self._identity.fingerprint, folder),
-            "documents": [step["documents"] for step in full],
-            "duplicates": (
-                write_table(with_primary(pa.concat_tables(duplicates)), folder, "duplicates")
-                if duplicates
-                else None
-            ),
+            "tokenizer_files": write_tokenizer(self._tokenizer, self._identity.fingerprint, whole),
+            "documents": documents,
+            "duplicates": duplicates,
             "index": index,
         }
-        write_header(folder, header)
-        wanted = {HEADER_FILE, *named_files(header)}
-        for path in folder.iterdir():
-            if path.is_file() and path.name not in wanted:
-                path.unlink()
-        move_in(folder, self._target)
+        write_header(whole, header)
+        move_in(whole, self._target)
+        shutil.rmtree(self._folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such names."""
+    if target.exists():
+        return
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 class _Seen:

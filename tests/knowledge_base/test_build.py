@@ -15,6 +15,7 @@ from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base import builder as builder_module
+from gemkr_hf.knowledge_base.files import HEADER_FILE, named_files, read_header
 
 WORDS = [
     "sun",
@@ -162,6 +163,35 @@ def test_an_older_knowledge_base_stays_until_the_new_one_is_whole(tokenizer, tmp
     assert len(new) == 3000
     assert [path.name for path in tmp_path.iterdir()] == ["kb"]
     assert old.index.extract(0).tolist()
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "over an older one"])
+def test_stopped_in_the_last_moment(there, tokenizer, tmp_path, monkeypatch) -> None:
+    """All shards are finished, and only the move to their place is missing."""
+    if there:
+        KnowledgeBase.build(DOCUMENTS, tokenizer, tmp_path / "kb")
+    replace = Path.replace
+
+    def until_the_header(self: Path, target: Path) -> Path:
+        name = target.name
+        if name == "kb" or (target.parent.name == "kb" and name == "knowledge_base.json"):
+            raise Interrupted
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", until_the_header)
+    with pytest.raises(Interrupted):
+        KnowledgeBase.build(many(), tokenizer, tmp_path / "kb", shard_tokens=5000)
+    monkeypatch.undo()
+    if there:
+        assert list(KnowledgeBase.from_pretrained(tmp_path / "kb")) == DIFFERENT
+    monkeypatch.setattr(FMIndex, "build", lambda *args, **kwargs: pytest.fail("a shard again"))
+    built = KnowledgeBase.build(many(), tokenizer, tmp_path / "kb", shard_tokens=5000)
+    built.verify()
+    assert len(built) == 3000
+    assert [path.name for path in tmp_path.iterdir()] == ["kb"]
+    header = read_header(tmp_path / "kb")
+    on_disk = {path.name for path in (tmp_path / "kb").iterdir() if path.is_file()}
+    assert on_disk == {name for name in named_files(header) if "/" not in name} | {HEADER_FILE}
 
 
 BUILD = """
