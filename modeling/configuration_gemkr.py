@@ -1,9 +1,14 @@
 """Configuration of GeMKR: a vision tower, a language model, and what joins them."""
 
+from __future__ import annotations
+
+import copy
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+from .presets_gemkr import ABLATIONS, LANGUAGE_MODELS, PRESETS, VIT_L_14, choose
 
 # Decoding of the paper (Implementation Details): 20 beams in 4 groups, clues of at most 15 tokens
 # and their end token; diversity 0.5 is the released code's. The score of Eq. 1 has no length
@@ -15,6 +20,8 @@ PAPER_DECODING: dict[str, Any] = {
     "diversity_penalty": 0.5,
     "length_penalty": 0.0,
     "max_new_tokens": 16,
+    "min_length": 10,
+    "max_length": 15,
     "aggregate": "max",
 }
 
@@ -25,7 +32,7 @@ class GeMKRConfig(PreTrainedConfig):
     Parameters
     ----------
     vision_config : dict or PreTrainedConfig
-        A `CLIPVisionConfig`; its hidden size is the `d` of the paper.
+        A `CLIPVisionConfig` or `SiglipVisionConfig`; its hidden size is the `d` of the paper.
     text_config : dict or PreTrainedConfig
         Configuration of any causal language model that `AutoModelForCausalLM` builds; the width of
         its input embeddings is the `D` of Eq. 7.
@@ -35,6 +42,14 @@ class GeMKRConfig(PreTrainedConfig):
         Most objects of one picture, at most `prefix_length` when objects go into the prefix.
     num_prefix_layers : int, optional
         How many of the last vision layers have a prefix; all of them by default.
+    max_object_slots : int, optional
+        How many of the objects, the most confident first, reach the language model; all of them by
+        default. The others only go into the prefix. The processor has the same setting.
+    project_objects : bool
+        Off: H_R is X_R itself, as in the released code, without `H_R = Linear(X_R)`.
+    use_visual_query : bool
+        Off: Table 3, "w/o Visual Queries". A language model alone, without a vision tower and all
+        that joins them; give the processor `captions` in the place of pictures.
     use_object_features : bool
         Off: Table 3, "w/o Obj. Feature". No object in the prefix and no `<object>` slot.
     use_dual_flow_attention : bool
@@ -46,8 +61,9 @@ class GeMKRConfig(PreTrainedConfig):
         The tokens `<image>` and `<object>`, whose embeddings Eq. 7 replaces.
     decoding : dict
         Defaults of `generate` (num_beams, num_beam_groups, diversity_penalty, length_penalty,
-        max_new_tokens) and of `GeMKRRetriever` (aggregate: a document's score from those of its
-        clues, "max" or "logsumexp"). Keys that are left out keep the paper's value.
+        max_new_tokens) and of `GeMKRRetriever` (min_length, max_length: l_min and l_max of a clue;
+        aggregate: a document's score from those of its clues, "max" or "logsumexp"). Keys that are
+        left out keep the paper's value.
     initializer_range : float
         Standard deviation of the prefix and the projections at the start.
 
@@ -62,15 +78,7 @@ class GeMKRConfig(PreTrainedConfig):
         "vision_config": SubConfigSpec(
             config_class=AutoConfig,
             model_type="clip_vision_model",
-            init_kwargs={
-                "hidden_size": 1024,
-                "intermediate_size": 4096,
-                "num_hidden_layers": 24,
-                "num_attention_heads": 16,
-                "patch_size": 14,
-                "image_size": 224,
-                "projection_dim": 768,
-            },
+            init_kwargs={key: size for key, size in VIT_L_14.items() if key != "model_type"},
         ),
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
     }
@@ -81,6 +89,9 @@ class GeMKRConfig(PreTrainedConfig):
     prefix_length: int = 10
     max_objects: int = 5
     num_prefix_layers: int | None = None
+    max_object_slots: int | None = None
+    project_objects: bool = True
+    use_visual_query: bool = True
     use_object_features: bool = True
     use_dual_flow_attention: bool = True
     use_prefix: bool = True
@@ -112,8 +123,62 @@ class GeMKRConfig(PreTrainedConfig):
                 f"max_objects={self.max_objects} objects do not fit into a prefix of length "
                 f"prefix_length={self.prefix_length}; raise prefix_length or lower max_objects."
             )
+        if self.max_object_slots is not None and self.max_object_slots < 0:
+            raise ValueError(f"max_object_slots={self.max_object_slots} must not be negative.")
         if self.image_token_id == self.object_token_id:
             raise ValueError("image_token_id and object_token_id must be two different tokens.")
+
+    @property
+    def num_object_slots(self) -> int:
+        """Most `<object>` tokens of one prompt."""
+        if not (self.use_visual_query and self.use_object_features):
+            return 0
+        if self.max_object_slots is None:
+            return self.max_objects
+        return min(self.max_objects, self.max_object_slots)
+
+    @classmethod
+    def from_preset(
+        cls,
+        name: str = "paper",
+        language_model: str = "llama-7b",
+        ablation: str = "Full Model",
+        **changes: Any,
+    ) -> GeMKRConfig:
+        """A configuration of the paper.
+
+        Parameters
+        ----------
+        name : str
+            "paper", or "released-code" for what the authors' code does otherwise.
+        language_model : str
+            One of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b", "llama-13b".
+        ablation : str
+            A row of Table 3, as `ABLATIONS` spells it. Whether the language model gets LoRA is not
+            for the configuration to say: see `ABLATIONS[ablation]["lora"]`.
+        **changes
+            Fields that differ.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset, language model or row.
+
+        Examples
+        --------
+        >>> GeMKRConfig.from_preset("paper", language_model="opt-1.3b").text_config.hidden_size
+        2048
+        >>> GeMKRConfig.from_preset("released-code").num_object_slots
+        2
+        """
+        switches = dict(choose("row of Table 3", ablation, ABLATIONS))
+        switches.pop("lora")
+        fields = {
+            **choose("preset", name, PRESETS).config,
+            **choose("language model", language_model, LANGUAGE_MODELS),
+            **switches,
+        }
+        return cls(**{**copy.deepcopy(fields), **changes})
 
 
 GeMKRConfig.register_for_auto_class()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,12 +14,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple
 
 from .configuration_gemkr import GeMKRConfig
 from .generation_gemkr import GeMKRGenerationMixin
 from .parts_gemkr import align_special_tokens, load_language_model, load_vision_model
-from .slots_gemkr import fill_slots
+from .slots_gemkr import check_slots, fill_slots, find_slots
 from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
 
 
@@ -30,7 +33,8 @@ class GeMKROutput(ModelOutput):
     logits : float tensor (batch_size, sequence_length, vocab_size).
     past_key_values : Cache of the language model.
     hidden_states, attentions : of the language model, when asked for.
-    image_hidden_states : float tensor (pictures, 1 + objects, D), H'_v of Eq. 7.
+    image_hidden_states : float tensor (pictures, 1 + objects, D), H'_v of Eq. 7; None without
+        pictures.
     """
 
     loss: torch.Tensor | None = None
@@ -45,15 +49,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     """The generative retriever of the paper: CLIP with an object-aware prefix, aligned to an LLM.
 
     Parts: `vision_tower` (frozen), `prefix` (prefixes and gates), `object_projection`
-    (`H_R = Linear(X_R)`), `alignment` (Eq. 7) and `language_model` (frozen, tuned by LoRA).
-    `modules_to_save` names what PEFT has to train and keep beside the LoRA weights, and
-    `lora_target_modules()` what LoRA adapts.
+    (`H_R = Linear(X_R)`), `alignment` (Eq. 7) and `language_model` (frozen, tuned by LoRA); a part
+    that the configuration switches off is None. `lora_arguments()` is what PEFT needs.
     """
 
     config: GeMKRConfig
     config_class = GeMKRConfig
     main_input_name = "input_ids"
-    input_modalities = ["image", "text"]  # noqa: RUF012
+    input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_flash_attn = True
@@ -61,22 +64,24 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
-    modules_to_save: ClassVar[list[str]] = ["prefix", "object_projection", "alignment"]
-
     def __init__(self, config: GeMKRConfig, language_model: PreTrainedModel | None = None) -> None:
         """Build with random weights; `language_model` takes the place of a new one as it is."""
         super().__init__(config)
         width = config.vision_config.hidden_size
-        self.vision_tower: Any = build_vision_tower(config.vision_config)
+        visual = config.use_visual_query
+        objects = visual and config.use_object_features
+        self.vision_tower: Any = build_vision_tower(config.vision_config) if visual else None
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         # One object, so that what is set later (vocabulary, attention) reaches the model.
         config.text_config = language_model.config
-        self.prefix = ObjectAwarePrefix(config) if config.use_prefix else None
-        self.object_projection = nn.Linear(width, width) if config.use_object_features else None
+        self.prefix = ObjectAwarePrefix(config) if visual and config.use_prefix else None
+        self.object_projection: nn.Module | None = None
+        if objects:
+            self.object_projection = nn.Linear(width, width) if config.project_objects else _Same()
         self.language_model = language_model
         embedding_size: int = language_model.get_input_embeddings().weight.shape[1]  # type: ignore
-        self.alignment = nn.Linear(width, embedding_size)
+        self.alignment = nn.Linear(width, embedding_size) if visual else None
         self.loss_type = "ForCausalLM"
         parameters = inspect.signature(language_model.forward).parameters
         self._takes_position_ids = "position_ids" in parameters
@@ -147,12 +152,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             features[object_mask] = self.vision_tower(crops).pooler_output.to(features.dtype)
         return features
 
+    @can_return_tuple
     def get_image_features(
         self,
         pixel_values: torch.Tensor,
         object_pixel_values: torch.Tensor | None = None,
         object_mask: torch.Tensor | None = None,
         object_features: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Eq. 3 to 7 for a batch of pictures.
 
@@ -164,26 +171,35 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             Which of them are objects; all by default.
         object_features : float tensor (pictures, objects, d), optional
             X_R from `get_object_features`, in the place of `object_pixel_values`.
+        **kwargs
+            `output_hidden_states` and `output_attentions` of the vision tower, `return_dict`.
 
         Returns
         -------
         BaseModelOutputWithPooling
-            `pooler_output` (pictures, 1 + objects, D) is H'_v = Linear([h_cls; H_R]) of Eq. 7 and
-            `last_hidden_state` (pictures, tokens, d) is H_v of Eq. 3.
+            `pooler_output` (pictures, 1 + objects, D) is H'_v = Linear([h_cls; H_R]) of Eq. 7, of
+            at most `max_object_slots` objects, and `last_hidden_state` (pictures, tokens, d) is H_v
+            of Eq. 3.
 
         Raises
         ------
         ValueError
-            If there are more objects than the prefix is long.
+            If there are more objects than the prefix is long, or the model takes no pictures.
         """
+        if self.vision_tower is None or self.alignment is None:
+            raise ValueError(
+                "This model was made with use_visual_query=False and takes no pictures; give the "
+                "processor captions in their place."
+            )
         objects = self._project_objects(object_pixel_values, object_mask, object_features)
         prefixes = gates = None
         if self.prefix is not None:
             prefixes, gates = self.prefix(objects)
-        vision = self.vision_tower(pixel_values, prefixes, gates)
+        vision = self.vision_tower(pixel_values, prefixes=prefixes, gates=gates, **kwargs)
         visual = vision.pooler_output[:, None]
         if objects is not None:
-            visual = torch.cat([visual, objects.to(visual.dtype)], dim=1)
+            aligned = objects[:, : self.config.max_object_slots]
+            visual = torch.cat([visual, aligned.to(visual.dtype)], dim=1)
         vision.pooler_output = self.alignment(visual.to(self.alignment.weight.dtype))
         return vision
 
@@ -206,14 +222,16 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 f"{object_features.shape[1]} objects do not fit into a prefix of length {limit}; "
                 "lower the processor's max_objects or raise prefix_length."
             )
-        states = self.object_projection(object_features.to(self.object_projection.weight.dtype))
+        object_features = object_features.to(self.alignment.weight.dtype)  # type: ignore[union-attr]
+        states = self.object_projection(object_features)
         if object_mask is not None:
             states = states * object_mask[..., None].to(states.dtype)
         return states
 
     # -- the model ---------------------------------------------------------------------------
 
-    def forward(
+    @can_return_tuple
+    def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -227,9 +245,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         image_features: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        return_dict: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> GeMKROutput | tuple:
         """Score the next token at every position.
 
@@ -271,25 +288,19 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             raise ValueError("Pass pixel_values or image_features, not both.")
         if pixel_values is not None:
             image_features = self.get_image_features(
-                pixel_values, object_pixel_values, object_mask, object_features
+                pixel_values, object_pixel_values, object_mask, object_features, return_dict=True
             ).pooler_output
-        if input_ids is not None:
-            prefilling = past_key_values is None or past_key_values.get_seq_length() == 0
-            inputs_embeds = fill_slots(
-                input_ids,
-                self.get_input_embeddings(),
-                self.config,
-                image_features,
-                object_mask,
-                check=prefilling,
-            )
-        elif image_features is not None:
-            raise ValueError("Pictures need input_ids, where their <image> and <object> slots are.")
-        assert inputs_embeds is not None
+        inputs_embeds = self._embed(
+            input_ids,
+            inputs_embeds,
+            image_features,
+            object_mask,
+            prefilling=past_key_values is None or past_key_values.get_seq_length() == 0,
+        )
         if position_ids is None and self._takes_position_ids:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
         if position_ids is not None and self._takes_position_ids:
-            kwargs["position_ids"] = position_ids
+            kwargs["position_ids"] = position_ids  # type: ignore[typeddict-unknown-key]
 
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -307,7 +318,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 vocab_size=outputs.logits.shape[-1],
                 num_items_in_batch=num_items_in_batch,
             )
-        result = GeMKROutput(
+        return GeMKROutput(
             loss=loss,
             logits=outputs.logits,
             past_key_values=outputs.past_key_values,
@@ -315,8 +326,28 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=image_features,
         )
-        wants_dict = self.config.return_dict if return_dict is None else return_dict
-        return result if wants_dict else result.to_tuple()
+
+    def _embed(
+        self,
+        input_ids: torch.LongTensor | None,
+        inputs_embeds: torch.Tensor | None,
+        image_features: torch.Tensor | None,
+        object_mask: torch.Tensor | None,
+        prefilling: bool,
+    ) -> torch.Tensor:
+        """The language model's input (batch_size, sequence_length, D), pictures in their slots."""
+        embeddings = self.get_input_embeddings()
+        if image_features is None and (input_ids is None or not prefilling):
+            return embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        slots = find_slots(input_ids, inputs_embeds, embeddings, self.config)
+        if prefilling:
+            check_slots(*slots, image_features, object_mask)
+        if inputs_embeds is None:
+            # A slot's own id may lie beyond the vocabulary.
+            inputs_embeds = embeddings(input_ids.masked_fill(slots[0] | slots[1], 0))  # type: ignore
+        if image_features is None:
+            return inputs_embeds
+        return fill_slots(inputs_embeds, slots, image_features, object_mask)
 
     # -- training ----------------------------------------------------------------------------
 
@@ -327,17 +358,56 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         """
         self.requires_grad_(False)
         for name in self.modules_to_save:
-            module = getattr(self, name)
-            if module is not None:
-                module.requires_grad_(True)
+            getattr(self, name).requires_grad_(True)
 
-    def lora_target_modules(self, names: tuple[str, ...] = ("q_proj", "v_proj")) -> str:
+    @property
+    def modules_to_save(self) -> list[str]:
+        """The parts that are trained in full beside LoRA, for PEFT's `modules_to_save`."""
+        parts = ("prefix", "object_projection", "alignment")
+        return [name for name in parts if any(True for _ in _parameters(getattr(self, name)))]
+
+    def lora_arguments(
+        self,
+        r: int = 16,
+        lora_alpha: int = 32,
+        lora_dropout: float = 0.05,
+        names: tuple[str, ...] | None = None,
+        **others: Any,
+    ) -> dict[str, Any]:
+        """Arguments of `peft.LoraConfig`: LoRA on the language model, the joining parts in full.
+
+        The defaults are those of the preset "paper": with CLIP ViT-L/14 and LLaMA-7B they make its
+        14 M trainable parameters.
+
+        Parameters
+        ----------
+        r, lora_alpha, lora_dropout, **others
+            As PEFT has them.
+        names : tuple of str, optional
+            The linear layers to adapt; the query and value projections by default.
+
+        Examples
+        --------
+        `get_peft_model(model, LoraConfig(**model.lora_arguments()))`
+        """
+        return {
+            "r": r,
+            "lora_alpha": lora_alpha,
+            "lora_dropout": lora_dropout,
+            "target_modules": self.lora_target_modules(names),
+            "modules_to_save": self.modules_to_save or None,
+            "task_type": "CAUSAL_LM",
+            **others,
+        }
+
+    def lora_target_modules(self, names: tuple[str, ...] | None = None) -> str:
         """A regular expression for PEFT's `target_modules` that only hits the language model.
 
         Parameters
         ----------
-        names : tuple of str
-            The linear layers to adapt; the paper's code takes the query and value projections.
+        names : tuple of str, optional
+            The linear layers to adapt; the paper's code takes the query and value projections, and
+            so does the default (`c_attn`, where a language model keeps them in one layer).
 
         Raises
         ------
@@ -345,6 +415,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             If the language model has no layer of that name.
         """
         present = {name.rpartition(".")[2] for name, _ in self.language_model.named_modules()}
+        if names is None:
+            names = ("c_attn",) if "c_attn" in present else ("q_proj", "v_proj")
         missing = [name for name in names if name not in present]
         if missing:
             linear = sorted(
@@ -423,6 +495,17 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         auto_map["AutoModelForImageTextToText"] = f"modeling_gemkr.{type(self).__name__}"
         self.config.auto_map = auto_map
         return super().save_pretrained(*args, **kwargs)
+
+
+class _Same(nn.Module):
+    """H_R = X_R: no projection (released code)."""
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return states
+
+
+def _parameters(module: nn.Module | None) -> Iterator[nn.Parameter]:
+    return iter(()) if module is None else module.parameters()
 
 
 def positions_of(attention_mask: torch.Tensor | None, length: int) -> torch.Tensor | None:

@@ -6,56 +6,55 @@ from torch import nn
 from .configuration_gemkr import GeMKRConfig
 
 
-def fill_slots(
-    input_ids: torch.LongTensor,
+def find_slots(
+    input_ids: torch.Tensor | None,
+    inputs_embeds: torch.Tensor | None,
     embeddings: nn.Module,
     config: GeMKRConfig,
-    image_features: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the `<image>` and the `<object>` tokens are, each bool (batch_size, sequence_length).
+
+    Without `input_ids` a slot is where `inputs_embeds` holds that token's own embedding.
+    """
+    tokens = (config.image_token_id, config.object_token_id)
+    if input_ids is not None:
+        return input_ids == tokens[0], input_ids == tokens[1]
+    assert inputs_embeds is not None
+    rows = embeddings(torch.tensor(tokens, device=inputs_embeds.device))
+    return (inputs_embeds == rows[0]).all(-1), (inputs_embeds == rows[1]).all(-1)
+
+
+def fill_slots(
+    inputs_embeds: torch.Tensor,
+    slots: tuple[torch.Tensor, torch.Tensor],
+    image_features: torch.Tensor,
     object_mask: torch.Tensor | None,
-    check: bool = True,
 ) -> torch.Tensor:
-    """Embed prompts and put the rows of H'_v (Eq. 7) into their slots.
+    """Put the rows of H'_v (Eq. 7) into the slots of the prompts.
 
     Parameters
     ----------
-    input_ids : int64 tensor (batch_size, sequence_length)
-    embeddings : nn.Module
-        The language model's input embeddings; ids of slots are never looked up in them.
-    config : GeMKRConfig
-    image_features : float tensor (pictures, 1 + objects, D), optional
+    inputs_embeds : float tensor (batch_size, sequence_length, D)
+    slots : two bool tensors (batch_size, sequence_length), see `find_slots`
+    image_features : float tensor (pictures, 1 + objects, D)
         H'_v; row 0 goes to `<image>`, the others to the `<object>` tokens in their order.
-    object_mask : bool tensor (pictures, objects), optional
+    object_mask : bool tensor (pictures, at least objects), optional
         Which of the objects there are; all by default.
-    check : bool
-        Whether to compare slots and features; False for tokens that follow a prompt.
 
     Returns
     -------
     float tensor (batch_size, sequence_length, D)
-
-    Raises
-    ------
-    ValueError
-        If slots and features do not match.
     """
-    image_slots = input_ids == config.image_token_id
-    object_slots = input_ids == config.object_token_id
-    if check:
-        check_slots(image_slots, object_slots, image_features, object_mask)
-    if image_features is None and not check:
-        return embeddings(input_ids)
-    # A slot's own id may lie beyond the vocabulary.
-    embedded = embeddings(input_ids.masked_fill(image_slots | object_slots, 0))
-    if image_features is None:
-        return embedded
-    image_features = image_features.to(embedded.device, embedded.dtype)
-    embedded = embedded.masked_scatter(image_slots[..., None], image_features[:, 0])
-    if image_features.shape[1] > 1:
-        objects = image_features[:, 1:]
+    image_slots, object_slots = slots
+    features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
+    filled = inputs_embeds.masked_scatter(image_slots[..., None], features[:, 0])
+    number = features.shape[1] - 1
+    if number > 0:
+        objects = features[:, 1:]
         if object_mask is not None:
-            objects = objects[object_mask.to(objects.device).bool()]
-        embedded = embedded.masked_scatter(object_slots[..., None], objects)
-    return embedded
+            objects = objects[object_mask[:, :number].to(objects.device).bool()]
+        filled = filled.masked_scatter(object_slots[..., None], objects)
+    return filled
 
 
 def check_slots(
@@ -70,7 +69,7 @@ def check_slots(
     ----------
     image_slots, object_slots : bool tensor (batch_size, sequence_length)
     image_features : float tensor (pictures, 1 + objects, D), optional
-    object_mask : bool tensor (pictures, objects), optional
+    object_mask : bool tensor (pictures, at least objects), optional
     """
     # One transfer from the device for all counts.
     images, objects = torch.stack([image_slots.sum(1), object_slots.sum(1)]).tolist()
@@ -89,13 +88,13 @@ def check_slots(
         width = image_features.shape[1] - 1
         if object_mask is None or width == 0:
             found = [width] * pictures
-        elif tuple(object_mask.shape) != (pictures, width):
+        elif len(object_mask) != pictures or object_mask.shape[1] < width:
             raise ValueError(
                 f"object_mask has shape {tuple(object_mask.shape)}, but there are {pictures} "
                 f"pictures with {width} objects each."
             )
         else:
-            found = object_mask.bool().sum(1).tolist()
+            found = object_mask[:, :width].bool().sum(1).tolist()
     expected = iter(found)
     for row, (has_picture, slots) in enumerate(zip(images, objects, strict=True)):
         number = next(expected) if has_picture else 0
@@ -107,4 +106,4 @@ def check_slots(
             )
 
 
-__all__ = ["check_slots", "fill_slots"]
+__all__ = ["check_slots", "fill_slots", "find_slots"]

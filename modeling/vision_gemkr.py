@@ -1,9 +1,17 @@
-"""Object-aware prefix tuning of a frozen CLIP (Eq. 3, 4) with dual-flow attention (Eq. 5, 6)."""
+"""Object-aware prefix tuning (Eq. 3, 4) of a CLIP or SigLIP; dual-flow attention (Eq. 5, 6)."""
+
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedConfig
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedConfig,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.clip.modeling_clip import (
     CLIPAttention,
@@ -11,6 +19,13 @@ from transformers.models.clip.modeling_clip import (
     CLIPPreTrainedModel,
     CLIPVisionEmbeddings,
     eager_attention_forward,
+)
+from transformers.models.siglip.modeling_siglip import (
+    SiglipAttention,
+    SiglipEncoderLayer,
+    SiglipMultiheadAttentionPoolingHead,
+    SiglipPreTrainedModel,
+    SiglipVisionEmbeddings,
 )
 
 from .configuration_gemkr import GeMKRConfig
@@ -59,13 +74,23 @@ class ObjectAwarePrefix(nn.Module):
         return prefixes, self.gates
 
 
-class DualFlowAttention(CLIPAttention):
-    """CLIP's attention whose tokens also look at a prefix (Eq. 5 and 6).
+class DualFlowAttention(nn.Module):
+    """Attention whose tokens also look at a prefix (Eq. 5 and 6), mixed into CLIP's and SigLIP's.
 
-    Without a prefix this is CLIP's own attention. With prefix and gate the two softmaxes are
-    separate and the gate weighs the prefix' part, so a gate of 0 gives exactly CLIP. With a prefix
-    and no gate it is vanilla attention over `[prefix; tokens]`.
+    Without a prefix this is the tower's own attention. With prefix and gate the two softmaxes are
+    separate and the gate weighs the prefix' part, so a gate of 0 gives exactly the tower. With a
+    prefix and no gate it is vanilla attention over `[prefix; tokens]`.
     """
+
+    # Of the tower's attention.
+    config: Any
+    head_dim: Any
+    scale: Any
+    dropout: Any
+    q_proj: Any
+    k_proj: Any
+    v_proj: Any
+    out_proj: Any
 
     def forward(
         self,
@@ -75,6 +100,20 @@ class DualFlowAttention(CLIPAttention):
         gate: torch.Tensor | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend.
+
+        Parameters
+        ----------
+        hidden_states : float tensor (pictures, tokens, d), H_I of Eq. 6
+        attention_mask : None; pictures have no padding
+        prefix : float tensor (pictures, l, d), X_P of Eq. 4, optional
+        gate : float tensor (heads,), sigma of Eq. 6, optional
+
+        Returns
+        -------
+        H_O of Eq. 6 after the output projection (pictures, tokens, d), and the tokens' attention
+        weights where the implementation gives them.
+        """
         if prefix is None:
             return super().forward(hidden_states, attention_mask, **kwargs)
         prefix = prefix.to(hidden_states.dtype)
@@ -94,14 +133,14 @@ class DualFlowAttention(CLIPAttention):
         else:
             output, weights = self._attend(queries, keys, values, **kwargs)
             prefix_output, _ = self._attend(queries, prefix_keys, prefix_values, **kwargs)
-            # (batch, tokens, heads, head_dim) times one sigma per head
+            # (pictures, tokens, heads, head_dim) times one sigma per head
             output = output + prefix_output * gate.to(output.dtype)[:, None]
         output = output.reshape(hidden_states.shape).contiguous()
         # Through the module: LoRA and quantisation live there.
         return self.out_proj(output), weights
 
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
-        # (batch, length, d) -> (batch, heads, length, head_dim)
+        # (pictures, length, d) -> (pictures, heads, length, head_dim)
         return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
 
     def _attend(
@@ -117,21 +156,18 @@ class DualFlowAttention(CLIPAttention):
             keys,
             values,
             None,
+            is_causal=False,
             scaling=self.scale,
             dropout=self.dropout if self.training else 0.0,
             **kwargs,
         )
 
 
-class DualFlowEncoderLayer(CLIPEncoderLayer):
-    """CLIP's layer, handing prefix and gate to its attention.
+class DualFlowLayer(nn.Module):
+    """A tower's layer that hands prefix and gate to its attention, mixed into both towers' layers.
 
     Both are positional: reentrant gradient checkpointing loses the gradient of keyword arguments.
     """
-
-    def __init__(self, config: CLIPVisionConfig) -> None:
-        super().__init__(config)
-        self.self_attn = DualFlowAttention(config)
 
     def forward(
         self,
@@ -141,27 +177,51 @@ class DualFlowEncoderLayer(CLIPEncoderLayer):
         gate: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        kwargs.update(prefix=prefix, gate=gate)
-        return super().forward(hidden_states, attention_mask, **kwargs)  # type: ignore[arg-type]
+        """The tower's own layer, with `DualFlowAttention` for its attention."""
+        return super().forward(hidden_states, attention_mask, prefix=prefix, gate=gate, **kwargs)
+
+
+class CLIPDualFlowAttention(DualFlowAttention, CLIPAttention):
+    """CLIP's attention with a second flow from a prefix."""
+
+
+class SiglipDualFlowAttention(DualFlowAttention, SiglipAttention):
+    """SigLIP's attention with a second flow from a prefix."""
+
+
+class CLIPDualFlowLayer(DualFlowLayer, CLIPEncoderLayer):
+    """CLIP's layer with dual-flow attention."""
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__(config)
+        self.self_attn = CLIPDualFlowAttention(config)
+
+
+class SiglipDualFlowLayer(DualFlowLayer, SiglipEncoderLayer):
+    """SigLIP's layer with dual-flow attention."""
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__(config)
+        self.self_attn = SiglipDualFlowAttention(config)
 
 
 class DualFlowEncoder(nn.Module):
-    """The layers of the tower, under the names that CLIP's checkpoints use."""
+    """The layers of a tower, under the names that the checkpoints of CLIP and SigLIP use."""
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
+    def __init__(self, config: PreTrainedConfig, layer_class: type[nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            [DualFlowEncoderLayer(config) for _ in range(config.num_hidden_layers)]
-        )
+        layers = [layer_class(config) for _ in range(config.num_hidden_layers)]
+        self.layers = nn.ModuleList(layers)
 
     def forward(
         self,
-        hidden_states: torch.Tensor,
+        inputs_embeds: torch.Tensor,
         prefixes: torch.Tensor | None = None,
         gates: torch.Tensor | None = None,
         **kwargs,
-    ) -> torch.Tensor:
+    ) -> BaseModelOutput:
         """Run all layers; `prefixes` and `gates` belong to the last `len(prefixes)` of them."""
+        hidden_states = inputs_embeds
         first = len(self.layers) - (0 if prefixes is None else len(prefixes))
         for index, layer in enumerate(self.layers):
             prefix = gate = None
@@ -169,58 +229,59 @@ class DualFlowEncoder(nn.Module):
                 prefix = prefixes[index - first].expand(len(hidden_states), -1, -1)
                 gate = None if gates is None else gates[index - first]
             hidden_states = layer(hidden_states, None, prefix, gate, **kwargs)
-        return hidden_states
+        return BaseModelOutput(last_hidden_state=hidden_states)
 
 
 class GeMKRVisionTower(CLIPVisionModel):
     """A `CLIPVisionModel`, weight for weight, whose last layers can take a prefix (Eq. 3).
 
+    `forward(pixel_values, prefixes=None, gates=None)` takes pictures (pictures, 3, height, width),
+    prefixes (layers, pictures or 1, l, d) and gates (layers, heads), as `ObjectAwarePrefix` gives
+    them. Without prefixes it is plain CLIP; without gates they take part by vanilla attention. Of
+    what it returns, `last_hidden_state` is H_v of Eq. 3 and `pooler_output` is h_cls.
+
     It holds no weight of its own: freezing this module freezes the whole visual backbone.
     """
 
-    _no_split_modules = ["CLIPVisionEmbeddings", "DualFlowEncoderLayer"]  # noqa: RUF012
+    _no_split_modules = ["CLIPVisionEmbeddings", "CLIPDualFlowLayer"]  # noqa: RUF012
 
     def __init__(self, config: CLIPVisionConfig) -> None:
         # Past CLIPVisionModel, which would first make and initialise layers to throw away.
         CLIPPreTrainedModel.__init__(self, config)
         self.embeddings = CLIPVisionEmbeddings(config)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.encoder = DualFlowEncoder(config)  # type: ignore[assignment]
+        self.encoder = DualFlowEncoder(config, CLIPDualFlowLayer)  # type: ignore[assignment]
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
 
-    def forward(
-        self,
-        pixel_values: torch.Tensor,
-        prefixes: torch.Tensor | None = None,
-        gates: torch.Tensor | None = None,
-        **kwargs,
-    ) -> BaseModelOutputWithPooling:
-        """Encode pictures.
 
-        Parameters
-        ----------
-        pixel_values : float tensor (pictures, 3, height, width)
-        prefixes : float tensor (layers, pictures or 1, l, d), optional
-            For the last `layers` layers; without it this is plain CLIP.
-        gates : float tensor (layers, heads), optional
-            sigma of Eq. 6; without it the prefix takes part by vanilla attention.
+class GeMKRSiglipVisionTower(SiglipVisionModel):
+    """A `SiglipVisionModel` whose last layers can take a prefix; as `GeMKRVisionTower` otherwise.
 
-        Returns
-        -------
-        BaseModelOutputWithPooling
-            `last_hidden_state` (pictures, tokens, d) is H_v of Eq. 3 and `pooler_output`
-            (pictures, d) is h_cls after CLIP's last layer norm.
-        """
-        hidden_states = self.pre_layrnorm(self.embeddings(pixel_values))
-        hidden_states = self.encoder(hidden_states, prefixes, gates, **kwargs)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=hidden_states,
-            pooler_output=self.post_layernorm(hidden_states[:, 0]),
-        )
+    SigLIP has no class token: what its attention pooling makes of all tokens stands for h_cls.
+    """
+
+    _no_split_modules = ["SiglipVisionEmbeddings", "SiglipDualFlowLayer"]  # noqa: RUF012
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        if not config.vision_use_head:
+            raise ValueError(
+                "This SigLIP has no pooling head (vision_use_head=False), which GeMKR needs for "
+                "h_cls of Eq. 7."
+            )
+        SiglipPreTrainedModel.__init__(self, config)
+        self.embeddings = SiglipVisionEmbeddings(config)
+        self.encoder = DualFlowEncoder(config, SiglipDualFlowLayer)  # type: ignore[assignment]
+        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.use_head = True
+        self.head = SiglipMultiheadAttentionPoolingHead(config)
+        self.post_init()
 
 
-VISION_TOWERS: dict[str, type[nn.Module]] = {"clip_vision_model": GeMKRVisionTower}
+VISION_TOWERS: dict[str, type[nn.Module]] = {
+    "clip_vision_model": GeMKRVisionTower,
+    "siglip_vision_model": GeMKRSiglipVisionTower,
+}
 
 
 def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
@@ -242,7 +303,7 @@ def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
 __all__ = [
     "VISION_TOWERS",
     "DualFlowAttention",
-    "DualFlowEncoderLayer",
+    "GeMKRSiglipVisionTower",
     "GeMKRVisionTower",
     "ObjectAwarePrefix",
     "build_vision_tower",

@@ -110,11 +110,16 @@ def test_prefix_only_on_the_last_layers(tiny):
     pixels = tiny.inputs(numbers=(0,))["pixel_values"].double()
     assert model.prefix.embeddings.shape == (1, 4, 16)
     with torch.no_grad():
-        hidden = model.vision_tower(pixels, *model.prefix()).last_hidden_state
+        hidden = with_prefix(model, pixels).last_hidden_state
         layers = model.vision_tower.encoder.layers
         plain = layers[1](layers[0](first_hidden(model.vision_tower, pixels)))
         expected = layers[2](plain, None, model.prefix.embeddings[0][None], model.prefix.gates[0])
     torch.testing.assert_close(hidden, expected)
+
+
+def with_prefix(model, pixels, objects=None):
+    prefixes, gates = model.prefix(objects)
+    return model.vision_tower(pixels, prefixes=prefixes, gates=gates)
 
 
 def first_hidden(tower, pixels):
@@ -133,7 +138,7 @@ def test_closed_gate_is_plain_clip_to_the_bit(tiny, attention):
     with torch.no_grad():
         objects = model._project_objects(inputs["object_pixel_values"], inputs["object_mask"], None)
         assert objects.abs().sum() > 0
-        ours = model.vision_tower(inputs["pixel_values"], *model.prefix(objects))
+        ours = with_prefix(model, inputs["pixel_values"], objects)
         theirs = clip(inputs["pixel_values"])
     assert torch.equal(ours.last_hidden_state, theirs.last_hidden_state)
     assert torch.equal(ours.pooler_output, theirs.pooler_output)
@@ -172,12 +177,14 @@ def test_loss_is_eq_8_on_the_clue_only(tiny):
 
 
 def test_slots_take_the_rows_of_eq_7_and_nothing_else_changes(tiny):
-    from gemkr_hf.modeling.slots_gemkr import fill_slots
+    from gemkr_hf.modeling.slots_gemkr import fill_slots, find_slots
 
     model, inputs = tiny.gemkr(), tiny.inputs(numbers=(2, None, 0))
     ids, mask = inputs["input_ids"], inputs["object_mask"]
     features = torch.randn(2, 4, 24)
-    embedded = fill_slots(ids, model.get_input_embeddings(), model.config, features, mask)
+    embeddings = model.get_input_embeddings()
+    slots = find_slots(ids, None, embeddings, model.config)
+    embedded = fill_slots(embeddings(ids), slots, features, mask)
     for row, rows in enumerate([features[0, :3], features[0, :0], features[1, :1]]):
         slots = (ids[row] == tiny.image) | (ids[row] == tiny.object)
         assert torch.equal(embedded[row][slots], rows)

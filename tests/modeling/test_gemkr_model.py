@@ -138,8 +138,17 @@ def test_configurations_that_cannot_be(tiny):
         GeMKRConfig(num_prefix_layers=25)
     with pytest.raises(ValueError, match="two different tokens"):
         GeMKRConfig(image_token_id=5, object_token_id=5)
-    with pytest.raises(ValueError, match="siglip_vision_model"):
-        GeMKRForRetrieval(GeMKRConfig(vision_config={"model_type": "siglip_vision_model"}))
+    with pytest.raises(ValueError, match="'dinov2' is not supported"):
+        GeMKRForRetrieval(GeMKRConfig(vision_config={"model_type": "dinov2"}))
+    with pytest.raises(ValueError, match="vision_use_head=False"):
+        headless = {"model_type": "siglip_vision_model", "vision_use_head": False}
+        GeMKRForRetrieval(GeMKRConfig(vision_config=headless))
+    with pytest.raises(ValueError, match="choose among paper, released-code"):
+        GeMKRConfig.from_preset("published")
+    with pytest.raises(ValueError, match="choose among opt-1.3b"):
+        GeMKRConfig.from_preset(language_model="llama-3")
+    with pytest.raises(ValueError, match="choose among Full Model"):
+        GeMKRConfig.from_preset(ablation="no prefix")
 
 
 def test_only_prefix_gates_and_projections_train(tiny):

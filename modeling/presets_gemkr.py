@@ -1,0 +1,144 @@
+"""The settings of the paper, of its released code, of its ablations and of its language models."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings.
+
+    Attributes
+    ----------
+    config : dict
+        Fields of `GeMKRConfig`.
+    lora : dict
+        Arguments of `GeMKRForRetrieval.lora_arguments`.
+    processor : dict
+        Arguments of `GeMKRProcessor`.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
+
+
+# "ViT-L/14 from pre-trained CLIP" (Implementation Details).
+VIT_L_14: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 224,
+    "projection_dim": 768,
+}
+
+# The vision tower of the released code in size; its weights (EVA-CLIP) are no CLIP checkpoint.
+VIT_G_14: dict[str, Any] = {
+    **VIT_L_14,
+    "hidden_size": 1408,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 40,
+    "projection_dim": 1024,
+}
+
+PRESETS: dict[str, Preset] = {
+    # The paper does not give the rank; 16 makes its "14M parameters of the total 7.3B".
+    "paper": Preset(
+        config={"vision_config": VIT_L_14, "prefix_length": 10, "max_objects": 5},
+        lora={"r": 16, "lora_alpha": 32, "lora_dropout": 0.05},
+        processor={"max_objects": 5},
+    ),
+    "released-code": Preset(
+        config={
+            "vision_config": VIT_G_14,
+            "prefix_length": 10,
+            "num_prefix_layers": 20,
+            "max_objects": 10,
+            "max_object_slots": 2,
+            "project_objects": False,
+            "decoding": {
+                "num_beams": 10,
+                "num_beam_groups": 10,
+                "diversity_penalty": 0.5,
+                "min_length": 9,
+                "max_length": 9,
+                "max_new_tokens": 10,
+            },
+        },
+        lora={"r": 8, "lora_alpha": 16, "lora_dropout": 0.05},
+        processor={"max_objects": 10, "max_object_slots": 2},
+    ),
+}
+
+# Table 3: the row's name -> what it changes. `lora` says whether the language model is adapted.
+ABLATIONS: dict[str, dict[str, bool]] = {
+    "Full Model": {"lora": True},
+    "w/o Obj. Feature": {"lora": True, "use_object_features": False},
+    "w/o Dual-flow Att": {"lora": True, "use_dual_flow_attention": False},
+    "w/o Obj. Prefix": {"lora": True, "use_prefix": False},
+    "w/o Lora": {"lora": False},
+    "w/o (Obj. Prefix & Lora)": {"lora": False, "use_prefix": False},
+    "w/o Visual Queries": {"lora": True, "use_visual_query": False},
+}
+
+
+def _llama(hidden_size: int, intermediate_size: int, layers: int, heads: int) -> dict[str, Any]:
+    # LLaMA's tokenizer has 32,000 tokens; the two of the pictures come behind them.
+    return {
+        "image_token_id": 32000,
+        "object_token_id": 32001,
+        "text_config": {
+            "model_type": "llama",
+            "vocab_size": 32002,
+            "hidden_size": hidden_size,
+            "intermediate_size": intermediate_size,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+        },
+    }
+
+
+def _opt(hidden_size: int, layers: int) -> dict[str, Any]:
+    # OPT's tokenizer has 50,265 tokens, its embeddings 50,272 rows.
+    return {
+        "image_token_id": 50265,
+        "object_token_id": 50266,
+        "text_config": {
+            "model_type": "opt",
+            "vocab_size": 50272,
+            "hidden_size": hidden_size,
+            "word_embed_proj_dim": hidden_size,
+            "ffn_dim": 4 * hidden_size,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 32,
+        },
+    }
+
+
+# Fig. 3: the language model's name -> its part of the configuration.
+LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
+    "opt-1.3b": _opt(2048, 24),
+    "opt-2.7b": _opt(2560, 32),
+    "opt-6.7b": _opt(4096, 32),
+    "llama-7b": _llama(4096, 11008, 32, 32),
+    "llama-13b": _llama(5120, 13824, 40, 40),
+}
+
+
+def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
+    """The entry called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in among:
+        raise ValueError(f"There is no {kind} {name!r}; choose among {', '.join(among)}.")
+    return among[name]
+
+
+__all__ = ["ABLATIONS", "LANGUAGE_MODELS", "PRESETS", "VIT_L_14", "Preset", "choose"]
