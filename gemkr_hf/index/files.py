@@ -87,8 +87,19 @@ def write_renamed(path: Path, write: Callable[[Path], Any]) -> None:
             # A header must not reach the disk before the files that it names.
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can."""
+    if os.name == "posix":
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def copy_renamed(source: Path, target: Path) -> None:
@@ -98,7 +109,9 @@ def copy_renamed(source: Path, target: Path) -> None:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON header."""
+    """Write a JSON header with a checksum of itself."""
+    content = {name: value for name, value in record.items() if name != "checksum"}
+    record = {**content, "checksum": _checksum(content)}
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_renamed(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -118,7 +131,26 @@ def read_json(path: Path, format_name: str, version: int, what: str) -> dict[str
             f"The {what} in '{path.parent}' has format version {record.get('format_version')}, and "
             f"this version of gemkr_hf reads version {version}: build it anew"
         )
-    return record
+    return checked(record, path)
+
+
+def checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What `write_json` wrote, without its checksum.
+
+    Raises
+    ------
+    ValueError
+        If the checksum is another one.
+    """
+    content = {name: value for name, value in record.items() if name != "checksum"}
+    if record.get("checksum") != _checksum(content):
+        raise ValueError(f"'{path}' was changed: its checksum is not its own")
+    return content
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_record(path: Path) -> dict[str, Any]:
@@ -155,11 +187,13 @@ def sha256(path: Path) -> str:
 __all__ = [
     "VERIFY_BELOW",
     "check_file",
+    "checked",
     "copy_renamed",
     "file_record",
     "map_safetensors",
     "read_json",
     "sha256",
+    "sync_folder",
     "write_json",
     "write_renamed",
     "write_safetensors",

@@ -22,6 +22,7 @@ SAMPLE_RATE = 32
 ANCHOR_RATE = 48
 SHARD_TOKENS = 1 << 28
 LIST_THRESHOLD = 1 << 9
+MAX_VOCAB_SIZE = 2**31 - 1
 
 _PARALLEL_ROWS = 1 << 15
 """Rows of intervals that are worth a thread's start."""
@@ -135,7 +136,7 @@ class FMIndex:
     ) -> "FMIndex":
         """Index documents.
 
-        At the peak this takes about 24 bytes for each token of one shard, besides the shards that
+        At the peak this takes about 26 bytes for each token of one shard, besides the shards that
         are finished (about 2 bytes a token).
 
         Parameters
@@ -165,13 +166,19 @@ class FMIndex:
         ImportError
             If the backend is not installed.
         """
-        _check_build(backend, sample_rate, shard_tokens, list_threshold, threads)
+        check_options(backend, sample_rate, shard_tokens, list_threshold, threads)
         if vocab_size is None:
             documents = list(documents)
             vocab_size = 1 + max(
-                (int(tokens.max()) for tokens in map(as_tokens, documents) if len(tokens)),
+                (int(np.max(document)) for document in documents if len(as_tokens(document))),
                 default=-1,
             )
+        if not isinstance(vocab_size, int | np.integer) or not 0 <= vocab_size <= MAX_VOCAB_SIZE:
+            raise ValueError(
+                f"vocab_size must be a whole number from 0 to {MAX_VOCAB_SIZE}, got {vocab_size}: "
+                f"token ids are smaller than {MAX_VOCAB_SIZE}"
+            )
+        vocab_size = int(vocab_size)
         threads = available_cores() if threads is None else threads
         shards = [
             Shard.build(
@@ -256,6 +263,8 @@ class FMIndex:
     def root(self, n: int = 1, at_start: bool = False) -> Intervals:
         """Intervals of `n` empty sequences: everywhere, or (`at_start`) where a document begins, so
         that what grows from there are documents' first tokens."""
+        if n < 0:
+            raise ValueError(f"n is a number of sequences, not {n}")
         upper = np.empty((len(self._shards), n), dtype=np.int64)
         for number, shard in enumerate(self._shards):
             upper[number] = shard.num_documents if at_start else shard.num_rows
@@ -479,6 +488,8 @@ class FMIndex:
 
     def check_row(self, row: int) -> None:
         """Raise IndexError, with the reason, if this is no document's row."""
+        if self.num_rows == 0:
+            raise IndexError(f"There is no document {row}: the index is empty")
         if not 0 <= row < self.num_rows:
             raise IndexError(f"There is no document {row}: rows go from 0 to {self.num_rows - 1}")
         at = int(np.searchsorted(self._removed, row))
@@ -518,7 +529,7 @@ class FMIndex:
         IndexError
             If a row is no document's, or its document is removed already.
         """
-        wanted = np.unique(np.fromiter(rows, dtype=np.int64))
+        wanted = np.unique(as_tokens(list(rows)))
         for row in wanted.tolist():
             self.check_row(row)
         shards = list(self._shards)
@@ -551,6 +562,8 @@ class FMIndex:
         The format does not depend on the backend.
         """
         folder = Path(path)
+        if folder.is_file():
+            raise ValueError(f"'{folder}' is a file: an index is saved as a folder")
         folder.mkdir(parents=True, exist_ok=True)
         header_file = folder / storage.HEADER_FILE
         old: list[str] = []
@@ -709,7 +722,7 @@ class FMIndex:
                 f"These intervals have the shape {lower.shape}, and the index has "
                 f"{len(self._shards)} shard(s): they are of another index"
             )
-        return intervals
+        return Intervals(np.asarray(lower, dtype=np.int64), np.asarray(upper, dtype=np.int64))
 
     def _thinned(self) -> list[Shard]:
         return [shard for shard in self._shards if shard.is_thinned]
@@ -719,9 +732,14 @@ class FMIndex:
         return self._shards[0].backend
 
 
-def _check_build(
-    backend: str, sample_rate: int, shard_tokens: int, list_threshold: int, threads: int | None
+def check_options(
+    backend: str = "numba",
+    sample_rate: int = SAMPLE_RATE,
+    shard_tokens: int = SHARD_TOKENS,
+    list_threshold: int = LIST_THRESHOLD,
+    threads: int | None = None,
 ) -> None:
+    """Raise what `FMIndex.build` would for these arguments, before anything is read."""
     matrix_class(backend)
     if not 1 <= sample_rate <= MAX_SAMPLE_RATE:
         raise ValueError(f"sample_rate must be from 1 to {MAX_SAMPLE_RATE}, got {sample_rate}")
@@ -732,4 +750,12 @@ def _check_build(
         raise ValueError(f"threads must be at least 1, got {threads}")
 
 
-__all__ = ["BACKENDS", "LIST_THRESHOLD", "SAMPLE_RATE", "SHARD_TOKENS", "FMIndex", "Intervals"]
+__all__ = [
+    "BACKENDS",
+    "LIST_THRESHOLD",
+    "SAMPLE_RATE",
+    "SHARD_TOKENS",
+    "FMIndex",
+    "Intervals",
+    "check_options",
+]

@@ -41,6 +41,8 @@ MAX_SAMPLE_RATE = 1 << 12
 _TABLE_BELOW = 1 << 22
 _EXPAND_TOGETHER = 64
 _FIRST_TOKENS = 64
+_LONGEST_PATTERN = 16
+_FEW_SUCCESSORS = 64
 
 DTYPES: dict[str, str] = {
     "lines": "uint64",
@@ -226,7 +228,8 @@ class Shard:
     def count(self, lower: Int64, upper: Int64) -> Int64:
         """Occurrences, int64[n]."""
         if not self.is_thinned:
-            return np.maximum(0, upper - lower)
+            low, high = (np.clip(bound, 0, self.num_rows) for bound in (lower, upper))
+            return np.maximum(0, high - low)
         counts = np.empty(len(lower), dtype=np.int64)
         count_alive(self.removed, self.num_rows, lower, upper, counts)
         return counts
@@ -350,20 +353,35 @@ class Shard:
         ``threshold`` rows, and of single symbols that have 64 times as many.
 
         A decoder asks for what follows a single token once in a clue, and these lists are the
-        longest.
+        longest. A few successors are found as fast without a list. Patterns longer than a clue are
+        left out: a passage that many documents share has as many patterns as the square of its
+        length.
+
+        Raises
+        ------
+        ValueError
+            If the transform is none: it has more patterns than its rows allow.
         """
         if not isinstance(self.matrix, WaveletMatrix):
             return no_lists()
         writer = ListWriter(self.matrix.arrays.leaf_symbols)
         waiting = [(0, self.num_rows, 0)] if self.num_rows > 0 else []
+        # The patterns of one length share the rows.
+        left_to_visit = 1 + (_LONGEST_PATTERN + 1) * (self.num_rows // (threshold + 1) + 1)
         while waiting:
             now, waiting = waiting[:_EXPAND_TOGETHER], waiting[_EXPAND_TOGETHER:]
+            left_to_visit -= len(now)
+            if left_to_visit < 0:
+                raise ValueError("The index is corrupt: it has more patterns than rows")
             lower, upper = (np.array(bound, dtype=np.int64) for bound in list(zip(*now))[:2])  # noqa: B905
             offsets, symbols, bounds = self.matrix.expand(lower, upper, self._removed_box)
             for number, (low, high, length) in enumerate(now):
                 own = slice(offsets[number], offsets[number + 1])
-                if length != 1 or high - low > _FIRST_TOKENS * threshold:
+                few = length > 0 and (own.stop - own.start) * _FEW_SUCCESSORS <= threshold
+                if not few and (length != 1 or high - low > _FIRST_TOKENS * threshold):
                     writer.add(low, high, symbols[own])
+                if length == _LONGEST_PATTERN:
+                    continue
                 wide = bounds[:, own]
                 wide = wide[:, wide[1] - wide[0] > threshold]
                 waiting += [(left, right, length + 1) for left, right in wide.T.tolist()]

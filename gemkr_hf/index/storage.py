@@ -24,7 +24,7 @@ from gemkr_hf.index.files import (
 from gemkr_hf.index.shard import DTYPES, REMOVED_DTYPES, Shard
 
 HEADER_FILE = "index.json"
-FORMAT, FORMAT_VERSION = "gemkr-fm-index", 2
+FORMAT, FORMAT_VERSION = "gemkr-fm-index", 3
 
 
 class StoredFile:

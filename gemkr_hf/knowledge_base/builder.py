@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.index.files import (
     check_file,
+    checked,
     file_record,
     map_safetensors,
     write_json,
@@ -27,7 +29,14 @@ from gemkr_hf.index.fm_index import FMIndex
 from gemkr_hf.index.storage import stored_files
 from gemkr_hf.knowledge_base.collector import Collector, Part
 from gemkr_hf.knowledge_base.files import move_in, write_header, write_tokenizer
-from gemkr_hf.knowledge_base.records import Documents, number_of, read_table, write_table
+from gemkr_hf.knowledge_base.records import (
+    PRIMARY,
+    Documents,
+    join_tables,
+    number_of,
+    read_table,
+    write_table,
+)
 from gemkr_hf.knowledge_base.tokens import TokenizerIdentity
 from gemkr_hf.progress import progress_bar
 
@@ -82,7 +91,10 @@ class Builder:
         with ExitStack() as stack:
             bar = stack.enter_context(progress_bar(number_of(documents), "Indexing", "doc"))
             if steps:
-                bar.write(f"Going on behind document {skip:,}: {len(steps)} shard(s) are finished")
+                bar.write(
+                    f"Going on behind document {skip:,}: {len(steps)} shard(s) are finished",
+                    file=sys.stderr,
+                )
 
             def on_batch(table: pa.Table) -> None:
                 seen.update(table)
@@ -119,7 +131,7 @@ class Builder:
         """Records of the shards that are there; everything else in the folder is deleted."""
         path = self._folder / _SETTINGS_FILE
         steps: list[dict[str, Any]] = []
-        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) == self._settings():
+        if _read_record(path) == self._settings():
             for step in _read_steps(self._folder):
                 try:
                     for name, record in _files_of(step):
@@ -154,8 +166,8 @@ class Builder:
         }
         keys_file = f"keys-{number:05d}.safetensors"
         write_renamed(self._folder / keys_file, lambda path: write_safetensors(path, keys, {}))
-        documents = pa.concat_tables(part.tables)
-        duplicates = pa.concat_tables(part.duplicates) if part.duplicates else None
+        documents = join_tables(part.tables)
+        duplicates = join_tables(part.duplicates) if part.duplicates else None
         before = sum(step["num_records"] for step in steps)
         step = {
             "num_records": part.num_records,
@@ -196,7 +208,7 @@ class Builder:
         ]
         duplicates = None
         if repeated:
-            duplicates = write_table(with_primary(pa.concat_tables(repeated)), whole, "duplicates")
+            duplicates = write_table(with_primary(join_tables(repeated)), whole, "duplicates")
         header = {
             "num_documents": index["num_documents"],
             "num_tokens": index["num_tokens"],
@@ -253,7 +265,7 @@ class _Seen:
 
 def with_primary(duplicates: pa.Table) -> pa.Table:
     """Further ids' table: none of them stands for its document yet."""
-    return duplicates.append_column("primary", pa.array([False] * len(duplicates), pa.bool_()))
+    return duplicates.append_column(PRIMARY, pa.array([False] * len(duplicates), pa.bool_()))
 
 
 def _step_file(number: int) -> str:
@@ -262,9 +274,17 @@ def _step_file(number: int) -> str:
 
 def _read_steps(folder: Path) -> Iterator[dict[str, Any]]:
     number = 0
-    while (folder / _step_file(number)).is_file():
-        yield json.loads((folder / _step_file(number)).read_text(encoding="utf-8"))
+    while (step := _read_record(folder / _step_file(number))) is not None:
+        yield step
         number += 1
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """What was written there; None where nothing was, or it is damaged."""
+    try:
+        return checked(json.loads(path.read_text(encoding="utf-8")), path)
+    except (OSError, ValueError):
+        return None
 
 
 def _files_of(step: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.knowledge_base.digests import DigestTable, digests
-from gemkr_hf.knowledge_base.records import Documents, record_batches
+from gemkr_hf.knowledge_base.records import ROW, Documents, record_batches
 from gemkr_hf.knowledge_base.tokens import encode_documents
 
 Tokens = NDArray[np.int32]
@@ -23,7 +23,7 @@ class Part:
 
     tables : records of the documents
     tokens : int32[length] of each
-    duplicates : records of further ids, with the `row` of the document whose text they have
+    duplicates : records of further ids, with the row of the document whose text they have
     num_records : of both together
     num_tokens : of the documents
     text_keys, id_keys : digests of the documents' tokens, and of all records' ids
@@ -48,6 +48,7 @@ class Collector:
     shard_tokens : int
     first_row : int, the row of the next document.
     indexed : what else is known: the rows, -1 where new, of documents with these tokens.
+    schema : the columns that there are; those of the first documents by default.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Collector:
         shard_tokens: int,
         first_row: int = 0,
         indexed: Callable[[list[Tokens]], NDArray[np.int64]] | None = None,
+        schema: pa.Schema | None = None,
     ) -> None:
         if shard_tokens < 1:
             raise ValueError(f"shard_tokens must be at least 1, got {shard_tokens}")
         self._tokenizer = tokenizer
         self._shard_tokens = shard_tokens
         self._indexed = indexed
+        self._schema = schema
         self._texts, self._ids = DigestTable(), DigestTable()
         self._next_row = first_row
 
@@ -87,7 +90,7 @@ class Collector:
         on_batch : gets every batch of records, the skipped ones too.
         """
         part, seen = Part(), 0
-        for table in record_batches(documents):
+        for table in record_batches(documents, self._schema):
             if on_batch is not None:
                 on_batch(table)
             passed = min(len(table), max(0, skip - seen))
@@ -132,7 +135,7 @@ class Collector:
         part.num_tokens += sum(len(tokens[number]) for number in new)
         if len(repeated):
             rows = pa.array(known[repeated], pa.int64())
-            part.duplicates.append(table.take(repeated).add_column(0, "row", rows))
+            part.duplicates.append(table.take(repeated).add_column(0, ROW, rows))
         part.num_records += len(table)
         part.text_keys.append(text_keys[new])
         part.id_keys.append(id_keys)

@@ -12,11 +12,18 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from gemkr_hf.index.files import check_file, copy_renamed, file_record, read_json, write_json
+from gemkr_hf.index.files import (
+    check_file,
+    copy_renamed,
+    file_record,
+    read_json,
+    sync_folder,
+    write_json,
+)
 from gemkr_hf.index.storage import stored_files
 
 HEADER_FILE = "knowledge_base.json"
-FORMAT, FORMAT_VERSION = "gemkr-knowledge-base", 2
+FORMAT, FORMAT_VERSION = "gemkr-knowledge-base", 3
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -118,6 +125,7 @@ def move_in(new: Path, target: Path) -> None:
     gone then."""
     if not target.exists():
         new.replace(target)
+        sync_folder(target.parent)
         return
     header = read_header(new)
     for name in sorted(named_files(header)):

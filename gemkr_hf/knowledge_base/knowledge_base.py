@@ -19,8 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.decoding import FMIndexConstraint
-from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex
-from gemkr_hf.index.shard import matrix_class
+from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex, check_options
 from gemkr_hf.index.storage import StoredFile
 from gemkr_hf.knowledge_base import files
 from gemkr_hf.knowledge_base.builder import Builder, with_primary
@@ -28,7 +27,10 @@ from gemkr_hf.knowledge_base.collector import Collector
 from gemkr_hf.knowledge_base.files import HEADER_FILE
 from gemkr_hf.knowledge_base.hub import download_knowledge_base, upload_knowledge_base
 from gemkr_hf.knowledge_base.records import (
+    PRIMARY,
+    ROW,
     Documents,
+    join_tables,
     number_of,
     read_dataset,
     read_table,
@@ -96,7 +98,7 @@ class KnowledgeBase:
         ValueError
             If there is no document, an `id` or `text` is missing, or an `id` occurs twice.
         """
-        matrix_class(backend)
+        check_options(backend, shard_tokens=shard_tokens, threads=threads)
         identity = TokenizerIdentity.of(tokenizer)
         collector = Collector(tokenizer, shard_tokens)
         index: FMIndex | None = None
@@ -114,8 +116,8 @@ class KnowledgeBase:
                     index = index.add(part.tokens, shard_tokens)
         if index is None or index.num_documents == 0:
             raise ValueError("A knowledge base needs at least one document, got none")
-        dataset = Dataset(pa.concat_tables(tables))
-        repeated = with_primary(pa.concat_tables(duplicates)) if duplicates else None
+        dataset = Dataset(join_tables(tables))
+        repeated = with_primary(join_tables(duplicates)) if duplicates else None
         logger.info("Indexed %d documents of %d tokens", len(dataset), index.num_tokens)
         return cls(dataset, index, identity, repeated, tokenizer)
 
@@ -158,12 +160,10 @@ class KnowledgeBase:
             See `from_documents`; or the output is something else, or the documents of the finished
             shards have changed.
         """
-        target = Path(output)
+        target = Path(output).resolve()
         files.check_target(target)
-        matrix_class(index_options.get("backend", "numba"))
+        check_options(shard_tokens=shard_tokens, threads=threads, **index_options)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir() and not any(target.iterdir()):
-            target.rmdir()
         Builder(target, tokenizer, shard_tokens, threads=threads, **index_options).run(documents)
         return cls.from_pretrained(target, tokenizer, verify=False, threads=threads)
 
@@ -225,7 +225,7 @@ class KnowledgeBase:
         first = self[row]["id"]
         if self._duplicates is None:
             return [first]
-        own = self._duplicates.filter(pc.equal(self._duplicates.column("row"), int(row)))
+        own = self._duplicates.filter(pc.equal(self._duplicates.column(ROW), int(row)))
         return [first, *(other for other in own.column("id").to_pylist() if other != first)]
 
     def row_of(self, identifier: Any) -> int:
@@ -249,7 +249,7 @@ class KnowledgeBase:
                 first: row for row, first in enumerate(self._documents["id"]) if row not in gone
             }
             if self._duplicates is not None:
-                repeated = (self._duplicates.column(name).to_pylist() for name in ("id", "row"))
+                repeated = (self._duplicates.column(name).to_pylist() for name in ("id", ROW))
                 rows |= zip(*repeated, strict=True)
             self._rows = rows
         return self._rows
@@ -343,7 +343,8 @@ class KnowledgeBase:
         tokenizer = self.tokenizer if tokenizer is None else tokenizer
         self.check_tokenizer(tokenizer)
         rows = self.index.num_rows
-        collector = Collector(tokenizer, shard_tokens, rows, self.index.find_documents)
+        schema = self._documents.features.arrow_schema
+        collector = Collector(tokenizer, shard_tokens, rows, self.index.find_documents, schema)
         collector.know_ids(list(self.row_ids()))
         index, tables, duplicates = self.index, [], []
         with progress_bar(number_of(documents), "Indexing", "doc") as bar:
@@ -351,19 +352,13 @@ class KnowledgeBase:
                 index = index.add(part.tokens, shard_tokens)
                 tables += part.tables
                 duplicates += part.duplicates
-        schema = self._documents.features.arrow_schema
-        more = [_as_schema(table, schema) for table in tables]
         dataset = self._documents
-        if any(len(table) for table in more):
-            dataset = concatenate_datasets([dataset, Dataset(pa.concat_tables(more))])
+        if any(len(table) for table in tables):
+            dataset = concatenate_datasets([dataset, Dataset(join_tables(tables))])
         repeated = self._duplicates
         if duplicates:
-            fields = [pa.field("row", pa.int64()), *schema]
-            new = [_as_schema(table, pa.schema(fields)) for table in duplicates]
-            new_table = with_primary(pa.concat_tables(new))
-            repeated = new_table if repeated is None else pa.concat_tables(
-                [repeated, new_table.cast(repeated.schema)]
-            )  # fmt: skip
+            new = with_primary(join_tables(duplicates))
+            repeated = new if repeated is None else join_tables([repeated, new])
         return self._changed(dataset, index, repeated)
 
     def remove(self, ids: Iterable[Any]) -> KnowledgeBase:
@@ -383,8 +378,8 @@ class KnowledgeBase:
         if repeated is not None:
             kept = [identifier not in gone for identifier in repeated.column("id").to_pylist()]
             repeated = repeated.filter(pa.array(kept, pa.bool_()))
-            others = repeated.column("row").to_pylist()
-            primary = repeated.column("primary").to_pylist()
+            others = repeated.column(ROW).to_pylist()
+            primary = repeated.column(PRIMARY).to_pylist()
             for row in list(dead):
                 if self[row]["id"] not in gone:
                     dead.discard(row)
@@ -392,8 +387,8 @@ class KnowledgeBase:
                     # The first id goes, and there is another one: it stands for the document now.
                     primary[others.index(row)] = True
                     dead.discard(row)
-            place = repeated.column_names.index("primary")
-            repeated = repeated.set_column(place, "primary", pa.array(primary, pa.bool_()))
+            place = repeated.column_names.index(PRIMARY)
+            repeated = repeated.set_column(place, PRIMARY, pa.array(primary, pa.bool_()))
         return self._changed(self._documents, self.index.remove(dead), repeated)
 
     def compact(self, shard_tokens: int = SHARD_TOKENS) -> KnowledgeBase:
@@ -407,10 +402,10 @@ class KnowledgeBase:
         index = self.index.rebuild(tokens, shard_tokens)
         repeated = self._duplicates
         if repeated is not None:
-            primary = repeated.column("primary")
+            primary = repeated.column(PRIMARY)
             repeated = repeated.filter(pc.invert(primary))
-            rows = np.searchsorted(live, repeated.column("row").to_numpy())
-            repeated = repeated.set_column(0, "row", pa.array(rows, pa.int64()))
+            rows = np.searchsorted(live, repeated.column(ROW).to_numpy())
+            repeated = repeated.set_column(0, ROW, pa.array(rows, pa.int64()))
         other = KnowledgeBase(
             self._live_documents(), index, self.tokenizer_identity, repeated, self._tokenizer
         )
@@ -457,7 +452,7 @@ class KnowledgeBase:
         ValueError
             If the folder holds anything else.
         """
-        target = Path(save_directory)
+        target = Path(save_directory).resolve()
         files.check_target(target)
         if (target / HEADER_FILE).is_file():
             self._write(target)
@@ -467,15 +462,13 @@ class KnowledgeBase:
             new = Path(name, "new")
             new.mkdir()
             self._write(new)
-            if target.is_dir():
-                target.rmdir()
-            new.replace(target)
+            files.move_in(new, target)
             self._moved(new, target)
 
     def _write(self, folder: Path) -> None:
         parts = [stored.put(folder) for stored in takewhile(StoredFile.exists, self._stored)]
         rows = sum(part["num_rows"] for part in parts)
-        if rows < len(self._documents):
+        if rows < len(self._documents) or not parts:
             table = self._documents.select(range(rows, len(self._documents)))
             arrow = table.with_format("arrow")[:]
             parts.append(write_table(arrow, folder, f"documents-{len(parts):05d}"))
@@ -632,29 +625,11 @@ def _primaries(duplicates: pa.Table | None) -> dict[int, dict[str, Any]]:
     """Records that stand for their documents since the first one's id was removed, by row."""
     if duplicates is None:
         return {}
-    records = duplicates.filter(duplicates.column("primary")).to_pylist()
+    records = duplicates.filter(duplicates.column(PRIMARY)).to_pylist()
     return {
-        record["row"]: {
-            name: value for name, value in record.items() if name not in ("row", "primary")
-        }
+        record[ROW]: {name: value for name, value in record.items() if name not in (ROW, PRIMARY)}
         for record in records
     }
-
-
-def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """A table with these columns; those that it lacks are empty."""
-    unknown = [name for name in table.column_names if name not in schema.names]
-    if unknown:
-        raise ValueError(
-            f"The knowledge base has no column '{unknown[0]}': it has {', '.join(schema.names)}"
-        )
-    columns = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
 
 
 __all__ = ["KnowledgeBase"]

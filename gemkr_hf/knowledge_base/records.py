@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset
 
-from gemkr_hf.index.files import file_record
+from gemkr_hf.index.files import file_record, sync_folder, write_renamed
 
 Documents: TypeAlias = Iterable[Mapping[str, Any]] | Dataset | IterableDataset
 
 BATCH = 1000
+ROW, PRIMARY = "_row", "_primary"
+"""Columns of the table of further ids: the document's row, and whether the record stands for it."""
 IN_MEMORY_BELOW = 256 * 2**20
 """Parquet up to this size (bytes) is read into memory; more is memory-mapped by `datasets`."""
 
@@ -27,23 +29,34 @@ def number_of(documents: Documents) -> int | None:
         return None
 
 
-def record_batches(documents: Documents) -> Iterator[pa.Table]:
+def record_batches(documents: Documents, known: pa.Schema | None = None) -> Iterator[pa.Table]:
     """Documents as checked tables of one schema, with an `id` and a `text` in every row.
 
-    The columns are those of the first thousand documents.
+    The columns are those of ``known``, or of the first thousand documents; a column that is empty
+    there gets its kind where it is first filled.
 
     Raises
     ------
     ValueError
         If something is no document, or an `id` or `text` is missing.
     """
-    schema, row = None, 0
+    schema, row = known, 0
     for table in _tables(documents):
-        if schema is None:
+        if row == 0:
             _check_columns(table.column_names)
+        if schema is None:
             schema = table.schema
         else:
+            new = [name for name in table.column_names if name not in schema.names]
+            if new:
+                raise ValueError(
+                    f"The knowledge base has no column '{new[0]}': it has {', '.join(schema.names)}"
+                    if known is not None
+                    else f"The column '{new[0]}' is first met behind document {row}: give it, if "
+                    "only as None, in the first document"
+                )
             table = _like(table, schema, row)
+            schema = table.schema
         _check_rows(table, row)
         row += len(table)
         if len(table):
@@ -71,6 +84,10 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
             yield pa.table(
                 {column: [record.get(column) for record in records] for column in columns}
             )
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"Behind document {first_row} a text is no Unicode (a lone surrogate): {error}"
+            ) from None
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ValueError(
                 "Documents must be records such as {'id': ..., 'text': ...}, each column of one "
@@ -86,19 +103,19 @@ def _check_columns(names: Iterable[str]) -> None:
             raise ValueError(
                 f"Every document needs the column '{column}': there are {', '.join(names)}"
             )
+    for column in (ROW, PRIMARY):
+        if column in names:
+            raise ValueError(f"The column '{column}' is the knowledge base's own: rename yours")
 
 
 def _like(table: pa.Table, schema: pa.Schema, row: int) -> pa.Table:
-    new = [name for name in table.column_names if name not in schema.names]
-    if new:
-        raise ValueError(
-            f"The column '{new[0]}' is first met behind document {row}: give it, if only as None, "
-            "in the first document"
-        )
     columns = []
     for field in schema:
         if field.name not in table.column_names:
             columns.append(pa.nulls(len(table), field.type))
+            continue
+        if pa.types.is_null(field.type):
+            columns.append(table.column(field.name))
             continue
         try:
             columns.append(table.column(field.name).cast(field.type))
@@ -106,7 +123,12 @@ def _like(table: pa.Table, schema: pa.Schema, row: int) -> pa.Table:
             raise ValueError(
                 f"The column '{field.name}' is of another kind behind document {row}: {error}"
             ) from None
-    return pa.table(columns, schema=schema)
+    return pa.table(columns, names=schema.names)
+
+
+def join_tables(tables: list[pa.Table]) -> pa.Table:
+    """Tables of `record_batches`, one behind the other."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _check_rows(table: pa.Table, first_row: int) -> None:
@@ -127,6 +149,13 @@ def _check_rows(table: pa.Table, first_row: int) -> None:
     missing = _first(pc.is_null(ids))
     if missing is not None:
         raise ValueError(f"Document {first_row + missing} has no id")
+    kind = ids.type
+    if not (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    ):
+        raise ValueError(
+            f"The id of document {first_row} is {_value(ids, 0)!r}: ids are texts or whole numbers"
+        )
 
 
 def _first(mask: pa.ChunkedArray) -> int | None:
@@ -141,14 +170,12 @@ def _value(column: pa.ChunkedArray, row: int) -> Any:
 
 def write_table(table: pa.Table, folder: Path, name: str) -> dict[str, Any]:
     """Write Parquet as ``name-<digest>.parquet``; its record."""
-    temporary = folder / f".{name}.tmp"
-    try:
-        pq.write_table(table, temporary)
-        record = file_record(temporary)
-        path = folder / f"{name}-{record['sha256'][:12]}.parquet"
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    written = folder / f".{name}.parquet"
+    write_renamed(written, lambda temporary: pq.write_table(table, temporary))
+    record = file_record(written)
+    path = folder / f"{name}-{record['sha256'][:12]}.parquet"
+    written.replace(path)
+    sync_folder(folder)
     return {"file": path.name, "num_rows": len(table), **record}
 
 
@@ -179,7 +206,10 @@ def read_table(path: Path) -> pa.Table:
 
 __all__ = [
     "BATCH",
+    "PRIMARY",
+    "ROW",
     "Documents",
+    "join_tables",
     "number_of",
     "read_dataset",
     "read_table",

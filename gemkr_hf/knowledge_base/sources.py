@@ -131,11 +131,14 @@ class DocumentFile:
     def _rows(self, file: TextIO) -> Iterator[dict[str, Any]]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         tabs = self._suffix == ".tsv"
-        # Tab-separated files are written without quotes: a quotation mark is one.
+        # Tab-separated files are written with and without quotes: a field in quotes loses them, any
+        # other quotation mark is one.
         rows = (
-            csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file)
+            csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if tabs
+            else csv.reader(file, strict=True)
         )
-        names = next(rows, [])
+        names = [unquoted(name) if tabs else name for name in next(rows, [])]
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:
             raise ValueError(f"The column '{repeated[0]}' of '{self._path}' occurs twice")
@@ -147,9 +150,22 @@ class DocumentFile:
                         f"first line names {len(names)}"
                     )
                 if row:
-                    yield dict(zip(names, row, strict=True))
+                    fields = map(unquoted, row) if tabs else row
+                    yield dict(zip(names, fields, strict=True))
         except csv.Error as error:
             raise ValueError(f"Line {rows.line_num} of '{self._path}': {error}") from None
+
+
+def unquoted(field: str) -> str:
+    """A field of a tab-separated file without the quotes around it.
+
+    >>> unquoted('"so ""called"" words"'), unquoted('"so" and "so"')
+    ('so "called" words', '"so" and "so"')
+    """
+    if len(field) < 2 or not (field[0] == field[-1] == '"'):
+        return field
+    inside = field[1:-1]
+    return field if '"' in inside.replace('""', "") else inside.replace('""', '"')
 
 
 def renamed(

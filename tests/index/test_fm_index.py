@@ -395,3 +395,48 @@ def test_backend_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -
         FMIndex.build([[1]], backend="pysdsl")
     with pytest.raises(ValueError, match="numba, pysdsl"):
         FMIndex.build([[1]], backend="sdsl")
+
+
+def test_a_passage_that_many_documents_share_takes_no_more_than_other_text() -> None:
+    rng = np.random.default_rng(0)
+    sizes = []
+    for length in (100, 300):
+        passage = rng.integers(0, 30_000, length).tolist()
+        documents = [[*passage, 30_000 + number] for number in range(600)]
+        index = FMIndex.build(documents, vocab_size=32_000)
+        assert index.get_next([passage])[0].tolist() == list(range(30_000, 30_600))
+        assert index.get_next([passage[:20]])[0].tolist() == passage[20:21]
+        sizes.append(index.nbytes / index.num_tokens)
+    assert sizes[1] < sizes[0] < 4
+    assert FMIndex.build([[0] * 40_000]).nbytes < 3 * 40_000
+
+
+@pytest.mark.parametrize(
+    ("documents", "vocab_size", "message"),
+    [
+        ([[2**31]], None, "vocab_size must be a whole number from 0 to 2147483647"),
+        ([[2**31 - 1, 5]], None, "token ids are smaller than 2147483647"),
+        ([[5]], 2**40, "got 1099511627776"),
+        ([[5]], -5, "got -5"),
+        ([[5]], 10.5, r"got 10\.5"),
+        ([[5]], "x", "got x"),
+        ([[2**63]], None, "got 9223372036854775809"),
+        ([[1], [-3]], None, "Document 1 holds token -3"),
+    ],
+)
+def test_tokens_that_no_index_holds(documents, vocab_size, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FMIndex.build(documents, vocab_size=vocab_size)
+
+
+def test_intervals_that_no_index_gave() -> None:
+    index = FMIndex.build([[3, 1, 4], [1, 5]])
+    strange = Intervals(np.array([[2**62, -9, 2]]), np.array([[2**63 - 1, -3, 2**40]]))
+    assert index.occurrences(strange).tolist() == [0, 0, 5]
+    assert index.is_distinct(strange).tolist() == [False, False, False]
+    with pytest.raises(ValueError, match="n is a number"):
+        index.root(-1)
+    with pytest.raises(IndexError, match="the index is empty"):
+        FMIndex.build([]).extract(0)
+    with pytest.raises(ValueError, match="token-id sequences"):
+        index.remove([0.7])

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from gemkr_hf.index import FMIndex, storage
-from gemkr_hf.index.files import map_safetensors
+from gemkr_hf.index.files import map_safetensors, write_json
 from gemkr_hf.index.shard import DTYPES, REMOVED_DTYPES
 
 DOCUMENTS = [[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8], [], [3, 1, 4, 1, 5, 9, 2, 6], [5]]
@@ -153,7 +153,7 @@ def test_what_was_removed_from_another_shard(tmp_path: Path) -> None:
     header = json.loads((tmp_path / "a" / storage.HEADER_FILE).read_text())
     strange = json.loads((tmp_path / "b" / storage.HEADER_FILE).read_text())["shards"][0]
     header["shards"][0]["removed"] = strange["removed"]
-    (tmp_path / "a" / storage.HEADER_FILE).write_text(json.dumps(header))
+    write_json(tmp_path / "a" / storage.HEADER_FILE, header)
     shutil.copy(other, tmp_path / "a")
     with pytest.raises(ValueError, match="mixed from two"):
         FMIndex.load(tmp_path / "a")
@@ -163,7 +163,7 @@ def test_what_was_removed_from_another_shard(tmp_path: Path) -> None:
 
 def test_other_version(saved: Path) -> None:
     path = saved / storage.HEADER_FILE
-    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 9'))
+    write_json(path, {**json.loads(path.read_text()), "format_version": 9})
     with pytest.raises(ValueError, match="format version 9"):
         FMIndex.load(saved)
 
@@ -189,9 +189,25 @@ def test_broken_header(saved: Path, text: str) -> None:
 def test_headers_of_wrong_content(saved: Path, change, message: str) -> None:
     header = json.loads((saved / storage.HEADER_FILE).read_text())
     change(header)
-    (saved / storage.HEADER_FILE).write_text(json.dumps(header))
+    write_json(saved / storage.HEADER_FILE, header)
     with pytest.raises(ValueError, match=message):
         FMIndex.load(saved)
+
+
+def test_every_flipped_bit_of_the_header_is_noticed(saved: Path) -> None:
+    path = saved / storage.HEADER_FILE
+    data = bytearray(path.read_bytes())
+    for at in range(0, len(data), 7):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        path.write_bytes(changed)
+        try:
+            same = json.loads(changed) == json.loads(data)
+        except ValueError:
+            same = False
+        if not same:  # a blank became another one
+            with pytest.raises(ValueError, match=r"no JSON|no header|format version|was changed"):
+                FMIndex.load(saved)
 
 
 def test_missing_files(saved: Path, tmp_path: Path) -> None:

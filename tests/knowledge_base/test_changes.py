@@ -190,3 +190,90 @@ def test_random_changes_equal_a_knowledge_base_made_anew(tokenizer) -> None:
             for identifier in changing.ids(changing.row_of(document["id"]))
         }
     assert list(changing.compact()) == list(changing)
+
+
+def numbered(number: int, kind: type = int) -> list[dict]:
+    return [
+        {"id": kind(i), "text": f"The number {i} is {'odd' if i % 2 else 'even'}."}
+        for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize(("kind", "other"), [(int, str), (str, int)])
+def test_an_id_of_another_kind_is_the_same_id(tokenizer, kind, other) -> None:
+    knowledge_base = KnowledgeBase.from_documents(numbered(5, kind), tokenizer)
+    with pytest.raises(ValueError, match="occurs twice"):
+        knowledge_base.add([{"id": other(1), "text": "something new"}])
+    more = knowledge_base.add([{"id": other(7), "text": "something new"}])
+    assert more.row_of(kind(7)) == 5
+    if kind is int:
+        with pytest.raises(ValueError, match="column 'id' is of another kind"):
+            knowledge_base.add([{"id": "seven", "text": "something new"}])
+
+
+def test_all_documents_may_go(tokenizer, tmp_path) -> None:
+    knowledge_base = KnowledgeBase.from_documents(numbered(5), tokenizer).remove(range(5))
+    knowledge_base.save_pretrained(tmp_path / "kb")
+    KnowledgeBase.from_pretrained(tmp_path / "kb").compact().save_pretrained(tmp_path / "kb")
+    nothing = KnowledgeBase.from_pretrained(tmp_path / "kb")
+    assert len(nothing) == 0
+    assert len(nothing.add(numbered(2))) == 2
+
+
+def test_columns_of_the_same_names_as_the_knowledge_bases_own(tokenizer, tmp_path) -> None:
+    records = [{"id": i, "text": "the same", "row": 5 + i, "primary": "yes"} for i in range(2)]
+    KnowledgeBase.from_documents(records, tokenizer).save_pretrained(tmp_path / "kb")
+    loaded = KnowledgeBase.from_pretrained(tmp_path / "kb")
+    assert loaded.ids(0) == [0, 1]
+    assert loaded.remove([0])[0] == records[1]
+    with pytest.raises(ValueError, match="column '_row' is the knowledge base's own"):
+        KnowledgeBase.from_documents([{"id": 1, "text": "a", "_row": 1}], tokenizer)
+
+
+def test_a_column_that_is_filled_late(tokenizer, tmp_path) -> None:
+    empty = [{**record, "title": None} for record in numbered(1001)]
+    filled = [*empty, {"id": 2000, "text": "A late one.", "title": "Late"}]
+    KnowledgeBase.build(iter(filled), tokenizer, tmp_path / "kb", shard_tokens=5000)
+    assert KnowledgeBase.from_pretrained(tmp_path / "kb")[1001]["title"] == "Late"
+    added = KnowledgeBase.from_documents(empty[:3], tokenizer).add(filled[-1:])
+    assert [record["title"] for record in added] == [None, None, None, "Late"]
+    added.save_pretrained(tmp_path / "added")
+    assert KnowledgeBase.from_pretrained(tmp_path / "added")[3]["title"] == "Late"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"threads": 0}, {"sample_rate": 0}, {"list_threshold": 0}, {"shard_tokens": 0}],
+    ids=str,
+)
+def test_wrong_options_are_told_before_a_document_is_read(tokenizer, tmp_path, options) -> None:
+    def documents():
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+        KnowledgeBase.build(documents(), tokenizer, tmp_path / "kb", **options)
+    with pytest.raises(TypeError, match="sample_rat"):
+        KnowledgeBase.build(documents(), tokenizer, tmp_path / "kb", sample_rat=3)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"id": [1], "text": "a"}, r"The id of document 0 is \[1\]"),
+        ({"id": 0.5, "text": "a"}, r"The id of document 0 is 0\.5"),
+        ({"id": 1, "text": "a \ud800"}, "no Unicode"),
+    ],
+)
+def test_records_that_are_no_documents(tokenizer, record, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        KnowledgeBase.from_documents([record], tokenizer)
+
+
+def test_the_folder_that_one_is_in(tokenizer, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    KnowledgeBase.build(numbered(3), tokenizer, ".")
+    assert len(KnowledgeBase.from_pretrained(".")) == 3
+    KnowledgeBase.from_documents(numbered(4), tokenizer).save_pretrained(".")
+    assert len(KnowledgeBase.from_pretrained(tmp_path)) == 4

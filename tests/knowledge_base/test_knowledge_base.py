@@ -9,6 +9,7 @@ from huggingface_hub import DatasetCard, RepoUrl
 from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from gemkr_hf.index.files import write_json
 from gemkr_hf.knowledge_base import (
     KnowledgeBase,
     encode_documents,
@@ -108,7 +109,7 @@ def test_save_and_load(saved, knowledge_base, tokenizer) -> None:
     assert loaded.lookup(clues).tolist() == [0]
     assert loaded.constraint().eos_token_ids.tolist() == [tokenizer.eos_token_id]
     header = json.loads((saved / HEADER_FILE).read_text())
-    assert header["format_version"] == 2
+    assert header["format_version"] == 3
     on_disk = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}
     assert files.named_files(header) | {HEADER_FILE} == on_disk
 
@@ -175,7 +176,7 @@ def test_broken_files(saved, kind) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header: header.update(format_version=3), "format version 3"),
+        (lambda header: header.update(format_version=4), "format version 4"),
         (lambda header: header.update(format="other"), "no header of a knowledge base"),
         (lambda header: header.update(num_documents=5), "mixed from two"),
         (lambda header: header.pop("tokenizer"), "no tokenizer"),
@@ -188,7 +189,7 @@ def test_broken_files(saved, kind) -> None:
 def test_broken_header(saved, change, message) -> None:
     header = json.loads((saved / HEADER_FILE).read_text())
     change(header)
-    (saved / HEADER_FILE).write_text(json.dumps(header))
+    write_json(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match=message):
         KnowledgeBase.from_pretrained(saved)
 
@@ -254,7 +255,7 @@ def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) 
     header = json.loads((saved / HEADER_FILE).read_text())
     strange = json.loads((tmp_path / "other" / HEADER_FILE).read_text())
     header["index"] = strange["index"]
-    (saved / HEADER_FILE).write_text(json.dumps(header))
+    write_json(saved / HEADER_FILE, header)
     for record in strange["index"]["shards"]:
         shutil.copy(tmp_path / "other" / record["file"], saved)
     with pytest.raises(ValueError, match="mixed from two"):
@@ -276,10 +277,10 @@ def test_verify(saved, tmp_path) -> None:
     table = table.set_column(table.column_names.index("text"), "text", [texts])
     header = json.loads((saved / HEADER_FILE).read_text())
     header["documents"] = [write_table(table, saved, "documents-00000")]
-    (saved / HEADER_FILE).write_text(json.dumps(header))
+    write_json(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match="is not what the index holds"):
         KnowledgeBase.from_pretrained(saved).verify()
     header["documents"][0]["sha256"] = "0"
-    (saved / HEADER_FILE).write_text(json.dumps(header))
+    write_json(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match="was changed"):
         KnowledgeBase.from_pretrained(saved, verify=False).verify()
