@@ -18,8 +18,7 @@ from transformers import (
     MaxLengthCriteria,
     StoppingCriteriaList,
 )
-from transformers.generation import EosTokenCriteria
-from transformers.utils import ModelOutput
+from transformers.generation import EosTokenCriteria, GenerateBeamDecoderOnlyOutput
 
 from .hypotheses_gemkr import Hypothesis, HypothesisPool
 
@@ -29,20 +28,24 @@ FORBIDDEN = -1e8
 
 
 @dataclass
-class BeamSearchOutput(ModelOutput):
+class BeamSearchOutput(GenerateBeamDecoderOnlyOutput):
     """What diverse beam search found, best first within each query.
+
+    Core's output of beam search with the groups; what core gives on demand (`output_scores`,
+    `output_logits`, `output_attentions`, `output_hidden_states`) is here too.
 
     sequences : int64 tensor (batch_size * num_return_sequences, longest)
         Prompt, clue and end token, padded on the right. Rows beyond what was found hold the prompt
         and padding.
     sequences_scores : float tensor (batch_size * num_return_sequences,)
         log of Eq. 1, divided by length ** length_penalty; -inf in rows beyond what was found.
+    beam_indices : int64 tensor (batch_size * num_return_sequences, longest), with `output_scores`
+        The row of `scores[step]` that each token was chosen in, -1 behind the clue.
+    past_key_values : Cache of the open beams after the last step.
     beam_groups : int64 tensor (batch_size * num_return_sequences,)
         The group that found the clue, -1 in rows beyond what was found.
     """
 
-    sequences: torch.Tensor | None = None
-    sequences_scores: torch.Tensor | None = None
     beam_groups: torch.Tensor | None = None
 
 
@@ -105,24 +108,37 @@ class DiverseBeamSearch:
         **model_kwargs: Any,
     ) -> torch.Tensor | BeamSearchOutput:
         """Search; the arguments are those that core hands to a `custom_generate`."""
-        logits, model_kwargs = self._prefill(model, input_ids, model_kwargs)
+        record = _Record(generation_config)
+        logits, model_kwargs = self._prefill(model, input_ids, model_kwargs, record)
         search = _Search(self, input_ids, generation_config, stopping_criteria, logits)
         while True:
+            # A processor may write into what it gets.
+            record.keep(logits=logits.clone() if record.wants("output_logits") else None)
             log_probs = nn.functional.log_softmax(logits, dim=-1)
             log_probs = logits_processor(search.sequences, log_probs)  # type: ignore[arg-type]
+            record.keep(scores=log_probs)
             search.advance(log_probs)
+            cache = model_kwargs.get("past_key_values")
             if search.is_done():
-                return search.output()
-            model_kwargs["past_key_values"].reorder_cache(search.parents)
+                return search.output(past_key_values=cache, **record.kept)
+            if cache is not None:
+                cache.reorder_cache(search.parents)
             inputs = model.prepare_inputs_for_generation(
-                search.sequences, next_sequence_length=1, **model_kwargs
+                search.sequences,
+                next_sequence_length=1 if model_kwargs["use_cache"] else None,
+                **model_kwargs,
             )
             outputs = model(**inputs, return_dict=True)
             model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)
+            record.keep(attentions=outputs.attentions, hidden_states=outputs.hidden_states)
             logits = _last_logits(outputs, search.sequences)
 
     def _prefill(
-        self, model: Any, input_ids: torch.Tensor, model_kwargs: dict[str, Any]
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        model_kwargs: dict[str, Any],
+        record: _Record,
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Compute each prompt once, then share it among the query's beams."""
         if getattr(model_kwargs.get("past_key_values"), "is_compileable", False):
@@ -130,13 +146,18 @@ class DiverseBeamSearch:
                 "Diverse beam search shares one prompt among its beams, which a static cache "
                 "cannot; leave cache_implementation out."
             )
-        model_kwargs["use_cache"] = True
+        model_kwargs.setdefault("use_cache", True)
         inputs = model.prepare_inputs_for_generation(
             input_ids, is_first_iteration=True, **model_kwargs
         )
         outputs = model(**inputs, return_dict=True)
         model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)
-        model_kwargs["past_key_values"].batch_repeat_interleave(self.num_beams)
+        if model_kwargs["use_cache"]:
+            model_kwargs["past_key_values"].batch_repeat_interleave(self.num_beams)
+        record.keep(
+            attentions=_repeat(outputs.attentions, self.num_beams),
+            hidden_states=_repeat(outputs.hidden_states, self.num_beams),
+        )
         model_kwargs = {
             key: value.repeat_interleave(self.num_beams, dim=0)
             if isinstance(value, torch.Tensor) and value.dim() > 0
@@ -145,6 +166,28 @@ class DiverseBeamSearch:
         }
         logits = _last_logits(outputs, input_ids)
         return logits.repeat_interleave(self.num_beams, dim=0), model_kwargs
+
+
+class _Record:
+    """What `generate` was asked to return besides the sequences, step by step."""
+
+    def __init__(self, generation_config: GenerationConfig) -> None:
+        self._config = generation_config
+        self.kept: dict[str, tuple[Any, ...]] = {}
+
+    def wants(self, option: str) -> bool:
+        """Whether an `output_...` option was given."""
+        return bool(self._config.return_dict_in_generate and getattr(self._config, option))
+
+    def keep(self, **parts: Any) -> None:
+        """Append the parts of one step that are wanted, under their names in the output."""
+        for name, part in parts.items():
+            if part is not None and self.wants(f"output_{name}"):
+                self.kept[name] = (*self.kept.get(name, ()), part)
+
+
+def _repeat(layers: tuple[torch.Tensor, ...] | None, times: int) -> Any:
+    return layers and tuple(layer.repeat_interleave(times, dim=0) for layer in layers)
 
 
 def _last_logits(outputs: Any, like: torch.Tensor) -> torch.Tensor:
@@ -192,6 +235,8 @@ class _Search:
         self.scores[:, :, 0] = 0
         self.guides = self.scores.clone()
         self.sequences = input_ids.repeat_interleave(settings.num_beams, dim=0)
+        # The row that each of a beam's tokens was chosen in, (rows, clue length).
+        self.history = input_ids.new_empty(len(self.sequences), 0)
         self.parents = torch.arange(len(self.sequences), device=input_ids.device)
 
     @property
@@ -225,6 +270,7 @@ class _Search:
         )
         self.parents = parents.flatten()
         self.sequences = torch.cat([self.sequences[self.parents], tokens.view(-1, 1)], dim=-1)
+        self.history = torch.cat([self.history[self.parents], self.parents[:, None]], dim=-1)
         self._close_pools()
 
     def _choose(
@@ -303,17 +349,15 @@ class _Search:
             return
         length = self.clue_length + 1 if scored_tokens is None else scored_tokens
         scores = scores[queries, places] / max(length, 1) ** self.settings.length_penalty
+        rows = rows[queries, places]
         clues = torch.cat(
-            [
-                self.sequences[rows[queries, places], self.prompt_length :],
-                tokens[queries, places][:, None],
-            ],
-            dim=-1,
+            [self.sequences[rows, self.prompt_length :], tokens[queries, places][:, None]], dim=-1
         )
-        for query, score, clue in zip(
-            queries.tolist(), scores.tolist(), clues.tolist(), strict=True
+        histories = torch.cat([self.history[rows], rows[:, None]], dim=-1)
+        for query, score, clue, history in zip(
+            queries.tolist(), scores.tolist(), clues.tolist(), histories.tolist(), strict=True
         ):
-            self.pools[query].add(Hypothesis(score, tuple(clue), group))
+            self.pools[query].add(Hypothesis(score, tuple(clue), group, tuple(history)))
 
     def _close_pools(self) -> None:
         """Close the queries that no open beam can improve, by core's default rule."""
@@ -326,8 +370,9 @@ class _Search:
         """Whether no query can find anything more."""
         return all(pool.closed for pool in self.pools)
 
-    def output(self) -> torch.Tensor | BeamSearchOutput:
-        """The best `num_return_sequences` of every query, in core's form."""
+    def output(self, **others: Any) -> torch.Tensor | BeamSearchOutput:
+        """The best `num_return_sequences` of every query, in core's form; `others` are the parts of
+        the output that the search does not know."""
         wanted = self.settings.num_return_sequences
         found = [pool.ranked()[:wanted] for pool in self.pools]
         longest = max((len(clue.tokens) for clues in found for clue in clues), default=0)
@@ -336,16 +381,24 @@ class _Search:
         clues = prompts.new_full((len(prompts), longest), padding)
         scores = self.scores.new_full((len(prompts),), -torch.inf)
         groups = prompts.new_full((len(prompts),), -1)
+        indices = torch.full_like(clues, -1)
         for query, hypotheses in enumerate(found):
             for rank, hypothesis in enumerate(hypotheses):
                 row = query * wanted + rank
                 clues[row, : len(hypothesis.tokens)] = clues.new_tensor(hypothesis.tokens)
                 scores[row] = hypothesis.score
                 groups[row] = hypothesis.group
+                indices[row, : len(hypothesis.rows)] = indices.new_tensor(hypothesis.rows)
         sequences = torch.cat([prompts, clues], dim=-1)
         if not self.config.return_dict_in_generate:
             return sequences
-        return BeamSearchOutput(sequences, scores, groups)
+        return BeamSearchOutput(
+            sequences=sequences,  # type: ignore[arg-type]
+            sequences_scores=scores,
+            beam_indices=indices if self.config.output_scores else None,  # type: ignore[arg-type]
+            beam_groups=groups,
+            **others,
+        )
 
     def _padding_id(self) -> int:
         if self.config._pad_token_tensor is not None:

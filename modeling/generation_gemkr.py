@@ -177,11 +177,16 @@ class GeMKRGenerationMixin(GenerationMixin):
         return max(limits) + 1 if limits else self.config.decoding["max_new_tokens"]
 
     def prepare_inputs_for_generation(  # type: ignore[override]
-        self, input_ids: torch.Tensor, is_first_iteration: bool = False, **kwargs: Any
+        self,
+        input_ids: torch.Tensor,
+        inputs_embeds: torch.Tensor | None = None,
+        is_first_iteration: bool = False,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """As in transformers; pictures belong to the prompt and leave after it."""
         inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
             input_ids,  # type: ignore[arg-type]
+            inputs_embeds=inputs_embeds,
             is_first_iteration=is_first_iteration,
             **kwargs,
         )

@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 
 class Hypothesis(NamedTuple):
-    """A finished clue: its score, its tokens with the end token, and the group that found it."""
+    """A finished clue: its score, its tokens with the end token, the group that found it, and the
+    row of the search that each token was chosen in."""
 
     score: float
     tokens: tuple[int, ...]
     group: int
+    rows: tuple[int, ...] = ()
 
 
 class HypothesisPool:

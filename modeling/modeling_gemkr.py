@@ -1,7 +1,5 @@
 """GeMKRForRetrieval: pictures, objects and a question in; the tokens of a knowledge clue out."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +61,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _can_compile_fullgraph = True
 
     def __init__(self, config: GeMKRConfig, language_model: PreTrainedModel | None = None) -> None:
         """Build with random weights; `language_model` takes the place of a new one as it is."""
@@ -295,7 +294,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             inputs_embeds,
             image_features,
             object_mask,
-            prefilling=past_key_values is None or past_key_values.get_seq_length() == 0,
+            past_key_values,
         )
         if position_ids is None and self._takes_position_ids:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
@@ -317,6 +316,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 labels=labels,
                 vocab_size=outputs.logits.shape[-1],
                 num_items_in_batch=num_items_in_batch,
+                shift_labels=kwargs.get("shift_labels"),
             )
         return GeMKROutput(
             loss=loss,
@@ -333,14 +333,18 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         inputs_embeds: torch.Tensor | None,
         image_features: torch.Tensor | None,
         object_mask: torch.Tensor | None,
-        prefilling: bool,
+        past_key_values: Cache | None,
     ) -> torch.Tensor:
         """The language model's input (batch_size, sequence_length, D), pictures in their slots."""
         embeddings = self.get_input_embeddings()
-        if image_features is None and (input_ids is None or not prefilling):
+        # What was written behind a prompt has no slots, and compiled code does not look at values.
+        check = not torch.compiler.is_compiling() and (
+            past_key_values is None or past_key_values.get_seq_length() == 0
+        )
+        if image_features is None and (input_ids is None or not check):
             return embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         slots = find_slots(input_ids, inputs_embeds, embeddings, self.config)
-        if prefilling:
+        if check:
             check_slots(*slots, image_features, object_mask)
         if inputs_embeds is None:
             # A slot's own id may lie beyond the vocabulary.
@@ -444,7 +448,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_token_id: int,
         dtype: torch.dtype | None = None,
         **config: Any,
-    ) -> GeMKRForRetrieval:
+    ) -> "GeMKRForRetrieval":
         """Start from published checkpoints: a CLIP and a causal language model.
 
         Parameters

@@ -47,14 +47,20 @@ def fill_slots(
     """
     image_slots, object_slots = slots
     features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
-    filled = inputs_embeds.masked_scatter(image_slots[..., None], features[:, 0])
-    number = features.shape[1] - 1
-    if number > 0:
-        objects = features[:, 1:]
-        if object_mask is not None:
-            objects = objects[object_mask[:, :number].to(objects.device).bool()]
-        filled = filled.masked_scatter(object_slots[..., None], objects)
-    return filled
+    if object_mask is not None and features.shape[1] > 1:
+        features = _pack(features, object_mask.to(features.device))
+    # By indexing alone: no shape depends on the content, so that it compiles and waits for nothing.
+    picture = (image_slots.any(1).cumsum(0) - 1).clamp_min(0)
+    place = torch.where(object_slots, object_slots.cumsum(1), 0).clamp_max(features.shape[1] - 1)
+    values = features[picture[:, None], place]
+    return torch.where((image_slots | object_slots)[..., None], values, inputs_embeds)
+
+
+def _pack(features: torch.Tensor, object_mask: torch.Tensor) -> torch.Tensor:
+    """The rows of H'_v with those of the objects that there are first."""
+    there = object_mask[:, : features.shape[1] - 1].bool()
+    order = torch.argsort(~there, dim=1, stable=True)[..., None].expand(-1, -1, features.shape[2])
+    return torch.cat([features[:, :1], features[:, 1:].gather(1, order)], dim=1)
 
 
 def check_slots(

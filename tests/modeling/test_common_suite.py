@@ -60,6 +60,8 @@ class GeMKRModelTester:
             max_objects=2,
             image_token_id=self.image_token_id,
             object_token_id=self.object_token_id,
+            # Where nothing is said the suite expects core's default, which is greedy.
+            decoding={"num_beams": 1, "num_beam_groups": 1},
         )
 
     def prepare_config_and_inputs_for_common(self):
