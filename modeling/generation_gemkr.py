@@ -190,7 +190,10 @@ class GeMKRGenerationMixin(GenerationMixin):
             is_first_iteration=is_first_iteration,
             **kwargs,
         )
-        if not is_first_iteration and kwargs.get("use_cache", True):
+        cache = kwargs.get("past_key_values")
+        # The first step of an assistant in assisted decoding is none for core.
+        begun = not is_first_iteration and cache is not None and cache.get_seq_length() > 0
+        if begun and kwargs.get("use_cache", True):
             for name in (*_PICTURES, "object_mask", "image_features"):
                 inputs.pop(name, None)
         return inputs

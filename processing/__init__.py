@@ -1,5 +1,6 @@
 """Pictures, questions and objects: what travels to the Hub as ``GeMKRProcessor``."""
 
+from .cache_gemkr import ObjectCache
 from .detection_gemkr import Box, Detector, Object
 from .drawing_gemkr import draw_objects
 from .pictures_gemkr import Picture, load_picture
@@ -10,6 +11,7 @@ from .prompt_gemkr import (
     IMAGE_TOKEN,
     OBJECT_TOKEN,
     add_image_tokens,
+    chat_prompt_template,
 )
 from .transformers_detector_gemkr import TransformersDetector
 from .ultralytics_gemkr import import_ultralytics, is_ultralytics_available
@@ -24,10 +26,12 @@ __all__ = [
     "Detector",
     "GeMKRProcessor",
     "Object",
+    "ObjectCache",
     "Picture",
     "TransformersDetector",
     "YoloDetector",
     "add_image_tokens",
+    "chat_prompt_template",
     "draw_objects",
     "import_ultralytics",
     "is_ultralytics_available",

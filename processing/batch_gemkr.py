@@ -71,6 +71,25 @@ def _objects(objects: Any, number: int, single: bool) -> list[Any]:
     return rows
 
 
+def captions_of(captions: Any, number: int) -> list[str]:
+    """One caption a query, empty where there is none.
+
+    Raises
+    ------
+    ValueError
+        If they are not as many as queries, or one is no text.
+    """
+    if captions is None:
+        return [""] * number
+    rows = [captions] if isinstance(captions, str) else list(captions)
+    if len(rows) != number:
+        raise ValueError(f"{len(rows)} captions do not match {number} questions.")
+    for row, caption in enumerate(rows):
+        if caption is not None and not isinstance(caption, str):
+            raise ValueError(f"Caption {row} is a {type(caption).__name__}, not a text.")
+    return [(caption or "").strip() for caption in rows]
+
+
 def _clues(clues: Any, questions: list[str] | None) -> list[Any] | None:
     if clues is None:
         return None
@@ -189,4 +208,4 @@ def pad_left(
     return {**batch, "labels": labels} if any(ending for _, ending in queries) else batch
 
 
-__all__ = ["batch_of", "check_slots", "encode_clues", "encode_prompts", "pad_left"]
+__all__ = ["batch_of", "captions_of", "check_slots", "encode_clues", "encode_prompts", "pad_left"]

@@ -38,7 +38,8 @@ class Detector(Protocol):
     """Anything that finds objects.
 
     A detector that also has ``save_pretrained(folder)`` and is one of this package's classes
-    travels with the processor's checkpoint.
+    travels with the processor's checkpoint; one that has ``fingerprint()``, a text that is another
+    one where it would find other objects, can be cached.
     """
 
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:

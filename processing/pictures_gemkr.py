@@ -201,7 +201,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise ValueError(f"{name} has colours of mode {image.mode}, save it as RGB.") from error
 
 
-def fit_for_resizing(image: Image.Image, ratio: float = 8.0) -> Image.Image:
+def fit_for_resizing(image: Image.Image, ratio: float = 64.0) -> Image.Image:
     """Make a picture safe and cheap to resize to a few hundred pixels.
 
     - The longer side is cut centrally to ``ratio`` times the shorter one: what a centre crop drops

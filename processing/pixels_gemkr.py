@@ -38,7 +38,7 @@ def encode_pixels(
         return {}
     # Only where the shorter edge is resized and the centre cut out may the ends of a strip go.
     by_edge = "shortest_edge" in dict(getattr(image_processor, "size", None) or {})
-    ratio = 8.0 if by_edge else float("inf")
+    ratio = 64.0 if by_edge else float("inf")
     batch = [fit_for_resizing(picture, ratio) for picture in whole + crops]
     encoded = image_processor(images=batch, **{**settings, "return_tensors": "pt"})
     pixels = torch.as_tensor(encoded["pixel_values"])

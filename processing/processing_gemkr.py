@@ -8,7 +8,15 @@ from typing import Any
 from PIL import Image
 from transformers import AutoImageProcessor, BatchFeature, ProcessorMixin
 
-from .batch_gemkr import batch_of, check_slots, encode_clues, encode_prompts, pad_left
+from .batch_gemkr import (
+    batch_of,
+    captions_of,
+    check_slots,
+    encode_clues,
+    encode_prompts,
+    pad_left,
+)
+from .cache_gemkr import ObjectCache
 from .detection_gemkr import (
     Detector,
     Object,
@@ -44,6 +52,8 @@ _OWN_SETTINGS = (
     "detector",
     "prompt_template",
     "max_objects",
+    "max_object_slots",
+    "object_cache",
     "object_margin",
     "object_template",
     "object_separator",
@@ -64,9 +74,17 @@ class GeMKRProcessor(ProcessorMixin):
     detector : Detector, optional
         Finds the objects of pictures whose boxes are not given.
     prompt_template : str, optional
-        Text with ``{question}`` and ``{image}``; ``prompt_template.txt`` in a checkpoint.
+        Text with ``{question}`` and ``{image}``, and ``{caption}`` if wanted;
+        ``prompt_template.txt`` in a checkpoint. :func:`chat_prompt_template` makes one for a chat
+        model.
     max_objects : int
         Most objects of a picture, the most confident ones (5 in the paper).
+    max_object_slots : int, optional
+        How many of them, the most confident first, get an ``<object>`` in the prompt; all by
+        default. The model's configuration has the same setting.
+    object_cache : ObjectCache or path, optional
+        Where found objects are kept, so that no picture is detected twice. Stays on this machine:
+        a checkpoint does not hold it.
     object_margin : float
         Share of a box's width and height by which its crop is wider on each side.
     object_template : str
@@ -90,6 +108,8 @@ class GeMKRProcessor(ProcessorMixin):
         object_separator: str = "",
         large_object: float = 0.3,
         chat_template: str | None = None,
+        max_object_slots: int | None = None,
+        object_cache: ObjectCache | str | os.PathLike | None = None,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
         check_image_tokens(tokenizer)
@@ -101,11 +121,17 @@ class GeMKRProcessor(ProcessorMixin):
                 "max_objects and object_margin are not negative, "
                 f"got {max_objects} and {object_margin}."
             )
+        if max_object_slots is not None and max_object_slots < 0:
+            raise ValueError(f"max_object_slots is not negative, got {max_object_slots}.")
         if detector is not None and not hasattr(detector, "detect"):
             raise ValueError(f"A {type(detector).__name__} is no detector: it has no detect().")
         self.detector = detector
         self.prompt_template = template
         self.max_objects = max_objects
+        self.max_object_slots = max_object_slots
+        if isinstance(object_cache, str | os.PathLike):
+            object_cache = ObjectCache(object_cache)
+        self.object_cache = object_cache
         self.object_margin = object_margin
         self.object_template = object_template
         self.object_separator = object_separator
@@ -119,7 +145,8 @@ class GeMKRProcessor(ProcessorMixin):
         text: str | Sequence[str] | None = None,
         objects: Objects | Sequence[Objects | None] | None = None,
         clues: str | Sequence[str | Sequence[int]] | None = None,
-        return_objects: bool = False,
+        captions: str | Sequence[str | None] | None = None,
+        return_objects: bool | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Make a batch of B queries.
@@ -135,7 +162,10 @@ class GeMKRProcessor(ProcessorMixin):
             for all): the detector finds them, and without a detector there are none.
         clues : B texts or lists of token ids, optional
             What the model shall answer; gives ``labels``.
-        return_objects : bool
+        captions : one text or B texts, optional
+            The pictures in words: beside them, as in the released code, or in their place (Table 3,
+            "w/o Visual Queries").
+        return_objects : bool, optional
             Also return ``objects``, a list of the used :class:`Object` a picture.
         **kwargs
             ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
@@ -172,7 +202,7 @@ class GeMKRProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
         if questions is not None:
             sizes = [None if picture is None else picture.size for picture in loaded]
-            rows = self.encode_queries(questions, sizes, found, clues, **text_settings)
+            rows = self.encode_queries(questions, sizes, found, clues, captions, **text_settings)
             data |= pad_left(self.tokenizer, rows, text_settings)
         data |= encode_pixels(
             self.image_processor,
@@ -195,6 +225,7 @@ class GeMKRProcessor(ProcessorMixin):
         sizes: Sequence[tuple[int, int] | None],
         objects: Sequence[Sequence[Object]],
         clues: Sequence[str | Sequence[int]] | None = None,
+        captions: str | Sequence[str | None] | None = None,
         **settings: Any,
     ) -> list[tuple[list[int], list[int]]]:
         """Token ids of prompts and clues, before padding: for training on prepared pictures.
@@ -205,6 +236,7 @@ class GeMKRProcessor(ProcessorMixin):
         sizes : width and height of each picture, None for a query in words alone
         objects : the objects of each picture, as a call returns them with ``return_objects``
         clues : B texts or lists of token ids, optional
+        captions : B texts, optional
         **settings
             ``max_length`` and ``truncation`` of a call.
 
@@ -214,6 +246,11 @@ class GeMKRProcessor(ProcessorMixin):
             The prompt, and the clue with the end token (empty without clues).
         """
         special = special_strings(self.tokenizer)
+        slots = self.max_objects if self.max_object_slots is None else self.max_object_slots
+        described = [list(found)[:slots] for found in objects]
+        in_words = [
+            escape_tokens(caption, special) for caption in captions_of(captions, len(questions))
+        ]
         sections = [
             ""
             if size is None
@@ -225,7 +262,7 @@ class GeMKRProcessor(ProcessorMixin):
                 self.large_object,
                 special,
             )
-            for size, found in zip(sizes, objects, strict=True)
+            for size, found in zip(sizes, described, strict=True)
         ]
         if clues is None:
             endings: list[list[int]] = [[] for _ in questions]
@@ -234,7 +271,9 @@ class GeMKRProcessor(ProcessorMixin):
         prompts = encode_prompts(
             self.tokenizer,
             [escape_tokens(question, special) for question in questions],
-            lambda row, question: fill_prompt(self.prompt_template, question, sections[row]),
+            lambda row, question: fill_prompt(
+                self.prompt_template, question, sections[row], in_words[row]
+            ),
             reserved=[len(ending) for ending in endings],
             settings=settings,
         )
@@ -244,7 +283,7 @@ class GeMKRProcessor(ProcessorMixin):
             {IMAGE_TOKEN: self.image_token_id, OBJECT_TOKEN: self.object_token_id},
             [
                 {IMAGE_TOKEN: int(size is not None), OBJECT_TOKEN: len(found)}
-                for size, found in zip(sizes, objects, strict=True)
+                for size, found in zip(sizes, described, strict=True)
             ],
         )
         return list(zip(prompts, endings, strict=True))
@@ -254,7 +293,10 @@ class GeMKRProcessor(ProcessorMixin):
     def _detect(self, pictures: list[Image.Image]) -> list[list[Object]]:
         if self.detector is None:
             raise ValueError("The processor has no detector: set processor.detector.")
-        results = self.detector.detect(pictures)
+        if self.object_cache is not None:
+            results = self.object_cache.detect(self.detector, pictures)
+        else:
+            results = self.detector.detect(pictures)
         if len(results) != len(pictures):
             raise ValueError(
                 f"The detector answered {len(results)} lists for {len(pictures)} pictures."
@@ -314,7 +356,8 @@ class GeMKRProcessor(ProcessorMixin):
     @property
     def num_image_tokens(self) -> int:
         """Most slots that a picture takes: its own and one an object."""
-        return 1 + self.max_objects
+        slots = self.max_objects
+        return 1 + (slots if self.max_object_slots is None else min(slots, self.max_object_slots))
 
     @property
     def model_input_names(self) -> list[str]:
@@ -349,6 +392,7 @@ class GeMKRProcessor(ProcessorMixin):
         content = super().to_dict()
         content.pop("prompt_template", None)
         content.pop("detector", None)
+        content.pop("object_cache", None)
         if type(self.detector).__name__ in DETECTORS:
             content["detector"] = {"detector_type": type(self.detector).__name__}
         # Saving marks the image processor with this class, which is not its own.
@@ -372,6 +416,9 @@ class GeMKRProcessor(ProcessorMixin):
                 "processor.detector to None, or to one of " + ", ".join(DETECTORS) + "."
             )
         files = list(super().save_pretrained(str(save_directory)))
+        # Saving marks these very objects with where the code is, which only the files need.
+        for part in (self, self.image_processor):
+            getattr(part, "__dict__", {}).pop("auto_map", None)
         template = Path(save_directory, PROMPT_TEMPLATE_NAME)
         write_text(template, self.prompt_template + "\n")  # a text file ends with a line break
         files.append(str(template))

@@ -15,7 +15,8 @@ DEFAULT_PROMPT_TEMPLATE = (
     "this question based on the Image.\n\n"
     "### Question:\n{question}\n\n### Image:\n{image}\n\n### Response:"
 )
-"""The instruction of the paper's released code."""
+"""The instruction of the paper's released code. ``{caption}``, where the picture's caption is to
+stand, may be in a template too."""
 DEFAULT_OBJECT_TEMPLATE = OBJECT_TOKEN
 
 _OBJECT_FIELDS = {"place", "size", "label"}
@@ -29,6 +30,8 @@ def check_prompt_template(template: str) -> None:
                 f"The prompt template needs {name} exactly once, it has it "
                 f"{template.count(name)} times."
             )
+    if template.count("{caption}") > 1:
+        raise ValueError("The prompt template may have {caption} once, not several times.")
     for token in (IMAGE_TOKEN, OBJECT_TOKEN):
         if token in template:
             raise ValueError(f"The prompt template must not hold {token}: write {{image}} instead.")
@@ -49,10 +52,38 @@ def check_object_template(template: str) -> None:
         )
 
 
-def fill_prompt(template: str, question: str, image: str) -> str:
-    """Put question and image section into the template; braces in the question mean nothing."""
-    values = {"{question}": question, "{image}": image}
-    return re.sub(r"\{question\}|\{image\}", lambda match: values[match.group()], template)
+def fill_prompt(template: str, question: str, image: str, caption: str = "") -> str:
+    """Put question, image section and caption into the template; braces in them mean nothing.
+
+    A caption for which the template has no place follows the question, as in the released code.
+
+    >>> fill_prompt("Q: {question} I: {image}", "What is it?", "<image>", "a {dog}")
+    'Q: What is it? a {dog} I: <image>'
+    """
+    if caption and "{caption}" not in template:
+        question = f"{question} {caption}"
+    values = {"{question}": question, "{image}": image, "{caption}": caption}
+    return re.sub(
+        r"\{question\}|\{image\}|\{caption\}", lambda match: values[match.group()], template
+    )
+
+
+def chat_prompt_template(tokenizer: Any, instruction: str = DEFAULT_PROMPT_TEMPLATE) -> str:
+    """A prompt template in the format of a chat model: the instruction as the user's message.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer has no chat template.
+    """
+    check_prompt_template(instruction)
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError("The tokenizer has no chat template.")
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": instruction}], tokenize=False, add_generation_prompt=True
+    )
+    # Tokenizing a prompt puts it there again.
+    return text.removeprefix(tokenizer.bos_token or "")
 
 
 def describe_objects(
@@ -129,6 +160,7 @@ __all__ = [
     "IMAGE_TOKEN",
     "OBJECT_TOKEN",
     "add_image_tokens",
+    "chat_prompt_template",
     "check_image_tokens",
     "check_object_template",
     "check_prompt_template",

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
+from .cache_gemkr import tensors_digest
 from .detection_gemkr import Object, select_classes
 from .files_gemkr import find_file, split_location, write_json
 
@@ -55,6 +56,7 @@ class TransformersDetector:
         self.device = torch.device(device or "cpu")
         self._model: Any = model.eval() if in_memory else None
         self._image_processor: Any = image_processor
+        self._digest: str | None = None
 
     def load(self) -> "TransformersDetector":
         """Load the model now instead of at the first :meth:`detect`."""
@@ -143,6 +145,15 @@ class TransformersDetector:
             inside = "/".join(part for part in (where.get("subfolder"), WEIGHTS_FOLDER) if part)
             model, config["location"] = folder, {**where, "subfolder": inside}
         return cls(model, **{**config, **options})
+
+    def fingerprint(self) -> str:
+        """Tells this detector from others, for :class:`ObjectCache`."""
+        self.load()
+        settings = {k: v for k, v in self.to_dict().items() if k != "batch_size"}
+        pixels = self._image_processor.to_dict()
+        if self._digest is None:
+            self._digest = tensors_digest(self._model.state_dict())
+        return json.dumps([settings, pixels, self._digest], sort_keys=True, default=str)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.source is None:  # the weights are nowhere else

@@ -1,4 +1,4 @@
-"""YOLO as an object detector, kept in a checkpoint as safetensors and JSON, never as a pickle."""
+"""YOLO as an object detector, kept in a checkpoint as safetensors and YAML, never as a pickle."""
 
 import copy
 import json
@@ -12,13 +12,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save
 
+from .cache_gemkr import tensors_digest
 from .detection_gemkr import Object, select_classes
-from .files_gemkr import find_file, replace_file, split_location, write_json
+from .files_gemkr import find_file, replace_file, split_location, write_json, write_text
 from .ultralytics_gemkr import detection_model, detection_predictor, import_ultralytics
+
+try:
+    import yaml
+except ImportError:  # no YOLO without it: ultralytics needs it too
+    yaml = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "detector.json"
+ARCHITECTURE_NAME = "detector.yaml"
 WEIGHTS_NAME = "detector.safetensors"
 
 # ultralytics evaluates this field of an architecture as Python
@@ -33,8 +40,10 @@ class YoloDetector:
     Parameters
     ----------
     weights : str or Path, optional
-        A ``.pt`` file, or a ``.yaml`` architecture (of ultralytics by name, or a file) with random
-        weights. Use :meth:`from_pretrained` for what :meth:`save_pretrained` wrote and
+        A ``.pt`` file, the same in a Hub repository (``org/name/best.pt``), or a ``.yaml``
+        architecture (of ultralytics by name, or a file) with random weights. ultralytics unpickles
+        a ``.pt``: take it from those you trust, and keep it as what :meth:`save_pretrained` writes.
+        Use :meth:`from_pretrained` for what :meth:`save_pretrained` wrote and
         :meth:`from_ultralytics` for a model in memory.
     image_size : int
         Side of the square that every picture is letterboxed to. Always the same square, so that a
@@ -71,8 +80,8 @@ class YoloDetector:
             raise ValueError("A YoloDetector needs either weights or an architecture.")
         if not 0 <= confidence <= 1 or not 0 <= iou <= 1:
             raise ValueError(f"confidence and iou lie in 0..1, not {confidence} and {iou}.")
-        if weights is not None and Path(weights).suffix == ".pt" and not Path(weights).is_file():
-            raise FileNotFoundError(f"There are no detector weights at {weights}.")
+        if weights is not None and Path(weights).suffix == ".pt":
+            _find_weights(weights)
         self.weights = None if weights is None else str(weights)
         self.architecture = None if architecture is None else json.loads(json.dumps(architecture))
         self.state_dict = None if state_dict is None else dict(state_dict)
@@ -86,6 +95,7 @@ class YoloDetector:
         self.batch_size = int(batch_size)
         self.device = torch.device(device or "cpu")
         self._predictor: Any = None
+        self._digest: str | None = None
 
     @classmethod
     def from_ultralytics(
@@ -98,9 +108,8 @@ class YoloDetector:
         class.
         """
         if isinstance(model, str | Path):
-            if not Path(model).is_file():
-                raise FileNotFoundError(f"There are no detector weights at {model}.")
-            model = import_ultralytics().YOLO(str(model), task="detect", verbose=False)
+            weights = _find_weights(model)
+            model = import_ultralytics().YOLO(weights, task="detect", verbose=False)
         # A `YOLO` answers for its module's attributes too: look at what each one holds itself.
         module = next(
             (part for part in (getattr(model, "model", None), model) if _is_yolo(part)), None
@@ -133,7 +142,10 @@ class YoloDetector:
         """The ``ultralytics`` module with this detector's weights, in float32 and eval mode."""
         ultralytics = import_ultralytics()
         if self.weights is not None:
-            yolo = ultralytics.YOLO(self.weights, task="detect", verbose=False)
+            weights = self.weights
+            if weights.endswith(".pt"):
+                weights = _find_weights(weights)
+            yolo = ultralytics.YOLO(weights, task="detect", verbose=False)
             module = yolo.model.float()
         else:
             module = self._from_architecture()
@@ -220,7 +232,8 @@ class YoloDetector:
         }
 
     def save_pretrained(self, folder: str | Path) -> list[str]:
-        """Write ``detector.safetensors`` and ``detector.json``; returns their paths."""
+        """Write ``detector.safetensors``, ``detector.json`` (the settings) and ``detector.yaml``
+        (the architecture, as ultralytics reads it); returns their paths."""
         kept: YoloDetector = self
         if self.weights is not None or self.state_dict is None:
             options = {k: v for k, v in self.to_dict().items() if k != "detector_type"}
@@ -229,13 +242,15 @@ class YoloDetector:
             kept = type(self).from_ultralytics(self.build(), **options)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {**kept.to_dict(), "fused": kept.fused, "architecture": kept.architecture}
+        config = {**kept.to_dict(), "fused": kept.fused}
         state = kept.state_dict or {}
         tensors = {name: value.contiguous().clone() for name, value in state.items()}
         with replace_file(folder / WEIGHTS_NAME) as path:
             path.write_bytes(save(tensors, metadata={"format": "pt"}))
+        architecture = yaml.safe_dump(kept.architecture, sort_keys=False, default_flow_style=None)
+        write_text(folder / ARCHITECTURE_NAME, architecture)
         write_json(folder / CONFIG_NAME, config)
-        return [str(folder / WEIGHTS_NAME), str(folder / CONFIG_NAME)]
+        return [str(folder / name) for name in (WEIGHTS_NAME, ARCHITECTURE_NAME, CONFIG_NAME)]
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **options: Any) -> "YoloDetector":
@@ -252,7 +267,18 @@ class YoloDetector:
             raise FileNotFoundError(f"{folder} holds no {CONFIG_NAME} with {WEIGHTS_NAME}.")
         config = json.loads(Path(config_file).read_text(encoding="utf-8"))
         config.pop("detector_type", None)
+        architecture_file = find_file(folder, ARCHITECTURE_NAME, where)
+        if architecture_file is not None:
+            config["architecture"] = _read_architecture(Path(architecture_file))
         return cls(**{**config, "state_dict": load_file(weights_file), **options})
+
+    def fingerprint(self) -> str:
+        """Tells this detector from others, for :class:`ObjectCache`."""
+        settings = {k: v for k, v in self.to_dict().items() if k != "batch_size"}
+        if self._digest is None:
+            state = self.build().state_dict() if self.weights is not None else self.state_dict
+            self._digest = tensors_digest(dict(state or {}))
+        return json.dumps([settings, self.architecture, self.fused, self._digest], sort_keys=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_predictor": None}  # a predictor holds locks and does not pickle
@@ -265,6 +291,36 @@ class YoloDetector:
     def __repr__(self) -> str:
         source = self.weights or "kept in the checkpoint"
         return f"YoloDetector({source}, image_size={self.image_size}, confidence={self.confidence})"
+
+
+def _read_architecture(path: Path) -> dict[str, Any]:
+    if yaml is None:
+        raise ImportError(f"Reading {path.name} needs PyYAML: pip install pyyaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no architecture of a detector.")
+    return content
+
+
+def _find_weights(weights: str | Path) -> str:
+    """The path of a ``.pt`` file, or of one in a Hub repository: ``org/name/best.pt``."""
+    if Path(weights).is_file():
+        return str(weights)
+    parts = str(weights).split("/", 2)
+    if len(parts) == 3 and all(parts) and not str(weights).startswith((".", "~")):
+        try:
+            found = find_file("/".join(parts[:2]), parts[2], {})
+        except OSError as error:
+            raise FileNotFoundError(
+                f"There are no detector weights at {weights}, neither on disk nor on the Hub: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+        if found is not None:
+            return found
+    raise FileNotFoundError(f"There are no detector weights at {weights}.")
 
 
 def _is_yolo(part: Any) -> bool:

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import pytest
 import torch
-from transformers_suite import Missing, suite
 
 from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
+from tests.transformers_suite import Missing, suite
 
 try:
     common = suite("test_modeling_common")

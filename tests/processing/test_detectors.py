@@ -10,11 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from processing_parts import make_picture, make_yolo
 from safetensors.torch import load_file
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
 
-from gemkr_hf.processing import Object, TransformersDetector, YoloDetector
+from gemkr_hf.processing import (
+    Object,
+    TransformersDetector,
+    YoloDetector,
+    files_gemkr,
+    import_ultralytics,
+)
+from gemkr_hf.processing.ultralytics_gemkr import detection_model
 
 PICTURES = [make_picture(60, 40, 0), make_picture(33, 80, 1), make_picture(1, 1, 2)]
 
@@ -35,7 +43,14 @@ def test_yolo_round_trip_without_pickle(yolo, tmp_path):
     for row in before:
         assert [found.score for found in row] == sorted((f.score for f in row), reverse=True)
     yolo.save_pretrained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"detector.json", "detector.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "detector.json",
+        "detector.yaml",
+        "detector.safetensors",
+    }
+    architecture = yaml.safe_load((tmp_path / "detector.yaml").read_text())
+    assert architecture == yolo.architecture
+    assert len(detection_model(architecture).state_dict()) == len(yolo.state_dict)
     loaded = YoloDetector.from_pretrained(tmp_path)
     assert loaded.image_size == 64
     assert loaded.detect(PICTURES) == before
@@ -107,11 +122,38 @@ def test_yolo_mistakes(tmp_path, yolo):
     with pytest.raises(ValueError, match=r"0\.\.1"):
         YoloDetector("yolov8n.yaml", confidence=25)
     yolo.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "detector.json").read_text())
-    config["architecture"]["activation"] = "__import__('os').getcwd()"
-    (tmp_path / "detector.json").write_text(json.dumps(config))
+    path = tmp_path / "detector.yaml"
+    path.write_text(path.read_text() + "activation: __import__('os').getcwd()")
     with pytest.raises(ValueError, match=r"no torch\.nn class"):
         YoloDetector.from_pretrained(tmp_path).detect(PICTURES)
+    for text, message in (("[", "is no YAML"), ("- 1", "no architecture")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            YoloDetector.from_pretrained(tmp_path)
+
+
+def test_yolo_weights_on_the_hub(tmp_path, yolo, monkeypatch):
+    import_ultralytics().YOLO(yolo_file(tmp_path, yolo))  # it is one that ultralytics reads
+    asked = []
+
+    def cached_file(repo, name, **kwargs):
+        asked.append((repo, name))
+        return str(tmp_path / name) if repo == "org/yolo" else None
+
+    monkeypatch.setattr(files_gemkr, "cached_file", cached_file)
+    found = YoloDetector("org/yolo/best.pt", image_size=64, confidence=0.4).detect(PICTURES)
+    assert_same(found, yolo.detect(PICTURES), rel=1e-4, abs=1e-3)
+    assert set(asked) == {("org/yolo", "best.pt")}
+    with pytest.raises(FileNotFoundError, match="no detector weights at org/none"):
+        YoloDetector("org/none/best.pt")
+
+
+def yolo_file(folder: Path, yolo: YoloDetector) -> str:
+    """A `.pt` as ultralytics writes it."""
+    wrapped = import_ultralytics().YOLO("yolov8n.yaml", task="detect", verbose=False)
+    wrapped.model = yolo.build()
+    wrapped.save(folder / "best.pt")
+    return str(folder / "best.pt")
 
 
 def test_without_ultralytics_there_is_one_sentence(tmp_path, yolo):

@@ -10,7 +10,9 @@ from gemkr_hf.processing import (
     GeMKRProcessor,
     Object,
     add_image_tokens,
+    chat_prompt_template,
 )
+from gemkr_hf.processing.prompt_gemkr import check_prompt_template
 
 BOXES = [(0, 0, 20, 20), (30, 20, 55, 38)]
 
@@ -272,3 +274,49 @@ def test_a_tokenizer_without_pad_token_that_adds_an_end(image_processor, tokeniz
     processor = GeMKRProcessor(image_processor, tokenizer)
     batch = processor(text=["a", QUESTION])
     assert texts(processor, batch)[0].endswith("### Response:")
+
+
+def test_captions_beside_and_in_the_place_of_pictures(processor, picture):
+    def prompts(**kwargs):
+        return processor.tokenizer.batch_decode(processor(**kwargs)["input_ids"])
+
+    beside, without = prompts(
+        images=[picture, picture], text=[QUESTION] * 2, captions=["a man on a {bike} </s>", None]
+    )
+    assert f"{QUESTION} a man on a {{bike}} < /s>\n\n### Image:\n<image>" in beside
+    assert f"{QUESTION}\n\n### Image:\n<image>" in without
+    [instead] = prompts(text=QUESTION, captions="a bike")
+    assert f"{QUESTION} a bike\n\n### Image:\n\n" in instead and "<image>" not in instead
+    processor.prompt_template = "Q: {question} C: {caption} I: {image}"
+    assert prompts(text=QUESTION, captions="a bike") == [f"<s>Q: {QUESTION} C: a bike I: "]
+    with pytest.raises(ValueError, match="1 captions do not match 2 questions"):
+        processor(text=[QUESTION] * 2, captions=["a bike"])
+    with pytest.raises(ValueError, match="Caption 0 is a int"):
+        processor(text=[QUESTION], captions=[3])
+    with pytest.raises(ValueError, match="once, not several times"):
+        check_prompt_template("{question}{image}{caption}{caption}")
+
+
+def test_some_objects_only_go_into_the_prefix(image_processor, tokenizer, picture):
+    processor = GeMKRProcessor(image_processor, tokenizer, max_objects=3, max_object_slots=1)
+    boxes = [(0, 0, 9, 9), (5, 5, 20, 20)]
+    batch = processor(images=picture, text=QUESTION, objects=boxes)
+    assert (batch["input_ids"] == processor.object_token_id).sum() == 1
+    assert batch["object_mask"].tolist() == [[True, True, False]]
+    assert processor.num_image_tokens == 2
+    with pytest.raises(ValueError, match="max_object_slots is not negative"):
+        GeMKRProcessor(image_processor, tokenizer, max_object_slots=-1)
+
+
+def test_the_format_of_a_chat_model(image_processor, tokenizer, picture):
+    with pytest.raises(ValueError, match="no chat template"):
+        chat_prompt_template(tokenizer)
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    template = chat_prompt_template(tokenizer, "{image} {question}")
+    assert template == "[user] {image} {question} [assistant]"
+    processor = GeMKRProcessor(image_processor, tokenizer, prompt_template=template)
+    ids = processor(images=picture, text=QUESTION)["input_ids"][0]
+    assert tokenizer.decode(ids) == f"<s>[user] <image> {QUESTION} [assistant]"

@@ -18,7 +18,7 @@ import transformers
 from PIL import Image
 
 PACKAGE = "transformers_tests"
-CACHE = Path(__file__).resolve().parents[2] / ".cache"
+CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 
 class Nothing:
