@@ -67,7 +67,8 @@ class GeMKRRetriever:
         model: a ``GeMKRForRetrieval``.
         processor: its ``GeMKRProcessor``.
         knowledge_base: indexed with the processor's tokenizer.
-        min_length, max_length: tokens of a clue (paper: 10 to 15).
+        min_length, max_length: tokens of a clue (paper: 10 to 15); the model's ``config.decoding``
+            where None.
         aggregate: a document's score from those of its clues: ``"max"``, the best one (paper), or
             ``"logsumexp"``, the probability that one of those found is written; the model's
             ``config.decoding["aggregate"]`` where None.
@@ -81,8 +82,8 @@ class GeMKRRetriever:
         model: Any,
         processor: Any,
         knowledge_base: KnowledgeBase,
-        min_length: int = 10,
-        max_length: int = 15,
+        min_length: int | None = None,
+        max_length: int | None = None,
         aggregate: str | None = None,
     ) -> None:
         aggregate = aggregate or model.config.decoding["aggregate"]
@@ -92,7 +93,11 @@ class GeMKRRetriever:
         self.processor = processor
         self.knowledge_base = knowledge_base
         self.aggregate = aggregate
-        self.constraint = knowledge_base.constraint(min_length=min_length, max_length=max_length)
+        decoding = model.config.decoding
+        self.constraint = knowledge_base.constraint(
+            min_length=decoding["min_length"] if min_length is None else min_length,
+            max_length=decoding["max_length"] if max_length is None else max_length,
+        )
 
     @classmethod
     def from_pretrained(

@@ -4,15 +4,20 @@ from .beam_search_gemkr import BeamSearchOutput, DiverseBeamSearch
 from .configuration_gemkr import PAPER_DECODING, GeMKRConfig
 from .generation_gemkr import diverse_beam_search
 from .modeling_gemkr import GeMKRForRetrieval, GeMKROutput
-from .vision_gemkr import GeMKRVisionTower
+from .presets_gemkr import ABLATIONS, LANGUAGE_MODELS, PRESETS
+from .vision_gemkr import GeMKRSiglipVisionTower, GeMKRVisionTower
 
 __all__ = [
+    "ABLATIONS",
+    "LANGUAGE_MODELS",
     "PAPER_DECODING",
+    "PRESETS",
     "BeamSearchOutput",
     "DiverseBeamSearch",
     "GeMKRConfig",
     "GeMKRForRetrieval",
     "GeMKROutput",
+    "GeMKRSiglipVisionTower",
     "GeMKRVisionTower",
     "diverse_beam_search",
 ]

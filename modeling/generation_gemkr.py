@@ -161,12 +161,15 @@ class GeMKRGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def _encode_pictures(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Replace pictures by their features, so that no beam and no step encodes them again."""
-        device = self.vision_tower.device
         pictures = {
-            name: kwargs[name].to(device)
+            name: kwargs[name]
             for name in (*_PICTURES, "object_mask")
             if kwargs.get(name) is not None
         }
+        # Weights that a device map keeps elsewhere are on "meta", and move their inputs.
+        if self.vision_tower is not None and self.vision_tower.device.type != "meta":
+            device = self.vision_tower.device
+            pictures = {name: value.to(device) for name, value in pictures.items()}
         features = self.get_image_features(**pictures)
         others = {name: value for name, value in kwargs.items() if name not in _PICTURES}
         return {**others, "image_features": features.pooler_output}

@@ -18,7 +18,12 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_gemkr import GeMKRConfig
 from .generation_gemkr import GeMKRGenerationMixin
-from .parts_gemkr import align_special_tokens, load_language_model, load_vision_model
+from .parts_gemkr import (
+    align_special_tokens,
+    load_language_model,
+    load_vision_model,
+    only_language_model,
+)
 from .slots_gemkr import check_slots, fill_slots, find_slots
 from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
 
@@ -439,22 +444,36 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     # -- parts and files ---------------------------------------------------------------------
 
     @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; a bitsandbytes configuration that names nothing to skip quantises the
+        language model alone."""
+        if kwargs.get("quantization_config") is not None:
+            parts = ("vision_tower", "prefix", "object_projection", "alignment")
+            kwargs["quantization_config"] = only_language_model(
+                kwargs["quantization_config"], parts
+            )
+        return super().from_pretrained(*args, **kwargs)
+
+    @classmethod
     def from_pretrained_parts(
         cls,
-        vision: PreTrainedModel | str | PathLike,
+        vision: PreTrainedModel | str | PathLike | None,
         text: PreTrainedModel | str | PathLike,
         *,
         image_token_id: int,
         object_token_id: int,
         dtype: torch.dtype | None = None,
+        vision_options: dict[str, Any] | None = None,
+        text_options: dict[str, Any] | None = None,
         **config: Any,
     ) -> "GeMKRForRetrieval":
-        """Start from published checkpoints: a CLIP and a causal language model.
+        """Start from published checkpoints: a CLIP or SigLIP and a causal language model.
 
         Parameters
         ----------
-        vision : PreTrainedModel, folder or Hub id
-            A `CLIPVisionModel`, or a whole `CLIPModel` whose vision half is taken. It is copied.
+        vision : PreTrainedModel, folder or Hub id; None with use_visual_query=False
+            A `CLIPVisionModel` or `SiglipVisionModel`, or a whole CLIP or SigLIP whose vision half
+            is taken. It is copied.
         text : PreTrainedModel, folder or Hub id
             Any causal language model. An instance is used as it is, not copied.
         image_token_id, object_token_id : int
@@ -462,26 +481,34 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         dtype : torch.dtype, optional
             Of the whole model; the language model's own by default. Checkpoints in half precision
             are to be trained with `torch.float32` or `torch.bfloat16`.
+        vision_options, text_options : dict, optional
+            For `from_pretrained` of the two: `revision`, `attn_implementation`, `device_map`,
+            `quantization_config` (4 or 8 bits, of the language model)...
         **config
-            Further fields of `GeMKRConfig`.
+            Further fields of `GeMKRConfig`, such as those of a preset.
 
         Raises
         ------
         ValueError
             If a checkpoint is not of the kind that is needed.
         """
-        vision_model = load_vision_model(vision, dtype)
-        language_model = load_language_model(text, dtype)
+        vision_model = None
+        if vision is not None:
+            vision_model = load_vision_model(vision, dtype, **(vision_options or {}))
+            config["vision_config"] = vision_model.config.to_dict()
+        elif config.get("use_visual_query", True):
+            raise ValueError("vision=None is for a model with use_visual_query=False.")
+        language_model = load_language_model(text, dtype, **(text_options or {}))
         dtype = dtype or language_model.dtype
         configuration = GeMKRConfig(
-            vision_config=vision_model.config.to_dict(),
             text_config=language_model.config.to_dict(),
             image_token_id=image_token_id,
             object_token_id=object_token_id,
             **config,
         )
         model = cls(configuration, language_model=language_model)
-        model.vision_tower.load_state_dict(vision_model.state_dict())
+        if model.vision_tower is not None and vision_model is not None:
+            model.vision_tower.load_state_dict(vision_model.state_dict())
         vocabulary = model.config.text_config.vocab_size
         needed = max(image_token_id, object_token_id) + 1
         if needed > vocabulary:
@@ -490,7 +517,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         # Part by part: a quantised language model must keep its own types.
         for name, part in model.named_children():
             if name != "language_model":
-                part.to(dtype)
+                part.to(language_model.device, dtype)
         return model.eval()
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:

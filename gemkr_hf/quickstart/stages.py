@@ -70,6 +70,8 @@ class QuickstartConfig:
             epochs=1.2,
             warmup_steps=40,
             weight_decay=0.01,
+            lora_rank=8,
+            lora_alpha=16,
             lora_dropout=0.0,
             bf16=True,
             save_steps=50,

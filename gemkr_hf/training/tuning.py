@@ -44,17 +44,8 @@ class TwoRateTrainer(Trainer):
 
 def add_lora(model: Any, config: TuningConfig) -> PeftModel:
     """LoRA on the language model; prefix, gates and projections in full; the rest frozen."""
-    lora = LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=model.lora_target_modules(),
-        modules_to_save=[
-            name for name in model.modules_to_save if getattr(model, name) is not None
-        ],
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, lora)
+    arguments = model.lora_arguments(config.lora_rank, config.lora_alpha, config.lora_dropout)
+    return get_peft_model(model, LoraConfig(**arguments))
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from transformers import (
     CLIPModel,
     CLIPTextConfig,
     CLIPVisionConfig,
+    SiglipConfig,
+    SiglipModel,
 )
 
 from gemkr_hf.modeling import GeMKRForRetrieval
@@ -32,6 +34,14 @@ LANGUAGE_MODELS = {
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "tie_word_embeddings": True,
+    },
+    "qwen3": {
+        "hidden_size": 24,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
     },
     "gpt2": {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "opt": {
@@ -81,20 +91,37 @@ def make_clip(seed=2):
     return CLIPModel(config).eval()
 
 
-def make_gemkr(kind="llama", seed=3, open_gates=True, **config):
+def make_siglip(seed=2):
+    torch.manual_seed(seed)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    }
+    config = SiglipConfig(
+        text_config={**sizes, "vocab_size": 30, "max_position_embeddings": 10},
+        vision_config={**sizes, "image_size": 16, "patch_size": 8},
+    )
+    return SiglipModel(config).eval()
+
+
+def make_gemkr(kind="llama", seed=3, open_gates=True, tower=make_clip, **config):
     """A GeMKR whose gates are open (random), so that the prefix takes part."""
-    language_model, clip = make_language_model(kind, scale=3.0), make_clip()
+    language_model = make_language_model(kind, scale=3.0)
+    vision = tower() if config.get("use_visual_query", True) else None
     torch.manual_seed(seed)
     config = {"prefix_length": 4, "max_objects": 3, **config}
     model = GeMKRForRetrieval.from_pretrained_parts(
-        vision=clip,
+        vision=vision,
         text=language_model,
         image_token_id=IMAGE,
         object_token_id=OBJECT,
         **config,
     )
     with torch.no_grad():
-        model.alignment.weight.mul_(20)
+        if model.alignment is not None:
+            model.alignment.weight.mul_(20)
         if model.prefix is not None:
             model.prefix.embeddings.mul_(20)
             if open_gates and model.prefix.gates is not None:
@@ -136,6 +163,7 @@ def tiny():
     return SimpleNamespace(
         gemkr=make_gemkr,
         clip=make_clip,
+        siglip=make_siglip,
         language_model=make_language_model,
         inputs=make_inputs,
         vocab=VOCAB,

@@ -6,12 +6,18 @@ import sys
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, CLIPModel, CLIPVisionModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    CLIPModel,
+    CLIPVisionModel,
+)
 
 from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gpt2", "opt"])
 def test_saved_and_loaded_logits_are_equal(tiny, kind, tmp_path):
     model, inputs = tiny.gemkr(kind), tiny.inputs((2, 0, None))
     model.save_pretrained(tmp_path)
@@ -34,7 +40,14 @@ def test_attention_is_chosen_by_the_standard_argument(tiny, attention, tmp_path)
 
 @pytest.mark.parametrize(
     "switches",
-    [{"use_prefix": False}, {"use_object_features": False}, {"use_dual_flow_attention": False}],
+    [
+        {"use_prefix": False},
+        {"use_object_features": False},
+        {"use_dual_flow_attention": False},
+        {"use_visual_query": False},
+        {"project_objects": False},
+    ],
+    ids=str,
 )
 def test_switches_are_saved(tiny, switches, tmp_path):
     model = tiny.gemkr(**switches)
@@ -43,6 +56,9 @@ def test_switches_are_saved(tiny, switches, tmp_path):
     assert set(loaded.state_dict()) == set(model.state_dict())
     name, value = next(iter(switches.items()))
     assert getattr(loaded.config, name) is value
+    words = tiny.inputs((None,))
+    with torch.no_grad():
+        assert torch.equal(loaded(**words).logits, model(**words).logits)
 
 
 def test_generation_config_keeps_beams_out(tiny, tmp_path):
@@ -104,7 +120,7 @@ def test_parts_in_one_type(tiny, tmp_path):
 def test_parts_of_the_wrong_kind(tiny, tmp_path):
     tokens = {"image_token_id": 60, "object_token_id": 61}
     tiny.language_model().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="needs a CLIP"):
+    with pytest.raises(ValueError, match="needs a CLIP or SigLIP"):
         GeMKRForRetrieval.from_pretrained_parts(
             vision=tmp_path, text=tiny.language_model(), **tokens
         )
@@ -175,3 +191,115 @@ def test_remote_code_without_the_library(tiny, tmp_path):
     files = {path.name for path in folder.glob("*.py")}
     assert files == {path.name for path in again.glob("*.py")}
     assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "gemkr"
+
+
+HUB = """
+import sys
+sys.modules["gemkr_hf"] = None
+import torch
+from transformers import AutoModel
+inputs = torch.load(sys.argv[1])
+expected = inputs.pop("logits")
+model = AutoModel.from_pretrained("org/gemkr", trust_remote_code=True)
+assert type(model).__module__.startswith("transformers_modules.org"), type(model)
+with torch.no_grad():
+    assert torch.equal(model(**inputs).logits, expected)
+model.save_pretrained(sys.argv[2])
+print("equal")
+"""
+
+
+def test_remote_code_by_hub_id(tiny, tmp_path):
+    """From the cache of a download, without a network."""
+    model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "hub" / "models--org--gemkr"
+    model.save_pretrained(repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    with torch.no_grad():
+        torch.save({**inputs, "logits": model(**inputs).logits}, tmp_path / "inputs.pt")
+    done = subprocess.run(
+        [sys.executable, "-c", HUB, str(tmp_path / "inputs.pt"), str(tmp_path / "again")],
+        cwd=tmp_path,
+        env={
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+            "HF_MODULES_CACHE": str(tmp_path / "modules"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "PATH": "",
+            "HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip().endswith("equal")
+    saved, again = (
+        {path.name for path in folder.iterdir()}
+        for folder in (repo / "snapshots" / commit, tmp_path / "again")
+    )
+    assert saved == again
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_language_model_in_few_bits(tiny, tmp_path, bits):
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    options = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
+    config = AutoConfig.for_model(
+        "llama", vocab_size=tiny.vocab, hidden_size=64, intermediate_size=128,
+        num_hidden_layers=2, num_attention_heads=4, pad_token_id=tiny.pad, eos_token_id=tiny.eos,
+    )  # fmt: skip
+    text, inputs = AutoModelForCausalLM.from_config(config), tiny.inputs((2, 0))
+    text.save_pretrained(tmp_path / "text")
+    tokens = {"image_token_id": tiny.image, "object_token_id": tiny.object, "prefix_length": 4}
+    model = GeMKRForRetrieval.from_pretrained_parts(tiny.clip(), text, max_objects=3, **tokens)
+    model.save_pretrained(tmp_path / "whole")
+    whole = GeMKRForRetrieval.from_pretrained(tmp_path / "whole", quantization_config=options)
+    parts = GeMKRForRetrieval.from_pretrained_parts(
+        tiny.clip(),
+        tmp_path / "text",
+        text_options={"quantization_config": options},
+        max_objects=3,
+        **tokens,
+    )
+    for quantized in (whole, parts):
+        kinds = {
+            name.partition(".")[0]
+            for name, module in quantized.named_modules()
+            if type(module).__name__ in ("Linear4bit", "Linear8bitLt")
+        }
+        assert kinds == {"language_model"}
+        with torch.no_grad():
+            assert quantized(**inputs).logits.isfinite().all()
+        assert quantized.generate(**inputs, num_beams=2, max_new_tokens=3).shape[0] == 2
+    with torch.no_grad():
+        ours, exact = whole(**inputs).logits, model(**inputs).logits
+    # Rounded, and still the same model.
+    assert torch.nn.functional.cosine_similarity(ours.flatten(), exact.flatten(), dim=0) > 0.8
+
+
+VISUAL = ("vision_tower", "prefix", "object_projection", "alignment")
+
+
+@pytest.mark.parametrize(
+    "device_map",
+    [
+        "auto",
+        {"": "cpu"},
+        {**dict.fromkeys(VISUAL, "cpu"), "language_model": "disk"},
+        {**dict.fromkeys(VISUAL, "disk"), "language_model": "cpu"},
+    ],
+    ids=["auto", "cpu", "language model on disk", "visual parts on disk"],
+)
+def test_device_maps(tiny, tmp_path, device_map):
+    model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
+    model.save_pretrained(tmp_path)
+    loaded = GeMKRForRetrieval.from_pretrained(
+        tmp_path, device_map=device_map, offload_folder=tmp_path / "offload"
+    )
+    with torch.no_grad():
+        assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
+    expected = model.generate(**inputs, num_beams=4, max_new_tokens=4)
+    assert torch.equal(loaded.generate(**inputs, num_beams=4, max_new_tokens=4), expected)

@@ -19,7 +19,7 @@ def row_of(inputs, row, numbers):
     return single
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gpt2", "opt"])
 def test_a_batch_equals_its_rows(tiny, kind):
     numbers = (2, 0, None, 3)
     model, inputs = tiny.gemkr(kind), tiny.inputs(numbers)
@@ -31,7 +31,7 @@ def test_a_batch_equals_its_rows(tiny, kind):
             torch.testing.assert_close(batch.logits[row, -length:], single.logits[0], **CLOSE)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "opt"])
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gpt2", "opt"])
 def test_more_left_padding_changes_nothing(tiny, kind):
     model, inputs = tiny.gemkr(kind), tiny.inputs((2, 1))
     padded = dict(inputs)
@@ -165,27 +165,6 @@ def test_only_prefix_gates_and_projections_train(tiny):
     }
 
 
-def test_trainable_parameters_of_the_paper():
-    """CLIP ViT-L/14 and LLaMA-7B: 5.5 M beside LoRA, which with r=16 makes 14 M of 7 B."""
-    with torch.device("meta"):
-        model = GeMKRForRetrieval(GeMKRConfig())
-    model.freeze_backbones()
-    counts = {
-        name: sum(parameter.numel() for parameter in getattr(model, name).parameters())
-        for name in model.modules_to_save
-    }
-    assert counts == {
-        "prefix": 24 * 10 * 1024 + 24 * 16,
-        "object_projection": 1024 * 1024 + 1024,
-        "alignment": 1024 * 4096 + 4096,
-    }
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert trainable == sum(counts.values())
-    lora = 32 * 2 * 2 * 16 * 4096
-    assert round((trainable + lora) / 1e6) == 14
-    assert 6.9e9 < sum(p.numel() for p in model.parameters()) < 7.3e9
-
-
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_gradient_checkpointing_gives_the_same_gradients(tiny, reentrant):
     gradients = []
@@ -232,3 +211,32 @@ def test_tuple_output(tiny):
     with torch.no_grad():
         as_tuple = model(**inputs, labels=inputs["input_ids"].clamp_max(50), return_dict=False)
     assert isinstance(as_tuple, tuple) and as_tuple[0].dim() == 0
+
+
+@pytest.mark.parametrize("tower", ["clip", "siglip"])
+def test_the_vision_tower_compiles_without_a_break(tiny, tower):
+    model, inputs = tiny.gemkr(tower=getattr(tiny, tower)), tiny.inputs((2, 0))
+    with torch.no_grad():
+        objects = model._project_objects(inputs["object_pixel_values"], inputs["object_mask"], None)
+        prefixes, gates = model.prefix(objects)
+        expected = model.vision_tower(inputs["pixel_values"], prefixes=prefixes, gates=gates)
+        compiled = torch.compile(model.vision_tower, fullgraph=True, backend="aot_eager")
+        found = compiled(inputs["pixel_values"], prefixes=prefixes, gates=gates)
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output)
+
+
+def test_pictures_beside_embeddings(tiny):
+    model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        embedded = model.get_input_embeddings()(inputs.pop("input_ids"))
+        assert torch.equal(model(inputs_embeds=embedded, **inputs).logits, expected)
+
+
+def test_objects_may_stand_anywhere_in_the_mask(tiny):
+    model, inputs = tiny.gemkr(), tiny.inputs((2,))
+    moved = {**inputs, "object_mask": inputs["object_mask"].flip(1)}
+    moved["object_pixel_values"] = inputs["object_pixel_values"][:, [2, 0, 1]]
+    model.prefix.gates.data.zero_()  # in the prefix places differ
+    with torch.no_grad():
+        torch.testing.assert_close(model(**moved).logits, model(**inputs).logits, **CLOSE)
