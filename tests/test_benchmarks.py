@@ -12,6 +12,18 @@ from gemkr_hf.small_world.assemble import CHECKPOINTS
 ROOT = Path(__file__).parent.parent
 
 
+def test_model(tmp_path: Path) -> None:
+    output = tmp_path / "figures.json"
+    options = ["--queries", "1", "--objects", "1", "--rounds", "1", "--json", str(output)]
+    result = subprocess.run(
+        [sys.executable, "benchmarks/model.py", *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "all stages" in result.stdout
+    figures = json.loads(output.read_text())
+    assert len(figures) == 7 and all(ours > 0 and bare > 0 for ours, bare in figures.values())
+
+
 @pytest.mark.parametrize("given", ["synthetic", "text"])
 def test_fm_index(given: str, tmp_path: Path) -> None:
     options = ["--tokens", "3e4", "--vocab-size", "500"]

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-INDEX_BLOCKS = re.findall(
-    r"```python\n(.*?)```", (ROOT / "docs" / "fm-index.md").read_text(), re.DOTALL
+INDEX_BLOCKS, MODEL_BLOCKS = (
+    re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
+    for name in ("fm-index.md", "model.md")
 )
 
 
@@ -32,6 +33,22 @@ def test_python_blocks_run(block, short_quickstart, tmp_path) -> None:
         timeout=300,
     )
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_the_blocks_about_the_model_run(short_quickstart, tmp_path) -> None:
+    """One after the other."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(short_quickstart)
+    result = subprocess.run(
+        [sys.executable, "-c", "".join(MODEL_BLOCKS)],
+        cwd=tmp_path,
+        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / "objects.png").is_file()
 
 
 def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:

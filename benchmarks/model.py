@@ -1,0 +1,236 @@
+"""What each stage of a GeMKR costs, beside CLIP, YOLO and the language model run bare.
+
+    python benchmarks/model.py
+    python benchmarks/model.py --queries 8 --objects 5 --device cuda --dtype bfloat16
+
+A GeMKR of middle size with random weights: CLIP ViT-B/16 (86 M parameters), a Llama of 134 M, a
+YOLOv8n. The same work is done by the parts alone: the same pictures, crops and tokens through
+`CLIPVisionModel`, the image processor, ultralytics' predictor and `LlamaForCausalLM`. Both take
+turns, round by round, and each stage's median is printed; the last column is ours over bare.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from gemkr_hf.modeling import GeMKRForRetrieval
+from gemkr_hf.processing import (
+    DEFAULT_PROMPT_TEMPLATE,
+    GeMKRProcessor,
+    Object,
+    YoloDetector,
+    add_image_tokens,
+)
+
+QUESTION = "What sport can you use this for?"
+BEAMS = 20
+Stage = tuple[str, Callable[[], Any], Callable[[], Any]]
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([DEFAULT_PROMPT_TEMPLATE, QUESTION] * 4, trainer=trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    add_image_tokens(tokenizer)
+    return tokenizer
+
+
+def make_parts(tokenizer: Any, device: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """A GeMKR, and the CLIP and the language model that it is made of."""
+    torch.manual_seed(0)
+    vision = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+            patch_size=16, image_size=224,
+        )
+    )  # fmt: skip
+    text = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=32_000, hidden_size=768, intermediate_size=2048, num_hidden_layers=12,
+            num_attention_heads=12, pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )  # fmt: skip
+    model = GeMKRForRetrieval.from_pretrained_parts(
+        vision,
+        text,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        object_token_id=tokenizer.convert_tokens_to_ids("<object>"),
+        dtype=dtype,
+    )
+    with torch.no_grad():
+        model.prefix.gates.uniform_(-1, 1)
+    return model.to(device), vision.to(device, dtype).eval(), text.to(device).eval()
+
+
+def make_stages(arguments: argparse.Namespace) -> list[Stage]:
+    """The name of each stage, ours, and the same work bare."""
+    rng = np.random.default_rng(0)
+    device, dtype = arguments.device, getattr(torch, arguments.dtype)
+    tokenizer = make_tokenizer()
+    model, clip, language_model = make_parts(tokenizer, device, dtype)
+    pictures = [
+        Image.fromarray(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8))
+        for _ in range(arguments.queries)
+    ]
+    boxes = [
+        [Object((x, y, x + 160, y + 160)) for x, y in rng.integers(0, 320, (arguments.objects, 2))]
+        for _ in pictures
+    ]
+    pixels = CLIPImageProcessor()
+    with tempfile.TemporaryDirectory() as name:
+        # Weights of a checkpoint, as a user loads them.
+        YoloDetector("yolov8n.yaml").save_pretrained(name)
+        detector = YoloDetector.from_pretrained(Path(name), device=device).load()
+    bare_detector = YoloDetector("yolov8n.yaml", device=device).load()._predictor
+    processor = GeMKRProcessor(pixels, tokenizer, detector)
+    questions = [QUESTION] * len(pictures)
+    inputs = processor(images=pictures, text=questions, objects=boxes).to(device, dtype)
+    crops = [
+        picture.crop(found.box)
+        for picture, row in zip(pictures, boxes, strict=True)
+        for found in row
+    ]
+    bare_crops = inputs["object_pixel_values"][inputs["object_mask"]]
+    texts = [processor.prompt_template.format(question=QUESTION, image="<image>") for _ in pictures]
+    mask = inputs["attention_mask"]
+    features = model.get_image_features(
+        inputs["pixel_values"],
+        object_mask=inputs["object_mask"],
+        object_features=(
+            objects := model.get_object_features(
+                inputs["object_pixel_values"], inputs["object_mask"]
+            )
+        ),
+    ).pooler_output
+
+    def prefill(part: Any, **kwargs: Any) -> Any:
+        return part(input_ids=inputs["input_ids"], attention_mask=mask, logits_to_keep=1, **kwargs)
+
+    def step(part: Any) -> Callable[[], Any]:
+        beams = len(pictures) * BEAMS
+        token = inputs["input_ids"][:1, -1:].expand(beams, 1)
+        with torch.no_grad():
+            cache = prefill(language_model).past_key_values
+            cache.batch_repeat_interleave(BEAMS)
+        longer = torch.cat([mask.repeat_interleave(BEAMS, 0), mask.new_ones(beams, 1)], dim=1)
+
+        def run() -> None:
+            part(input_ids=token, attention_mask=longer, past_key_values=cache)
+            cache.crop(-1)
+
+        return run
+
+    return [
+        (
+            "detect",
+            lambda: detector.detect(pictures),
+            lambda: bare_detector(source=pictures),
+        ),
+        (
+            "crops, pixels and tokens",
+            lambda: processor(images=pictures, text=questions, objects=boxes),
+            lambda: (pixels(images=pictures + crops, return_tensors="pt"), tokenizer(texts)),
+        ),
+        (
+            "encode pictures",
+            lambda: model.get_image_features(
+                inputs["pixel_values"], object_mask=inputs["object_mask"], object_features=objects
+            ),
+            lambda: clip(inputs["pixel_values"]),
+        ),
+        (
+            "encode objects",
+            lambda: model.get_object_features(inputs["object_pixel_values"], inputs["object_mask"]),
+            lambda: clip(bare_crops),
+        ),
+        (
+            "prefill",
+            lambda: prefill(model, image_features=features, object_mask=inputs["object_mask"]),
+            lambda: prefill(language_model),
+        ),
+        (f"one decoding step of {BEAMS} beams a query", step(model), step(language_model)),
+    ]
+
+
+def seconds(work: Callable[[], Any], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+@torch.no_grad()
+def measure(stages: list[Stage], rounds: int, device: str) -> dict[str, tuple[float, float]]:
+    """Medians of ours and of bare, in milliseconds."""
+    times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name, *_ in stages}
+    gc.disable()
+    for number in range(rounds + 1):
+        for name, *pair in stages:
+            for side in (0, 1) if number % 2 else (1, 0):
+                taken = seconds(pair[side], device)
+                if number:  # the first round warms up
+                    times[name][side].append(1000 * taken)
+    gc.enable()
+    return {
+        name: (statistics.median(ours), statistics.median(bare))
+        for name, (ours, bare) in times.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=int, default=2)
+    parser.add_argument("--objects", type=int, default=5, help="of each picture, at most 5")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.objects <= 5 or arguments.queries < 1 or arguments.rounds < 1:
+        parser.error("--objects lies in 1..5, --queries and --rounds are at least 1")
+    medians = measure(make_stages(arguments), arguments.rounds, arguments.device)
+    medians["all stages"] = tuple(map(sum, zip(*medians.values(), strict=True)))  # type: ignore
+    print(
+        f"{arguments.queries} queries of {arguments.objects} objects, {arguments.dtype} on "
+        f"{arguments.device}, {torch.get_num_threads()} threads, medians of {arguments.rounds}"
+    )
+    print(f"{'':44}{'GeMKR, ms':>11}{'bare, ms':>11}{'ratio':>8}")
+    for name, (ours, bare) in medians.items():
+        print(f"{name:44}{ours:11.1f}{bare:11.1f}{ours / bare:8.3f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(medians, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
