@@ -140,6 +140,28 @@ def test_embeddings_grow_for_the_slots(tiny):
     assert model.config.text_config.vocab_size == 62
 
 
+def run_alone(program, *arguments, scratch, **environment):
+    """Run a program that ends with "equal", in a folder and an environment of its own."""
+    (scratch / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        cwd=scratch / "elsewhere",
+        env={
+            "HF_MODULES_CACHE": str(scratch / "modules"),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            "PATH": "",
+            "HOME": str(scratch),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip().endswith("equal")
+
+
 REMOTE = """
 import sys
 sys.modules["gemkr_hf"] = None
@@ -171,23 +193,7 @@ def test_remote_code_without_the_library(tiny, tmp_path):
         logits = model(**inputs).logits
     clues = model.generate(**inputs, num_beams=4, max_new_tokens=4)
     torch.save({**inputs, "logits": logits, "clues": clues}, folder / "inputs.pt")
-    (tmp_path / "elsewhere").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-c", REMOTE, str(folder), str(again)],
-        cwd=tmp_path / "elsewhere",
-        env={
-            "HF_MODULES_CACHE": str(tmp_path / "modules"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": str(torch.get_num_threads()),
-            "PATH": "",
-            "HOME": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip().endswith("equal")
+    run_alone(REMOTE, folder, again, scratch=tmp_path)
     files = {path.name for path in folder.glob("*.py")}
     assert files == {path.name for path in again.glob("*.py")}
     assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "gemkr"
@@ -219,23 +225,10 @@ def test_remote_code_by_hub_id(tiny, tmp_path):
     (repo / "refs" / "main").write_text(commit)
     with torch.no_grad():
         torch.save({**inputs, "logits": model(**inputs).logits}, tmp_path / "inputs.pt")
-    done = subprocess.run(
-        [sys.executable, "-c", HUB, str(tmp_path / "inputs.pt"), str(tmp_path / "again")],
-        cwd=tmp_path,
-        env={
-            "HF_HUB_CACHE": str(tmp_path / "hub"),
-            "HF_MODULES_CACHE": str(tmp_path / "modules"),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": str(torch.get_num_threads()),
-            "PATH": "",
-            "HOME": str(tmp_path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip().endswith("equal")
+    run_alone(
+        HUB, tmp_path / "inputs.pt", tmp_path / "again", scratch=tmp_path,
+        HF_HUB_CACHE=str(tmp_path / "hub"),
+    )  # fmt: skip
     saved, again = (
         {path.name for path in folder.iterdir()}
         for folder in (repo / "snapshots" / commit, tmp_path / "again")

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from processing_parts import QUESTION, FixedDetector, make_picture
 from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPImageProcessorPil
+from transformers.utils import hub
 
 from gemkr_hf.processing import GeMKRProcessor
 
@@ -93,6 +95,32 @@ def test_the_pil_image_processor_stays_one(tokenizer, tmp_path):
     loaded = GeMKRProcessor.from_pretrained(tmp_path)
     assert isinstance(loaded.image_processor, CLIPImageProcessorPil)
     assert_equal(call(loaded), call(processor))
+
+
+def test_what_is_pushed_is_what_is_saved(full, tmp_path, monkeypatch):
+    """The files that would be committed make the same processor again."""
+    pushed = {}
+
+    class Hub:
+        def create_repo(self, repo_id, **kwargs):
+            return SimpleNamespace(repo_id=repo_id)
+
+        def create_commit(self, repo_id, operations, **kwargs):
+            for operation in operations:
+                content = operation.path_or_fileobj
+                content = content if isinstance(content, bytes) else Path(content).read_bytes()
+                pushed[f"{repo_id}/{operation.path_in_repo}"] = content
+
+    monkeypatch.setattr(hub, "hf_api", Hub)
+    full.push_to_hub("org/gemkr")
+    files = {Path(path).name for path in full.save_pretrained(tmp_path / "saved")}
+    assert {f"org/gemkr/{name}" for name in files} <= set(pushed)
+    for name, content in pushed.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    loaded = AutoProcessor.from_pretrained(tmp_path / "org" / "gemkr", trust_remote_code=True)
+    assert_equal(call(loaded), call(full))
 
 
 PROGRAM = """
