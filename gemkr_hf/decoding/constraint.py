@@ -232,16 +232,11 @@ class FMIndexConstraint(LogitsProcessor):
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row and token of everything that may come next: two int64[total]."""
         count = len(beams.finished)
-        must_end = np.full(count, clue_length >= self.max_length)
-        if self.min_length <= clue_length < self.max_length:
-            must_end |= self.index.is_distinct(beams.intervals)
+        must_end = self.must_end(beams.intervals, np.full(count, clue_length))
         going_on = np.flatnonzero(~(must_end | beams.finished))
         offsets, tokens = self.index.successors(beams.take(going_on).intervals)
         rows = np.repeat(going_on, np.diff(offsets))
-        keep = tokens < vocab_size
-        if self._ends_are_indexed:
-            # In a document the end token is a word like any other; in a clue it is the end.
-            keep &= ~np.isin(tokens, self.eos_token_ids)
+        keep = self.is_writable(tokens, vocab_size)
         rows, tokens = rows[keep], tokens[keep]
         stuck = np.bincount(rows, minlength=count) == 0
         ended = np.flatnonzero(stuck & ~beams.finished)
@@ -254,6 +249,33 @@ class FMIndexConstraint(LogitsProcessor):
         )
         all_rows, all_tokens = (np.concatenate(part) for part in zip(*parts, strict=True))
         return all_rows, all_tokens
+
+    def must_end(self, intervals: Intervals, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which clues are finished: from `min_length` on those that one document alone holds, and
+        all of `max_length`.
+
+        Parameters
+        ----------
+        intervals : Intervals of n clues
+        lengths : int64[n], their tokens
+
+        Returns
+        -------
+        bool[n]
+        """
+        ended = lengths >= self.max_length
+        ask = np.flatnonzero(~ended & (lengths >= self.min_length))
+        if len(ask):
+            ended[ask] = self.index.is_distinct(intervals.take(ask))
+        return ended
+
+    def is_writable(self, tokens: NDArray[np.integer], vocab_size: int) -> NDArray[np.bool_]:
+        """Which tokens a model of this vocabulary can write within a clue, bool[n]."""
+        writable = tokens < vocab_size
+        if self._ends_are_indexed:
+            # In a document the end token is a word like any other; in a clue it is the end.
+            writable &= ~np.isin(tokens, self.eos_token_ids)
+        return writable
 
     # -- copies ------------------------------------------------------------------------------------
 
