@@ -1,7 +1,8 @@
 """The short way: a picture and a question in, documents out."""
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
+from gemkr_hf.decoding import TreeSearch, supports_tree_search
 from gemkr_hf.knowledge_base import KnowledgeBase
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,10 @@ def _log_sum_exp(scores: list[float]) -> float:
 
 
 _AGGREGATES: dict[str, Callable[[list[float]], float]] = {"max": max, "logsumexp": _log_sum_exp}
+
+
+# What a search over the tree of clues takes; anything else goes to `generate`.
+_TREE_SETTINGS = {"num_beams", "num_beam_groups", "diversity_penalty"}
 
 
 def _check_aggregate(name: str) -> None:
@@ -89,6 +95,13 @@ class GeMKRRetriever:
         aggregate = aggregate or model.config.decoding["aggregate"]
         _check_aggregate(aggregate)
         knowledge_base.check_tokenizer(processor.tokenizer)
+        for name in ("image_token_id", "object_token_id"):
+            ours, theirs = getattr(model.config, name), getattr(processor, name)
+            if ours != theirs:
+                raise ValueError(
+                    f"The model was made with {name}={ours}, and the processor's is {theirs}: they "
+                    "belong to different checkpoints"
+                )
         self.model = model.eval()
         self.processor = processor
         self.knowledge_base = knowledge_base
@@ -152,7 +165,7 @@ class GeMKRRetriever:
             image: a picture (PIL, path, URL, bytes, array), or None for a question in words
                 alone; a list of them with a list of questions.
             question: one question or a list.
-            k: documents wanted; fewer come back where fewer clues were found.
+            k: documents wanted; fewer come back only where no clue tells that many from others.
             objects: boxes, where they are known; found by the processor's detector otherwise.
             batch_size: queries decoded together.
             **generation: ``num_beams``, ``num_beam_groups``, ``diversity_penalty``...
@@ -188,6 +201,8 @@ class GeMKRRetriever:
         inputs = self.processor(
             images=pictures, text=questions, objects=objects, return_tensors="pt"
         ).to(self.model.device)
+        if set(generation) <= _TREE_SETTINGS and supports_tree_search(self.model):
+            return self._search(inputs, k, generation)
         beams = generation.get("num_beams", self.model.config.decoding["num_beams"])
         # Clues that run into one document count once: ask for more clues than documents.
         clues = generation.pop("num_return_sequences", max(2 * beams, 2 * k))
@@ -204,6 +219,44 @@ class GeMKRRetriever:
             self._rank(written[start : start + clues], scores[start : start + clues], k)
             for start in range(0, len(written), clues)
         ]
+
+    def _search(
+        self, inputs: Mapping[str, torch.Tensor], k: int, generation: Mapping[str, Any]
+    ) -> list[list[Hit]]:
+        """Different documents, as many as are wanted, by a search over the tree of clues."""
+        settings = {**self.model.config.decoding, **generation}
+        if "num_beam_groups" not in generation:
+            settings["num_beam_groups"] = math.gcd(
+                settings["num_beams"], settings["num_beam_groups"]
+            )
+        search = TreeSearch(
+            self.model,
+            self.constraint,
+            settings["num_beams"],
+            settings["num_beam_groups"],
+            settings["diversity_penalty"],
+            wanted=k,
+            documents=True,
+            merge_clues=self.aggregate != "max",
+        )
+        hits = []
+        for found in search.run(inputs):
+            clues: dict[int, list[Clue]] = {}
+            for clue in found:
+                text = self.processor.tokenizer.decode(clue.tokens).strip()
+                clues.setdefault(clue.row, []).append(Clue(text, clue.tokens, clue.score))
+            hits.append(self._hits(clues, k))
+        return hits
+
+    def _hits(self, clues: Mapping[int, Sequence[Clue]], k: int) -> list[Hit]:
+        """The best documents, by the scores of their clues together."""
+        hits = []
+        for row, of_document in clues.items():
+            ordered = tuple(sorted(of_document, key=lambda clue: -clue.score))
+            score = _AGGREGATES[self.aggregate]([clue.score for clue in ordered])
+            hits.append((score, row, ordered))
+        best = sorted(hits, key=lambda hit: -hit[0])[:k]
+        return [Hit(score, row, self.knowledge_base[row], ordered) for score, row, ordered in best]
 
     def _rank(self, written: torch.Tensor, scores: torch.Tensor, k: int) -> list[Hit]:
         """Documents by the score of their best clue; clues of several documents are dropped."""
@@ -225,12 +278,7 @@ class GeMKRRetriever:
             known = clues.setdefault(int(row), {})
             if tokens not in known or known[tokens].score < score:
                 known[tokens] = Clue(tokenizer.decode(tokens).strip(), tokens, score)
-        hits = []
-        for row, of_document in clues.items():
-            ordered = tuple(sorted(of_document.values(), key=lambda clue: -clue.score))
-            score = _AGGREGATES[self.aggregate]([clue.score for clue in ordered])
-            hits.append(Hit(score, row, self.knowledge_base[row], ordered))
-        return sorted(hits, key=lambda hit: -hit.score)[:k]
+        return self._hits({row: list(known.values()) for row, known in clues.items()}, k)
 
 
 def load_checkpoint(auto_class: Any, checkpoint: str | PathLike[str], **kwargs: Any) -> Any:

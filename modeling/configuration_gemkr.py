@@ -103,7 +103,17 @@ class GeMKRConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        unknown = [name for name in self.decoding or {} if name not in PAPER_DECODING]
+        if unknown:
+            raise ValueError(
+                f"decoding knows no {unknown[0]!r}; it has {', '.join(PAPER_DECODING)}."
+            )
         self.decoding = {**PAPER_DECODING, **(self.decoding or {})}
+        if self.decoding["num_beams"] % self.decoding["num_beam_groups"] != 0:
+            raise ValueError(
+                f"decoding: num_beams={self.decoding['num_beams']} is no multiple of "
+                f"num_beam_groups={self.decoding['num_beam_groups']}."
+            )
         # The two towers tie what their own configurations say; this flag only tells readers.
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         num_layers = self.vision_config.num_hidden_layers
@@ -123,8 +133,17 @@ class GeMKRConfig(PreTrainedConfig):
                 f"max_objects={self.max_objects} objects do not fit into a prefix of length "
                 f"prefix_length={self.prefix_length}; raise prefix_length or lower max_objects."
             )
-        if self.max_object_slots is not None and self.max_object_slots < 0:
-            raise ValueError(f"max_object_slots={self.max_object_slots} must not be negative.")
+        slots = self.max_object_slots
+        if slots is not None and not 0 <= slots <= self.max_objects:
+            raise ValueError(
+                f"max_object_slots={slots} is not between 0 and max_objects={self.max_objects}."
+            )
+        for name in ("image_token_id", "object_token_id"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is no token id; the tokenizer gets <image> and "
+                    "<object> by add_image_tokens(tokenizer)."
+                )
         if self.image_token_id == self.object_token_id:
             raise ValueError("image_token_id and object_token_id must be two different tokens.")
 
@@ -178,6 +197,9 @@ class GeMKRConfig(PreTrainedConfig):
             **choose("language model", language_model, LANGUAGE_MODELS),
             **switches,
         }
+        wrong = [field for field in changes if not hasattr(cls, field)]
+        if wrong:
+            raise ValueError(f"GeMKRConfig has no field {wrong[0]!r}.")
         return cls(**{**copy.deepcopy(fields), **changes})
 
 

@@ -31,6 +31,9 @@ def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
         return LogitsProcessorList()
     if isinstance(logits_processor, list):
         return LogitsProcessorList(logits_processor)
+    if not callable(logits_processor):
+        hint = ": pass its constraint()" if hasattr(logits_processor, "constraint") else ""
+        raise TypeError(f"A {type(logits_processor).__name__} is no logits processor{hint}.")
     return LogitsProcessorList([logits_processor])
 
 

@@ -195,6 +195,22 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 "This model was made with use_visual_query=False and takes no pictures; give the "
                 "processor captions in their place."
             )
+        for name, given in (
+            ("object_pixel_values", object_pixel_values),
+            ("object_mask", object_mask),
+            ("object_features", object_features),
+        ):
+            if given is not None and len(given) != len(pixel_values):
+                raise ValueError(
+                    f"{name} is of {len(given)} pictures, but pixel_values holds "
+                    f"{len(pixel_values)}; let the processor make them together."
+                )
+        width = self.config.vision_config.hidden_size
+        if object_features is not None and object_features.shape[-1] != width:
+            raise ValueError(
+                f"object_features are {object_features.shape[-1]} wide, but the vision tower gives "
+                f"{width}."
+            )
         objects = self._project_objects(object_pixel_values, object_mask, object_features)
         prefixes = gates = None
         if self.prefix is not None:
@@ -492,7 +508,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         ValueError
             If a checkpoint is not of the kind that is needed.
         """
+        wrong = [name for name in config if not hasattr(GeMKRConfig, name)]
+        if wrong:
+            raise ValueError(f"GeMKRConfig has no field {wrong[0]!r}.")
         vision_model = None
+        if vision is not None and not config.get("use_visual_query", True):
+            raise ValueError(
+                "A model with use_visual_query=False has no vision tower: vision=None."
+            )
         if vision is not None:
             vision_model = load_vision_model(vision, dtype, **(vision_options or {}))
             config["vision_config"] = vision_model.config.to_dict()

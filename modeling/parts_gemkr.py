@@ -1,8 +1,10 @@
 """Loading the published parts that a GeMKR starts from."""
 
 import copy
+import inspect
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,17 @@ _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
 }
 
 
+def check_folder(name: str | PathLike) -> None:
+    """Raise FileNotFoundError where a path of this machine leads nowhere.
+
+    transformers would take it for a Hub id, and complain of that.
+    """
+    text = str(name)
+    looks_like_path = text.startswith((".", "~", "/")) or text.count("/") > 1 or "\\" in text
+    if looks_like_path and not Path(text).exists():
+        raise FileNotFoundError(f"There is no folder {text}.")
+
+
 def load_vision_model(
     vision: PreTrainedModel | str | PathLike, dtype: torch.dtype | None = None, **options: Any
 ) -> PreTrainedModel:
@@ -40,6 +53,7 @@ def load_vision_model(
         If it is neither.
     """
     if isinstance(vision, (str, PathLike)):
+        check_folder(vision)
         where = {name: options[name] for name in _LOCATION if name in options}
         kind = AutoConfig.from_pretrained(vision, **where).model_type
         if kind not in _VISION_CLASSES:
@@ -52,9 +66,9 @@ def load_vision_model(
     if isinstance(vision, (CLIPModel, CLIPVisionModelWithProjection, SiglipModel)):
         vision = vision.vision_model
     if not isinstance(vision, (CLIPVisionModel, SiglipVisionModel)):
+        name = vision.__name__ if isinstance(vision, type) else type(vision).__name__
         raise ValueError(
-            f"{type(vision).__name__} is no vision tower; pass a CLIPModel, a SiglipModel or the "
-            "vision half of one."
+            f"{name} is no vision tower; pass a CLIPModel, a SiglipModel or the vision half of one."
         )
     return vision
 
@@ -72,10 +86,26 @@ def load_language_model(
         If it cannot generate text.
     """
     if isinstance(text, (str, PathLike)):
-        return AutoModelForCausalLM.from_pretrained(text, **{"dtype": dtype or "auto", **options})
-    if not isinstance(text, nn.Module) or text.get_output_embeddings() is None:
+        check_folder(text)
+        options = {"dtype": dtype or "auto", **options}
+        text, dtype = AutoModelForCausalLM.from_pretrained(text, **options), None
+    if hasattr(text, "peft_config") or hasattr(text, "get_base_model"):
         raise ValueError(
-            f"{type(text).__name__} is no causal language model; load it with AutoModelForCausalLM."
+            "The language model is wrapped by PEFT, whose weights a checkpoint would lose; call "
+            "merge_and_unload() first, or adapt the GeMKR itself."
+        )
+    if (
+        not isinstance(text, nn.Module)
+        or not hasattr(text, "get_output_embeddings")
+        or text.get_output_embeddings() is None
+        or getattr(text.config, "is_encoder_decoder", False)
+    ):
+        name = text.__name__ if isinstance(text, type) else type(text).__name__
+        raise ValueError(f"{name} is no causal language model; load one with AutoModelForCausalLM.")
+    if "past_key_values" not in inspect.signature(text.forward).parameters:
+        raise ValueError(
+            f"{type(text).__name__} keeps no keys and values, which GeMKR's search needs; take a "
+            "language model with attention."
         )
     return text if dtype is None or text.dtype == dtype else text.to(dtype)  # type: ignore
 
@@ -106,6 +136,7 @@ def align_special_tokens(model: PreTrainedModel, language_model: PreTrainedModel
 
 __all__ = [
     "align_special_tokens",
+    "check_folder",
     "load_language_model",
     "load_vision_model",
     "only_language_model",

@@ -106,9 +106,10 @@ def check_slots(
         number = next(expected) if has_picture else 0
         if slots != number:
             raise ValueError(
-                f"Prompt {row} holds {slots} <object> tokens for {number} objects; let the "
-                "processor make prompts and objects together, with max_objects=0 for a model "
-                "with use_object_features=False."
+                f"Prompt {row} holds {slots} <object> tokens for {number} objects that the model "
+                "puts there; let the processor make prompts and objects together, with the "
+                "max_objects and max_object_slots of the model's configuration (max_objects=0 "
+                "with use_object_features=False)."
             )
 
 

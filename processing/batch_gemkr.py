@@ -24,6 +24,8 @@ def batch_of(
     pictures = [images] if single else [_only(picture) for picture in images]
     questions = None
     if text is not None:
+        if not isinstance(text, str) and not hasattr(text, "__iter__"):
+            raise ValueError(f"A question is a text, not a {type(text).__name__}.")
         questions = [text] if isinstance(text, str) else list(text)
         if images is None:
             pictures = [None] * len(questions)
@@ -60,6 +62,11 @@ def _only(picture: Any) -> Any:
 def _objects(objects: Any, number: int, single: bool) -> list[Any]:
     if objects is None:
         return [None] * number
+    if is_box(objects) or not hasattr(objects, "__iter__") or isinstance(objects, str | dict):
+        raise ValueError(
+            "objects is a list of boxes (x0, y0, x1, y1), or one such list for each picture, not "
+            f"{str(objects)[:60]!r}."
+        )
     rows = list(objects)
     if single and number == 1 and (not rows or all(is_box(row) for row in rows)):
         return [rows]

@@ -80,6 +80,10 @@ def as_object(value: Any) -> Object:
         raise ValueError(f"A box is four finite numbers (x0, y0, x1, y1), not {corners}.")
     if corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise ValueError(f"The box {corners} is empty: x0 < x1 and y0 < y1 are needed.")
+    if max(corners) <= 1 and (corners[2] - corners[0]) * (corners[3] - corners[1]) < 1:
+        raise ValueError(f"The box {corners} is within one pixel: boxes are in pixels, not 0..1.")
+    if not 0 <= float(score) <= 1:
+        raise ValueError(f"The score of an object lies in 0..1, not {score}.")
     return Object(corners, float(score), str(label or ""))
 
 

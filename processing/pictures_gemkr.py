@@ -59,6 +59,8 @@ def load_picture(source: Picture) -> Image.Image:
         return _from_bytes(_fetch(source), source)
     if isinstance(source, str) and source.startswith("data:"):
         return _from_bytes(_decode_data_url(source), "The data URL")
+    if isinstance(source, str) and not source:
+        raise ValueError("The path of the picture is empty.")
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source))
     if isinstance(source, bytes | bytearray | memoryview):
@@ -72,9 +74,15 @@ def load_picture(source: Picture) -> Image.Image:
 
 
 def _from_path(path: Path) -> Image.Image:
-    if path.is_dir():
+    try:
+        there, folder = path.exists(), path.is_dir()
+    except OSError:  # too long for a path: base64, perhaps
+        raise ValueError(
+            f"{str(path)[:40]!r}... is no path; base64 is given as data:image/png;base64,..."
+        ) from None
+    if folder:
         raise ValueError(f"{path} is a folder, not a picture.")
-    if not path.exists():
+    if not there:
         raise FileNotFoundError(f"There is no picture at {path}.")
     try:
         data = path.read_bytes()

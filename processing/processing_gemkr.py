@@ -60,6 +60,17 @@ _OWN_SETTINGS = (
     "large_object",
 )
 
+# Near misses, which transformers would pass over with a line in the log.
+_MISTAKEN = {
+    "image": "images",
+    "question": "text",
+    "questions": "text",
+    "object": "objects",
+    "boxes": "objects",
+    "clue": "clues",
+    "caption": "captions",
+}
+
 Objects = Sequence[Object | Sequence[float]]
 
 
@@ -185,9 +196,13 @@ class GeMKRProcessor(ProcessorMixin):
 
         Raises
         ------
-        ValueError, FileNotFoundError
-            For an empty question, numbers that do not match, a box that is none, a bad picture.
+        TypeError, ValueError, FileNotFoundError
+            For a mistaken argument, an empty question, numbers that do not match, a box that is
+            none, a bad picture.
         """
+        for wrong, right in _MISTAKEN.items():
+            if wrong in kwargs:
+                raise TypeError(f"GeMKRProcessor takes {right}=, not {wrong}=.")
         if images is None and text is None:
             raise ValueError("A query needs a question: give text, and images if it is about one.")
         settings = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)

@@ -32,6 +32,12 @@ def check_prompt_template(template: str) -> None:
             )
     if template.count("{caption}") > 1:
         raise ValueError("The prompt template may have {caption} once, not several times.")
+    unknown = set(re.findall(r"\{(\w+)\}", template)) - {"question", "image", "caption"}
+    if unknown:
+        raise ValueError(
+            f"The prompt template knows {{question}}, {{image}} and {{caption}}, not "
+            f"{{{min(unknown)}}}."
+        )
     for token in (IMAGE_TOKEN, OBJECT_TOKEN):
         if token in template:
             raise ValueError(f"The prompt template must not hold {token}: write {{image}} instead.")

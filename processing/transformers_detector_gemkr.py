@@ -48,7 +48,15 @@ class TransformersDetector:
         in_memory = isinstance(model, torch.nn.Module)
         if in_memory and image_processor is None:
             raise ValueError("A detection model in memory needs its image_processor.")
+        if not 0 <= confidence <= 1:
+            raise ValueError(f"confidence lies in 0..1, not {confidence}.")
         self.source = None if in_memory else str(model)
+        if (
+            self.source is not None
+            and self.source.startswith((".", "/", "~"))
+            and not Path(self.source).is_dir()
+        ):
+            raise FileNotFoundError(f"There is no detector in {self.source}.")
         self.location = dict(location or {})
         self.confidence = float(confidence)
         self.classes = None if classes is None else list(classes)

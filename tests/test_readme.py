@@ -48,7 +48,7 @@ def test_the_blocks_about_the_model_run(short_quickstart, tmp_path) -> None:
         timeout=300,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert (tmp_path / "objects.png").is_file()
+    assert (tmp_path / "runs" / "objects.png").is_file()
 
 
 def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:

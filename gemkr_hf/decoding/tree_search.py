@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,13 @@ class FoundClue:
     tokens : its token ids, without an end token.
     score : sum of the log-probabilities of its tokens (Eq. 1).
     group : the group of beams that found it first.
+    row : the document that alone holds it, in a search for documents; else -1.
     """
 
     tokens: tuple[int, ...]
     score: float
     group: int
+    row: int = -1
 
 
 class _Node:
@@ -47,7 +49,7 @@ class _Node:
 
     __slots__ = (
         "children", "columns", "depth", "ends", "following", "group", "log_probs", "lower",
-        "parent", "query", "score", "token", "upper",
+        "parent", "query", "row", "score", "token", "upper",
     )  # fmt: skip
 
     def __init__(self, query: int, parent: _Node | None, token: int, score: float) -> None:
@@ -67,6 +69,8 @@ class _Node:
         self.following: Int64 | None = None
         self.log_probs: NDArray[np.float32] | None = None
         self.group = -1
+        # The one document that holds its clue; -1 where there are several, or it was not looked up.
+        self.row: int = -1 if parent is None else parent.row
 
     def clue(self) -> tuple[int, ...]:
         """The tokens from the root to here."""
@@ -79,10 +83,17 @@ class _Node:
 
 @dataclass
 class _Query:
-    """The open beams of each group, with what they are chosen by, and the best finished clues."""
+    """The open beams of each group, with what they are chosen by, and the best finished clues.
+
+    documents : in a search for documents, the best score of each that was found, by its row.
+    computed : all nodes of which it is known what may follow.
+    """
 
     beams: list[list[tuple[_Node, float]]]
-    found: list[_Node]
+    found: list[_Node] = field(default_factory=list)
+    documents: dict[int, float] = field(default_factory=dict)
+    computed: list[_Node] = field(default_factory=list)
+    refills: int = 0
     done: bool = False
 
 
@@ -96,7 +107,18 @@ class TreeSearch:
     num_beams, num_beam_groups, diversity_penalty
         As `DiverseBeamSearch` has them.
     wanted : int
-        Most clues to keep for each query.
+        Most clues to keep for each query; in a search for documents, most documents.
+    documents : bool
+        Search for different documents instead of clues: clues that several documents hold are
+        dropped, and where the beams have ended before `wanted` documents are found, the search
+        begins again from the best of what was not chosen.
+    merge_clues : bool
+        In a search for documents, follow all beams to their ends, so that all clues of a document
+        can be counted together. Otherwise a beam within a document that is found already makes room
+        for others, and the search ends when no beam can change the `wanted` best documents.
+    max_refills : int
+        How often, at most, beams that ran out are replaced: a knowledge base may hold fewer
+        documents that a clue can tell from all others than are wanted.
 
     Raises
     ------
@@ -112,6 +134,9 @@ class TreeSearch:
         num_beam_groups: int = 4,
         diversity_penalty: float = 0.5,
         wanted: int = 20,
+        documents: bool = False,
+        merge_clues: bool = True,
+        max_refills: int = 32,
     ) -> None:
         if not supports_tree_search(model):
             raise ValueError(
@@ -126,6 +151,9 @@ class TreeSearch:
         self.width = num_beams // num_beam_groups
         self.penalty = diversity_penalty
         self.wanted = wanted
+        self.documents = documents
+        self.merge_clues = merge_clues
+        self.max_refills = max_refills
 
     @torch.no_grad()
     def run(self, inputs: Mapping[str, torch.Tensor]) -> list[list[FoundClue]]:
@@ -142,10 +170,15 @@ class TreeSearch:
             self._expand(list(nodes.values()))
             chosen = [self._advance(query) for query in open_queries]
             self._look_up([node for nodes in chosen for node in nodes])
-            for query in open_queries:
-                self._collect(query)
+            while open_queries:
+                for query in open_queries:
+                    self._collect(query)
+                # What takes a free place may be finished at once, and free it again.
+                refilled = [(query, self._refill(query)) for query in open_queries]
+                self._look_up([node for _, nodes in refilled for node in nodes])
+                open_queries = [query for query, nodes in refilled if nodes]
         return [
-            [FoundClue(node.clue(), node.score, node.group) for node in query.found]
+            [FoundClue(node.clue(), node.score, node.group, node.row) for node in query.found]
             for query in queries
         ]
 
@@ -171,8 +204,9 @@ class TreeSearch:
         roots[0].following = self._following(roots[:1])[0]
         for node in roots:
             node.following = roots[0].following
+        self._queries = [_Query([[(node, 0.0)] for _ in range(self.num_groups)]) for node in roots]
         self._score(outputs.logits[:, -1], roots)
-        return [_Query([[(node, 0.0)] for _ in range(self.num_groups)], []) for node in roots]
+        return self._queries
 
     def _following(self, nodes: Sequence[_Node]) -> list[Int64]:
         """The tokens that may follow each of the nodes (GetNext)."""
@@ -202,6 +236,11 @@ class TreeSearch:
             node.ends = bool(ends[number])
             if not node.ends:
                 open_nodes.append(node)
+        if self.documents:
+            several = [number for number, node in enumerate(new) if node.row < 0]
+            rows = self.index.document_of(intervals.take(np.array(several, dtype=np.int64)))
+            for number, row in zip(several, rows.tolist(), strict=True):
+                new[number].row = row
         if open_nodes:
             for node, following in zip(open_nodes, self._following(open_nodes), strict=True):
                 node.following = following
@@ -280,6 +319,7 @@ class TreeSearch:
         parts = np.split(scores.cpu().numpy(), np.cumsum(sizes)[:-1])
         for node, part in zip(nodes, parts, strict=True):
             node.log_probs = part
+            self._queries[node.query].computed.append(node)
             if len(part) == 1 and node.children:
                 self._child(node, 0)  # it was begun before its score was known
 
@@ -317,15 +357,73 @@ class TreeSearch:
         """Take finished clues out of the beams, and see whether the search can find any better."""
         for number, beams in enumerate(query.beams):
             for node, _ in beams:
-                if node.ends and all(node is not known for known in query.found):
-                    node.group = number
+                ambiguous = self.documents and node.row < 0
+                if node.ends and not ambiguous and all(node is not one for one in query.found):
                     query.found.append(node)
             query.beams[number] = [(node, guide) for node, guide in beams if not node.ends]
         query.found.sort(key=lambda node: -node.score)
-        del query.found[self.wanted :]
+        if self.documents:
+            last = self._keep_documents(query)
+        else:
+            del query.found[self.wanted :]
+            full = len(query.found) >= self.wanted
+            last = query.found[-1].score if full else -np.inf
         best = max((node.score for beams in query.beams for node, _ in beams), default=-np.inf)
-        full = len(query.found) >= self.wanted
-        query.done = best == -np.inf or (full and best <= query.found[-1].score)
+        query.done = best <= last
+
+    def _keep_documents(self, query: _Query) -> float:
+        """See which documents are found; the score that a clue has to beat to change that."""
+        query.documents = {}
+        for node in query.found:
+            query.documents.setdefault(node.row, node.score)
+        if self.merge_clues:
+            return -np.inf
+        query.documents = dict(list(query.documents.items())[: self.wanted])
+        query.found = [node for node in query.found if node.row in query.documents]
+        query.beams = [
+            [(node, guide) for node, guide in beams if node.row not in query.documents]
+            for beams in query.beams
+        ]
+        full = len(query.documents) >= self.wanted
+        return min(query.documents.values()) if full else -np.inf
+
+    def _refill(self, query: _Query) -> list[_Node]:
+        """Begin again from the best of what was not chosen where all beams have ended before as
+        many documents were found as are wanted; the nodes that were put there."""
+        missing = self.wanted - len(query.documents)
+        if (
+            not self.documents
+            or missing <= 0
+            or any(query.beams)
+            or query.refills >= self.max_refills
+        ):
+            return []
+        # Not fewer than there are beams: some will run into documents that are found.
+        places_left = self.num_groups * self.width
+        query.refills += 1
+        nodes = [node for node in query.computed if node.row not in query.documents]
+        scores: list[NDArray[np.floating]] = [np.empty(0)]
+        places = [np.empty((0, 2), np.int64)]
+        for number, node in enumerate(nodes):
+            values = node.score + _known(node)
+            for token, child in node.children.items():
+                if child.group >= 0:
+                    values[node.following == token] = -np.inf
+            best = _largest(values, places_left)
+            best = best[values[best] > -np.inf]
+            scores.append(values[best])
+            places.append(np.stack([np.full(len(best), number), best], axis=1))
+        at = np.concatenate(places)
+        new = []
+        for choice in _largest(np.concatenate(scores), places_left).tolist():
+            number, place = at[choice].tolist()
+            child = self._child(nodes[number], place)
+            child.group = min(range(self.num_groups), key=lambda group: len(query.beams[group]))
+            query.beams[child.group].append((child, child.score))
+            new.append(child)
+        if new:
+            query.done = False
+        return new
 
 
 def supports_tree_search(model: Any) -> bool:

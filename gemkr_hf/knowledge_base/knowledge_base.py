@@ -282,7 +282,8 @@ class KnowledgeBase:
 
         Parameters
         ----------
-        min_length, max_length : l_min and l_max of the paper, in tokens
+        min_length, max_length : l_min and l_max of the paper, in tokens; a clue may be shorter at
+            the end of its document. `GeMKRRetriever` takes them from `model.config.decoding`.
         eos_token_id : what ends a clue; by default the end token of the tokenizer
         prompt_length : see `FMIndexConstraint`
 

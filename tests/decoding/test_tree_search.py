@@ -127,3 +127,107 @@ def test_models_that_cannot() -> None:
     assert not supports_tree_search(windowed)
     with pytest.raises(ValueError, match="MistralForCausalLM cannot search a tree"):
         TreeSearch(windowed, None)
+
+
+# -- searching for documents -----------------------------------------------------------------------
+
+SMALL = [
+    [10, 11, 12, 13, 14],
+    [10, 11, 12, 15],
+    [16, 17, 18, 10, 11, 12, 13],
+    [19, 20],  # within another
+    [21],
+    [19, 20, 22, 23, 24, 25],
+    [11, 12],  # within others: no clue tells it from them
+    [26, 26, 26, 26],
+]
+
+
+def occurs(clue, document) -> bool:
+    return any(document[at : at + len(clue)] == clue for at in range(len(document)))
+
+
+def legal_clues(documents, shortest, longest):
+    """Every clue that may be written, with the row of its document, token by token."""
+    finished, waiting = {}, [[]]
+    while waiting:
+        clue = waiting.pop()
+        rows = [row for row, document in enumerate(documents) if occurs(clue, document)]
+        following = {
+            document[at + len(clue)]
+            for document in documents
+            for at in range(len(document) - len(clue))
+            if document[at : at + len(clue)] == clue
+        }
+        alone = len(rows) == 1 and len(clue) >= shortest
+        if clue and (alone or len(clue) >= longest or not following):
+            if len(rows) == 1:
+                finished[tuple(clue)] = rows[0]
+            continue
+        waiting += [[*clue, token] for token in following]
+    return finished
+
+
+def score_of(model, prompt, clue) -> float:
+    """Eq. 1 by the whole sequence at once."""
+    with torch.no_grad():
+        logits = model(torch.tensor([[*prompt, *clue]])).logits[0].double()
+    log_probs = logits.log_softmax(-1)
+    return sum(float(log_probs[len(prompt) + at - 1, token]) for at, token in enumerate(clue))
+
+
+@pytest.mark.parametrize(("shortest", "longest"), [(1, 4), (2, 3), (3, 6)])
+def test_a_wide_search_for_documents_is_exhaustive(shortest, longest) -> None:
+    model, prompt = make_model("llama"), [1, 5, 6]
+    constraint = FMIndexConstraint(FMIndex.build(SMALL, vocab_size=VOCAB), EOS, shortest, longest)
+    legal = legal_clues(SMALL, shortest, longest)
+    search = TreeSearch(model, constraint, 500, 1, 0.0, wanted=len(SMALL), documents=True)
+    [found] = search.run({"input_ids": torch.tensor([prompt])})
+    assert {clue.tokens: clue.row for clue in found} == legal
+    for clue in found:
+        assert clue.score == pytest.approx(score_of(model, prompt, clue.tokens), abs=1e-4)
+    assert [clue.score for clue in found] == sorted((c.score for c in found), reverse=True)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize(("beams", "groups"), [(1, 1), (2, 2), (4, 2)])
+@pytest.mark.parametrize("wanted", [1, 3, 6])
+def test_few_beams_find_as_many_documents_as_are_wanted(beams, groups, wanted, merge) -> None:
+    model = make_model("llama")
+    constraint = FMIndexConstraint(FMIndex.build(SMALL, vocab_size=VOCAB), EOS, 2, 4)
+    legal = legal_clues(SMALL, 2, 4)
+    assert len(set(legal.values())) == 6  # all but the two within others
+    search = TreeSearch(
+        model, constraint, beams, groups, 0.5, wanted, documents=True, merge_clues=merge
+    )
+    for found in search.run(prompts()):
+        rows = {clue.row for clue in found}
+        assert len(rows) >= wanted if merge else len(rows) == wanted
+        assert all(legal[clue.tokens] == clue.row for clue in found)
+
+
+def test_more_documents_are_wanted_than_clues_can_tell() -> None:
+    constraint = FMIndexConstraint(FMIndex.build(SMALL, vocab_size=VOCAB), EOS, 2, 4)
+    search = TreeSearch(make_model("llama"), constraint, 2, 1, wanted=100, documents=True)
+    assert all(len({clue.row for clue in found}) == 6 for found in search.run(prompts()))
+
+
+def test_the_best_documents_of_many(index) -> None:
+    """Of the same beams, documents instead of clues: all different, and none is ambiguous."""
+    model, inputs = make_model("llama"), prompts()
+    constraint = FMIndexConstraint(index, EOS, 3, 6)
+    clues = TreeSearch(model, constraint, 8, 4, 0.5, wanted=20).run(inputs)
+    search = TreeSearch(model, constraint, 8, 4, 0.5, wanted=20, documents=True, merge_clues=False)
+    documents = search.run(inputs)
+    for before, after in zip(clues, documents, strict=True):
+        rows = index.lookup_doc([clue.tokens for clue in before])
+        assert len(set(rows[rows >= 0].tolist())) < 20 == len({clue.row for clue in after})
+        assert index.lookup_doc([clue.tokens for clue in after]).tolist() == [
+            clue.row for clue in after
+        ]
+        # A document that was found before is there, or others have taken its place.
+        scores: dict[int, float] = {}
+        for clue in after:
+            scores.setdefault(clue.row, clue.score)
+        for clue, row in zip(before, rows.tolist(), strict=True):
+            assert row in scores or row < 0 or clue.score <= min(scores.values())

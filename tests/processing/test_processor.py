@@ -320,3 +320,31 @@ def test_the_format_of_a_chat_model(image_processor, tokenizer, picture):
     processor = GeMKRProcessor(image_processor, tokenizer, prompt_template=template)
     ids = processor(images=picture, text=QUESTION)["input_ids"][0]
     assert tokenizer.decode(ids) == f"<s>[user] <image> {QUESTION} [assistant]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"image": "x.png", "text": QUESTION}, TypeError, "takes images=, not image="),
+        ({"question": QUESTION}, TypeError, "takes text=, not question="),
+        ({"text": 5}, ValueError, "A question is a text, not a int"),
+        ({"objects": (0, 0, 10, 10)}, ValueError, "objects is a list of boxes"),
+        ({"objects": "abc"}, ValueError, "objects is a list of boxes"),
+        ({"objects": [(0.1, 0.1, 0.5, 0.5)]}, ValueError, "boxes are in pixels"),
+        ({"objects": [Object((0, 0, 5, 5), 3.0)]}, ValueError, "lies in 0..1, not 3.0"),
+        ({"images": ""}, ValueError, "path of the picture is empty"),
+        ({"images": "A" * 9000}, ValueError, "is no path; base64 is given as"),
+    ],
+    ids=str,
+)
+def test_near_misses(processor, picture, arguments, error, message) -> None:
+    given = {"images": picture, "text": QUESTION, **arguments}
+    if "image" in arguments:
+        given.pop("images")
+    with pytest.raises(error, match=message):
+        processor(**given)
+
+
+def test_templates_with_an_unknown_place() -> None:
+    with pytest.raises(ValueError, match=r"not \{foo\}"):
+        check_prompt_template("{question} {image} {foo}")
