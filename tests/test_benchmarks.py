@@ -24,6 +24,20 @@ def test_model(tmp_path: Path) -> None:
     assert len(figures) == 7 and all(ours > 0 and bare > 0 for ours, bare in figures.values())
 
 
+def test_decoding() -> None:
+    options = ["--queries", "1", "--beams", "4", "--groups", "2", "--tokens", "3e4"]
+    options += ["--vocab-size", "500", "--hidden-size", "64", "--layers", "1", "--prompt", "8"]
+    result = subprocess.run(
+        [sys.executable, "benchmarks/decoding.py", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "TreeSearch, 2 groups" in result.stdout
+    assert "differ in 0 of 2" in result.stdout
+
+
 @pytest.mark.parametrize("given", ["synthetic", "text"])
 def test_fm_index(given: str, tmp_path: Path) -> None:
     options = ["--tokens", "3e4", "--vocab-size", "500"]
