@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import http.client
 import logging
 import math
 import os
@@ -116,11 +117,11 @@ def _quiet_pillow() -> Iterator[None]:
 
 
 def _fetch(url: str) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "gemkr-hf"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "gemkr-hf"})
         with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as answer:
             data = answer.read(_URL_LIMIT + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise ValueError(f"The picture {url} could not be fetched: {error}.") from error
     if len(data) > _URL_LIMIT:
         raise ValueError(f"The picture {url} is larger than {_URL_LIMIT >> 20} MiB.")

@@ -182,6 +182,12 @@ def test_urls(picture):
         server.server_close()
 
 
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:9/a b.png"])
+def test_urls_that_are_none(url):
+    with pytest.raises(ValueError, match="could not be fetched"):
+        load_picture(url)
+
+
 def test_a_path_of_the_users_home_is_left_to_the_shell(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError):
