@@ -235,10 +235,11 @@ class DualFlowEncoder(nn.Module):
 class GeMKRVisionTower(CLIPVisionModel):
     """A `CLIPVisionModel`, weight for weight, whose last layers can take a prefix (Eq. 3).
 
-    `forward(pixel_values, prefixes=..., gates=...)` takes pictures (pictures, 3, height, width) and,
-    by keyword, prefixes (layers, pictures or 1, l, d) and gates (layers, heads), as
-    `ObjectAwarePrefix` gives them. Without prefixes it is plain CLIP; without gates they take part by vanilla attention. Of
-    what it returns, `last_hidden_state` is H_v of Eq. 3 and `pooler_output` is h_cls.
+    `forward(pixel_values, prefixes=..., gates=...)` takes pictures (pictures, 3, height, width)
+    and, by keyword, prefixes (layers, pictures or 1, l, d) and gates (layers, heads), as
+    `ObjectAwarePrefix` gives them. Without prefixes it is plain CLIP; without gates they take part
+    by vanilla attention. Of what it returns, `last_hidden_state` is H_v of Eq. 3 and
+    `pooler_output` is h_cls.
 
     It holds no weight of its own: freezing this module freezes the whole visual backbone.
     """
