@@ -115,6 +115,10 @@ def only_language_model(quantization_config: Any, parts: Sequence[str]) -> Any:
 
     bitsandbytes' configurations name what to skip; one that names something is left alone.
     """
+    if isinstance(quantization_config, dict):
+        if quantization_config.get("quant_method", "bitsandbytes") != "bitsandbytes":
+            return quantization_config
+        return {"llm_int8_skip_modules": [*parts, "lm_head"], **quantization_config}
     if getattr(quantization_config, "llm_int8_skip_modules", False) is not None:
         return quantization_config
     changed = copy.deepcopy(quantization_config)

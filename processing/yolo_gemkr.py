@@ -96,6 +96,7 @@ class YoloDetector:
         self.device = torch.device(device or "cpu")
         self._predictor: Any = None
         self._digest: str | None = None
+        self._loaded: tuple[Any, ...] = ()
 
     @classmethod
     def from_ultralytics(
@@ -180,7 +181,9 @@ class YoloDetector:
 
     def load(self) -> "YoloDetector":
         """Load the model now instead of at the first :meth:`detect`."""
-        if self._predictor is None:
+        settings = (self.image_size, self.confidence, self.iou, self.max_detections)
+        if self._predictor is None or self._loaded != settings:
+            self._loaded = settings
             self._predictor = detection_predictor(
                 self.build(),
                 imgsz=self.image_size,
