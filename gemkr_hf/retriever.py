@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
-from gemkr_hf.decoding import TreeSearch, supports_tree_search
+from gemkr_hf.decoding import TreeSearch
 from gemkr_hf.knowledge_base import KnowledgeBase
 
 logger = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class GeMKRRetriever:
         inputs = self.processor(
             images=pictures, text=questions, objects=objects, return_tensors="pt"
         ).to(self.model.device)
-        if set(generation) <= _TREE_SETTINGS and supports_tree_search(self.model):
+        if set(generation) <= _TREE_SETTINGS:
             return self._search(inputs, k, generation)
         beams = generation.get("num_beams", self.model.config.decoding["num_beams"])
         # Clues that run into one document count once: ask for more clues than documents.

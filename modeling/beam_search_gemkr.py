@@ -69,6 +69,10 @@ class DiverseBeamSearch:
         the clue's tokens, and such a hypothesis finishes whatever its rank. On, with one group and
         no penalty, sequences and scores are those of core's beam search. An end token that the
         model chooses among others always counts.
+    tree_search : bool
+        Leave the search to the constraint where it brings one of its own that finds the same faster
+        (a method `search_tree`), and nothing is wanted that this one cannot: a length penalty, a
+        scored end token, other processors or stopping criteria, `output_...` options.
 
     Raises
     ------
@@ -82,6 +86,7 @@ class DiverseBeamSearch:
     num_return_sequences: int = 1
     length_penalty: float = 0.0
     score_eos: bool = False
+    tree_search: bool = True
 
     def __post_init__(self) -> None:
         for name in ("num_beams", "num_beam_groups", "num_return_sequences"):
@@ -109,8 +114,16 @@ class DiverseBeamSearch:
     ) -> torch.Tensor | BeamSearchOutput:
         """Search; the arguments are those that core hands to a `custom_generate`."""
         record = _Record(generation_config)
+        search = _Search(self, input_ids, generation_config, stopping_criteria)
+        if self._may_leave(search, logits_processor, record, model_kwargs):
+            inputs = model.prepare_inputs_for_generation(
+                input_ids, is_first_iteration=True, **model_kwargs
+            )
+            found = logits_processor[0].search_tree(model, inputs, self, generation_config)  # type: ignore[attr-defined]
+            if found is not None:
+                search.take(found)
+                return search.output()
         logits, model_kwargs = self._prefill(model, input_ids, model_kwargs, record)
-        search = _Search(self, input_ids, generation_config, stopping_criteria, logits)
         while True:
             # A processor may write into what it gets.
             record.keep(logits=logits.clone() if record.wants("output_logits") else None)
@@ -132,6 +145,28 @@ class DiverseBeamSearch:
             model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)
             record.keep(attentions=outputs.attentions, hidden_states=outputs.hidden_states)
             logits = _last_logits(outputs, search.sequences)
+
+    def _may_leave(
+        self,
+        search: _Search,
+        logits_processor: LogitsProcessorList,
+        record: _Record,
+        model_kwargs: dict[str, Any],
+    ) -> bool:
+        """Whether a constraint's own search gives all that is wanted."""
+        outputs = ("scores", "logits", "attentions", "hidden_states")
+        return (
+            self.tree_search
+            and len(logits_processor) == 1
+            and hasattr(logits_processor[0], "search_tree")
+            and self.length_penalty == 0
+            and not self.score_eos
+            and search.prompt_length > 0
+            and len(search.extra_criteria) == 0
+            and model_kwargs.get("use_cache", True)
+            and not getattr(model_kwargs.get("past_key_values"), "is_compileable", False)
+            and not any(record.wants(f"output_{name}") for name in outputs)
+        )
 
     def _prefill(
         self,
@@ -210,7 +245,6 @@ class _Search:
         input_ids: torch.Tensor,
         generation_config: GenerationConfig,
         stopping_criteria: StoppingCriteriaList,
-        logits: torch.Tensor,
     ) -> None:
         self.settings = settings
         self.input_ids = input_ids
@@ -231,7 +265,7 @@ class _Search:
         self.width = settings.num_beams // settings.num_beam_groups
         # Only the first beam of each group is open: the others would repeat it.
         shape = (len(input_ids), settings.num_beam_groups, self.width)
-        self.scores = logits.new_full(shape, -torch.inf)
+        self.scores = torch.full(shape, -torch.inf, device=input_ids.device)
         self.scores[:, :, 0] = 0
         self.guides = self.scores.clone()
         self.sequences = input_ids.repeat_interleave(settings.num_beams, dim=0)
@@ -358,6 +392,12 @@ class _Search:
             queries.tolist(), scores.tolist(), clues.tolist(), histories.tolist(), strict=True
         ):
             self.pools[query].add(Hypothesis(score, tuple(clue), group, tuple(history)))
+
+    def take(self, found: list[list[tuple[tuple[int, ...], float, int]]]) -> None:
+        """Take the clues that another search found: tokens, score and group, for each query."""
+        for pool, clues in zip(self.pools, found, strict=True):
+            for tokens, score, group in clues:
+                pool.add(Hypothesis(score, tokens, group))
 
     def _close_pools(self) -> None:
         """Close the queries that no open beam can improve, by core's default rule."""

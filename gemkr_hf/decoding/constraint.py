@@ -2,7 +2,7 @@
 Constraint Decoding")."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import LogitsProcessor
 
+from gemkr_hf.decoding.engines import on, supports_tree_attention
+from gemkr_hf.decoding.rules import ClueRules, is_one_of
+from gemkr_hf.decoding.tree_search import TreeSearch
 from gemkr_hf.index import FMIndex, Intervals
+
+DROPPED = -1e9
+"""Score of a clue that is no answer. transformers cannot bear a row of nothing but -inf."""
 
 
 class _Beams(NamedTuple):
@@ -30,11 +36,13 @@ class _Beams(NamedTuple):
 
 @dataclass
 class _Generation:
-    """One run of `generate`: the rows of its last step, by their bytes, and what they stand for."""
+    """One run of `generate`: the rows of its last step, and what they stand for.
+
+    rows : int64 (n, length)
+    """
 
     prompt_length: int
-    rows: dict[bytes, int]
-    length: int
+    rows: NDArray[np.int64]
     beams: _Beams
 
 
@@ -44,7 +52,10 @@ class FMIndexConstraint(LogitsProcessor):
     - The first token may be any that occurs, every further one must follow the clue so far
       somewhere in the documents (GetNext).
     - From `min_length` tokens on a clue that only one document holds (ValidDistinct) must end.
-    - With `max_length` tokens a clue must end, and so it must where its document ends.
+    - With `max_length` tokens a clue must end, and so it must where its document ends. Where
+      another place in the same document goes on, it may end.
+    - A clue that must end although several documents hold it is dropped: it may only end, at a
+      score of -1e9, so that a beam search brings back any other before it.
 
     Works in `GeMKRForRetrieval.generate`, and in transformers' own greedy search, sampling and beam
     search for any causal language model, where it passes bare:
@@ -67,11 +78,20 @@ class FMIndexConstraint(LogitsProcessor):
     prompt_length : int, optional
         The prompt's length where a clue is begun in the prompt, or decoding does not go step by
         step. All rows of all calls then share it.
+    whole : bool
+        A clue is all of a document, from its first token to its last, or as far as `max_length`
+        (paper, Table 4, "Full Document w/ Constraints").
+    ambiguity_penalty : float
+        Taken from a clue's score for each token that it has because it was still ambiguous with
+        `min_length`, so that short distinctive clues come first.
+    renormalize : bool
+        Return log-probabilities of the distribution over the allowed tokens alone. Otherwise scores
+        are left as they are.
 
     Raises
     ------
     ValueError
-        If a length or an id is out of range.
+        If a length, an id or the penalty is out of range.
 
     Examples
     --------
@@ -96,25 +116,35 @@ class FMIndexConstraint(LogitsProcessor):
         max_length: int = 15,
         pad_token_id: int | None = None,
         prompt_length: int | None = None,
+        whole: bool = False,
+        ambiguity_penalty: float = 0.0,
+        renormalize: bool = False,
     ) -> None:
         ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
-        if not ends or min(ends) < 0:
-            raise ValueError(f"eos_token_id must be one or more token ids, got {eos_token_id}")
-        if min_length < 1:
-            raise ValueError(f"min_length must be at least 1, got {min_length}")
-        if max_length < min_length:
-            raise ValueError(f"max_length={max_length} must not be below min_length={min_length}")
+        self.rules = ClueRules(
+            index, ends, min_length, max_length, whole, ambiguity_penalty, renormalize
+        )
         if prompt_length is not None and prompt_length < 0:
             raise ValueError(f"prompt_length must not be negative, got {prompt_length}")
-        self.index = index
-        self.min_length = min_length
-        self.max_length = max_length
         self.prompt_length = prompt_length
-        self.eos_token_ids = np.array(ends, dtype=np.int64)
         after_end = ends if pad_token_id is None else {*ends, pad_token_id}
         self._after_end = np.array(sorted(after_end), dtype=np.int64)
-        self._ends_are_indexed = bool(np.isin(self.eos_token_ids, index.tokens).any())
         self._local = threading.local()
+
+    @property
+    def index(self) -> FMIndex:
+        """The index of the documents."""
+        return self.rules.index
+
+    @property
+    def min_length(self) -> int:
+        """Tokens that a clue has at least."""
+        return self.rules.min_length
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a clue has at most, without the end token."""
+        return self.rules.max_length
 
     # transformers takes a list of processors and asks `len()` of what it gets, then iterates. Being
     # its own only element lets the constraint pass bare.
@@ -135,6 +165,9 @@ class FMIndexConstraint(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Forbid what is no clue.
 
+        The ids are read once, and what is allowed goes to the scores' device as one vector of
+        places: no other step waits for the device.
+
         Parameters
         ----------
         input_ids : int64 tensor (rows, length), prompts and what was written
@@ -152,25 +185,66 @@ class FMIndexConstraint(LogitsProcessor):
             `prompt_length`.
         """
         vocab_size = scores.shape[-1]
-        if self.eos_token_ids.max() >= vocab_size:
+        if self.rules.ends[-1] >= vocab_size:
             raise ValueError(
-                f"The end token {self.eos_token_ids.max()} is not in the model's vocabulary of "
+                f"The end token {self.rules.ends[-1]} is not in the model's vocabulary of "
                 f"{vocab_size}: the constraint was made with another tokenizer"
             )
         ids = np.ascontiguousarray(input_ids.detach().cpu().numpy(), dtype=np.int64)
         generation = self._advance(ids)
         self._local.generation = generation
-        clue_length = generation.length - generation.prompt_length
+        clue_length = ids.shape[1] - generation.prompt_length
         if clue_length == 0:
-            # All rows allow the same tokens, and these are most of the vocabulary.
-            forbidden = torch.from_numpy(self._forbidden_first(vocab_size)).to(scores.device)
-            return scores.masked_fill(forbidden, -torch.inf)
-        rows, tokens = self._allowed(generation.beams, clue_length, vocab_size)
-        at = (
-            torch.from_numpy(rows).to(scores.device),
-            torch.from_numpy(tokens).to(scores.device),
-        )
-        return torch.full_like(scores, -torch.inf).index_put_(at, scores[at])
+            masked = self._mask_first(scores)
+            return masked.log_softmax(-1) if self.rules.renormalize else masked
+        places, lowered, by = self._allowed(generation.beams, clue_length, vocab_size)
+        masked = _keep(scores, places)
+        if self.rules.renormalize:
+            masked = masked.log_softmax(-1)
+        if len(lowered):
+            # What half precision cannot hold would be -inf.
+            limit = -torch.finfo(scores.dtype).min / 2
+            by = np.minimum(by, limit).astype(np.float32)
+            at = on(lowered, scores.device)
+            masked.view(-1).index_add_(0, at, on(-by, scores.device).to(scores.dtype))
+        return masked
+
+    def search_tree(
+        self, model: Any, inputs: Mapping[str, Any], search: Any, generation_config: Any
+    ) -> list[list[tuple[tuple[int, ...], float, int]]] | None:
+        """Diverse beam search over the tree of clues, for `generate` of `modeling/`.
+
+        Parameters
+        ----------
+        model, inputs : what computes the prompts
+        search : its `DiverseBeamSearch`
+        generation_config : what core's `generate` made of the caller's arguments
+
+        Returns
+        -------
+        For each query the tokens with the end token, the score and the group of each clue; None
+        where rows have to be searched: the model supports no tree attention, the end tokens are
+        others, clues may not become as long as here, or a clue is begun in the prompt.
+        """
+        ends = generation_config._eos_token_tensor
+        length = inputs["input_ids"].shape[1]
+        if (
+            not supports_tree_attention(model)
+            or ends is None
+            or set(ends.tolist()) != set(self.rules.ends.tolist())
+            or generation_config.max_length <= length + self.max_length
+            or self.prompt_length not in (None, length)
+        ):
+            return None
+        tree = TreeSearch(
+            model, self, search.num_beams, search.num_beam_groups, search.diversity_penalty,
+            wanted=search.num_return_sequences,
+        )  # fmt: skip
+        end = self.rules.eos_token_ids[0]
+        return [
+            [((*clue.tokens, end), clue.score, clue.group) for clue in clues]
+            for clues in tree.run(inputs)
+        ]
 
     # -- following the beams -----------------------------------------------------------------------
 
@@ -180,102 +254,83 @@ class FMIndexConstraint(LogitsProcessor):
         before: _Generation | None = getattr(self._local, "generation", None)
         beams = None if before is None else self._continued(before, ids)
         if before is not None and beams is not None:
-            prompt_length = before.prompt_length
-        else:
-            prompt_length = length if self.prompt_length is None else self.prompt_length
-            if prompt_length > length:
-                raise ValueError(
-                    f"prompt_length={prompt_length} is beyond the rows' length of {length}"
-                )
-            beams = self._begun(ids[:, prompt_length:])
-        rows = {row.tobytes(): number for number, row in enumerate(ids)}
-        return _Generation(prompt_length, rows, length, beams)
+            return _Generation(before.prompt_length, ids, beams)
+        prompt_length = length if self.prompt_length is None else self.prompt_length
+        if prompt_length > length:
+            raise ValueError(
+                f"prompt_length={prompt_length} is beyond the rows' length of {length}"
+            )
+        return _Generation(prompt_length, ids, self._begun(ids[:, prompt_length:]))
 
     def _continued(self, before: _Generation, ids: NDArray[np.int64]) -> _Beams | None:
         """One token further than the call before; None if these rows do not continue it."""
         count, length = ids.shape
-        if length != before.length + 1:
+        known, beginnings = before.rows, ids[:, :-1]
+        if length != known.shape[1] + 1 or len(known) == 0:
             return None
         # Rows without anything in common with the call before them (inputs_embeds only): beams that
         # grew from the empty row are as many as it was.
-        if before.length == 0 and count != len(before.beams.finished):
+        if length == 1 and count != len(known):
             return None
-        parents = [before.rows.get(row.tobytes(), -1) for row in ids[:, :-1]]
-        if -1 in parents:
+        parents = _find_rows(known, beginnings)
+        if not np.array_equal(known[parents], beginnings):
             return None
-        return self._appended(before.beams.take(np.array(parents, dtype=np.int64)), ids[:, -1])
+        return self._appended(before.beams.take(parents), ids[:, -1])
 
     def _begun(self, clues: NDArray[np.int64]) -> _Beams:
         """From nothing, all the tokens that the clues have already."""
-        beams = _Beams(self.index.root(len(clues)), np.zeros(len(clues), dtype=bool))
+        beams = _Beams(self.rules.begin(len(clues)), np.zeros(len(clues), dtype=bool))
         for tokens in clues.T:
             beams = self._appended(beams, tokens)
         return beams
 
     def _appended(self, beams: _Beams, tokens: NDArray[np.int64]) -> _Beams:
-        finished = beams.finished | np.isin(tokens, self.eos_token_ids)
+        finished = beams.finished | is_one_of(tokens, self.rules.ends)
         return _Beams(self.index.extend(beams.intervals, tokens), finished)
 
     # -- what is allowed ---------------------------------------------------------------------------
 
-    def _forbidden_first(self, vocab_size: int) -> NDArray[np.bool_]:
-        """What no clue begins with, bool[vocab_size]."""
-        forbidden = np.ones(vocab_size, dtype=bool)
-        forbidden[self.index.tokens[self.index.tokens < vocab_size]] = False
-        forbidden[self.eos_token_ids] = True
-        if forbidden.all():
-            forbidden[self.eos_token_ids] = False
-        return forbidden
+    def _mask_first(self, scores: torch.Tensor) -> torch.Tensor:
+        """All rows allow the same tokens, and these are most of the vocabulary."""
+        vocab_size, device = scores.shape[-1], scores.device
+        known: dict[tuple[int, torch.device], torch.Tensor] = self._local.__dict__.setdefault(
+            "first", {}
+        )
+        if (vocab_size, device) not in known:
+            first = self.rules.next(self.rules.begin(), np.zeros(1, np.int64), vocab_size)
+            forbidden = torch.ones(vocab_size, dtype=torch.bool)
+            forbidden[torch.from_numpy(first.tokens)] = False
+            if len(first.tokens) == 0:
+                forbidden[torch.from_numpy(self.rules.ends)] = False
+            known[vocab_size, device] = forbidden.to(device)
+        return scores.masked_fill(known[vocab_size, device], -torch.inf)
 
     def _allowed(
         self, beams: _Beams, clue_length: int, vocab_size: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and token of everything that may come next: two int64[total]."""
-        count = len(beams.finished)
-        must_end = self.must_end(beams.intervals, np.full(count, clue_length))
-        going_on = np.flatnonzero(~(must_end | beams.finished))
-        offsets, tokens = self.index.successors(beams.take(going_on).intervals)
-        rows = np.repeat(going_on, np.diff(offsets))
-        keep = self.is_writable(tokens, vocab_size)
-        rows, tokens = rows[keep], tokens[keep]
-        stuck = np.bincount(rows, minlength=count) == 0
-        ended = np.flatnonzero(stuck & ~beams.finished)
-        over = np.flatnonzero(beams.finished)
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """The places, row * vocab_size + token, of everything that may come next; then those of
+        them whose score is to be lowered, and by how much."""
+        rules = self.rules
+        going_on = (~beams.finished).nonzero()[0]
+        intervals = beams.intervals
+        if len(going_on) < len(beams.finished):
+            intervals = intervals.take(going_on)
+        lengths = np.full(len(going_on), clue_length)
+        following = rules.next(intervals, lengths, vocab_size)
+        sizes = following.offsets[1:] - following.offsets[:-1]
+        rows = (going_on * vocab_size).repeat(sizes)
+        ended = going_on[following.ended | following.dropped] * vocab_size
+        over = beams.finished.nonzero()[0] * vocab_size
         after_end = self._after_end[self._after_end < vocab_size]
-        parts = (
-            (rows, tokens.astype(np.int64)),
-            (np.repeat(ended, len(self.eos_token_ids)), np.tile(self.eos_token_ids, len(ended))),
-            (np.repeat(over, len(after_end)), np.tile(after_end, len(over))),
+        places = np.concatenate(
+            [rows + following.tokens, _all_pairs(ended, rules.ends), _all_pairs(over, after_end)]
         )
-        all_rows, all_tokens = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return all_rows, all_tokens
-
-    def must_end(self, intervals: Intervals, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which clues are finished: from `min_length` on those that one document alone holds, and
-        all of `max_length`.
-
-        Parameters
-        ----------
-        intervals : Intervals of n clues
-        lengths : int64[n], their tokens
-
-        Returns
-        -------
-        bool[n]
-        """
-        ended = lengths >= self.max_length
-        ask = np.flatnonzero(~ended & (lengths >= self.min_length))
-        if len(ask):
-            ended[ask] = self.index.is_distinct(intervals.take(ask))
-        return ended
-
-    def is_writable(self, tokens: NDArray[np.integer], vocab_size: int) -> NDArray[np.bool_]:
-        """Which tokens a model of this vocabulary can write within a clue, bool[n]."""
-        writable = tokens < vocab_size
-        if self._ends_are_indexed:
-            # In a document the end token is a word like any other; in a clue it is the end.
-            writable &= ~np.isin(tokens, self.eos_token_ids)
-        return writable
+        dropped = _all_pairs(going_on[following.dropped] * vocab_size, rules.ends)
+        if rules.ambiguity_penalty == 0 or rules.penalty(lengths[:1]).sum() == 0:
+            return places, dropped, np.full(len(dropped), -DROPPED, dtype=np.float32)
+        late = rows + following.tokens
+        by = [np.full(len(late), rules.ambiguity_penalty), np.full(len(dropped), -DROPPED)]
+        return places, np.concatenate([late, dropped]), np.concatenate(by).astype(np.float32)
 
     # -- copies ------------------------------------------------------------------------------------
 
@@ -288,4 +343,30 @@ class FMIndexConstraint(LogitsProcessor):
         self._local = threading.local()
 
 
-__all__ = ["FMIndexConstraint"]
+# Odd multipliers of a hash of rows, by column from the last.
+_FACTORS = np.random.default_rng(0).integers(1, 1 << 63, 4096, dtype=np.uint64) | np.uint64(1)
+
+
+def _find_rows(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each wanted row the number of an equal one, any where there is none; by their hashes."""
+    length = known.shape[1]
+    factors = _FACTORS[:length] if length <= len(_FACTORS) else np.resize(_FACTORS, length)
+    hashes = known.view(np.uint64) @ factors
+    order = np.argsort(hashes, kind="stable")
+    at = np.searchsorted(hashes[order], np.ascontiguousarray(wanted).view(np.uint64) @ factors)
+    return order[np.minimum(at, len(order) - 1)]
+
+
+def _all_pairs(starts: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (starts[:, None] + tokens).ravel()
+
+
+def _keep(scores: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+    """A copy of the scores with -inf outside of the places."""
+    at = on(places, scores.device)
+    kept = torch.full_like(scores, -torch.inf, memory_format=torch.contiguous_format)
+    kept.view(-1).index_copy_(0, at, scores.reshape(-1).index_select(0, at))
+    return kept
+
+
+__all__ = ["DROPPED", "FMIndexConstraint"]

@@ -11,7 +11,6 @@ goes on token by token over what is known, so that it finds what it would find o
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gemkr_hf.decoding.constraint import FMIndexConstraint
+from gemkr_hf.decoding.engines import make_engine, on
+from gemkr_hf.decoding.pieces import Scope
+from gemkr_hf.decoding.rules import ClueRules
+from gemkr_hf.decoding.trace import SearchTrace
+from gemkr_hf.decoding.tree import Node
 from gemkr_hf.index import Intervals
 
 Int64 = NDArray[np.int64]
@@ -32,53 +35,24 @@ class FoundClue:
 
     Attributes
     ----------
-    tokens : its token ids, without an end token.
-    score : sum of the log-probabilities of its tokens (Eq. 1).
+    pieces : the token ids of each of its pieces, without end tokens; one, unless several were
+        allowed.
+    score : what clues are ranked by: `log_prob` less the penalty for ambiguity.
+    log_prob : sum of the log-probabilities of its tokens (Eq. 1).
     group : the group of beams that found it first.
     row : the document that alone holds it, in a search for documents; else -1.
     """
 
-    tokens: tuple[int, ...]
+    pieces: tuple[tuple[int, ...], ...]
     score: float
+    log_prob: float
     group: int
     row: int = -1
 
-
-class _Node:
-    """A token of a clue that was begun; the root is a query's empty clue."""
-
-    __slots__ = (
-        "children", "columns", "depth", "ends", "following", "group", "log_probs", "lower",
-        "parent", "query", "row", "score", "token", "upper",
-    )  # fmt: skip
-
-    def __init__(self, query: int, parent: _Node | None, token: int, score: float) -> None:
-        self.query = query
-        self.parent = parent
-        self.token = token
-        self.score = score
-        self.depth: int = 0 if parent is None else parent.depth + 1
-        self.ends = False
-        # Where its clue stands in the index, int64[shards] each.
-        self.lower: Int64 = np.empty(0, np.int64)
-        self.upper: Int64 = np.empty(0, np.int64)
-        # Where behind the prompt the keys and values of its clue's tokens are; empty: not computed.
-        self.columns: tuple[int, ...] = ()
-        self.children: dict[int, _Node] = {}
-        # What may follow, and the log-probabilities of that.
-        self.following: Int64 | None = None
-        self.log_probs: NDArray[np.float32] | None = None
-        self.group = -1
-        # The one document that holds its clue; -1 where there are several, or it was not looked up.
-        self.row: int = -1 if parent is None else parent.row
-
-    def clue(self) -> tuple[int, ...]:
-        """The tokens from the root to here."""
-        node, tokens = self, []
-        while node.parent is not None:
-            tokens.append(node.token)
-            node = node.parent
-        return tuple(reversed(tokens))
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The token ids of all pieces."""
+        return tuple(token for piece in self.pieces for token in piece)
 
 
 @dataclass
@@ -89,83 +63,134 @@ class _Query:
     computed : all nodes of which it is known what may follow.
     """
 
-    beams: list[list[tuple[_Node, float]]]
-    found: list[_Node] = field(default_factory=list)
+    root: Node
+    beams: list[list[tuple[Node, float]]]
+    trace: SearchTrace | None
+    found: list[Node] = field(default_factory=list)
     documents: dict[int, float] = field(default_factory=dict)
-    computed: list[_Node] = field(default_factory=list)
+    computed: list[Node] = field(default_factory=list)
     refills: int = 0
+    steps: int = 0
     done: bool = False
 
 
 class TreeSearch:
     """Diverse beam search for a batch of queries, over one model and one constraint.
 
+    A model that `supports_tree_attention` computes every token once; any other causal language
+    model computes the open clues of each pass behind copies of the prompt's keys and values, and
+    finds the same.
+
     Parameters
     ----------
-    model : a causal language model with full attention that takes `position_ids`, or a GeMKR of one
-    constraint : FMIndexConstraint
-    num_beams, num_beam_groups, diversity_penalty
+    model : a causal language model, or a GeMKR of one
+    constraint : FMIndexConstraint or ClueRules
+    num_beams, num_beam_groups, diversity_penalty, score_eos
         As `DiverseBeamSearch` has them.
     wanted : int
         Most clues to keep for each query; in a search for documents, most documents.
     documents : bool
-        Search for different documents instead of clues: clues that several documents hold are
-        dropped, and where the beams have ended before `wanted` documents are found, the search
-        begins again from the best of what was not chosen.
+        Search for different documents instead of clues: where the beams have ended before `wanted`
+        documents are found, the search begins again from the best of what was not chosen.
     merge_clues : bool
         In a search for documents, follow all beams to their ends, so that all clues of a document
         can be counted together. Otherwise a beam within a document that is found already makes room
         for others, and the search ends when no beam can change the `wanted` best documents.
+    max_pieces : int
+        In a search for documents, pieces that a clue may have: where a piece with `max_length`
+        tokens is still of several documents (at most 64), another one is begun behind the prompt
+        that only these documents hold, until a single one holds them all.
     max_refills : int
         How often, at most, beams that ran out are replaced: a knowledge base may hold fewer
         documents that a clue can tell from all others than are wanted.
+    static_cache, compile
+        As `TreeAttention` has them.
 
     Raises
     ------
     ValueError
-        If the model is none that `supports_tree_search`.
+        If a number is out of range, or the model is none for `static_cache` or `compile`.
     """
 
     def __init__(
         self,
         model: Any,
-        constraint: FMIndexConstraint,
+        constraint: Any,
         num_beams: int = 20,
         num_beam_groups: int = 4,
         diversity_penalty: float = 0.5,
         wanted: int = 20,
         documents: bool = False,
         merge_clues: bool = True,
+        max_pieces: int = 1,
         max_refills: int = 32,
+        score_eos: bool = False,
+        static_cache: bool = False,
+        compile: bool | Mapping[str, Any] = False,
     ) -> None:
-        if not supports_tree_search(model):
+        for name, value in (
+            ("num_beams", num_beams), ("num_beam_groups", num_beam_groups), ("wanted", wanted),
+            ("max_pieces", max_pieces),
+        ):  # fmt: skip
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}.")
+        if num_beams % num_beam_groups != 0:
             raise ValueError(
-                f"{type(model).__name__} cannot search a tree: it needs full attention by sdpa or "
-                "eager; use diverse_beam_search."
+                f"num_beams={num_beams} must be a multiple of num_beam_groups={num_beam_groups}."
             )
+        if diversity_penalty < 0:
+            raise ValueError(f"diversity_penalty must not be negative, but is {diversity_penalty}.")
+        if max_pieces > 1 and not documents:
+            raise ValueError("max_pieces above 1 needs documents=True: pieces name a document")
+        self.rules: ClueRules = getattr(constraint, "rules", constraint)
+        if max_pieces > 1 and self.rules.whole:
+            raise ValueError("A whole document has one piece: leave max_pieces at 1")
         self.model = model
-        self.constraint = constraint
-        self.index = constraint.index
+        self.engine = make_engine(model, static_cache, compile)
+        self.index = self.rules.index
         self.vocab_size: int = model.get_output_embeddings().weight.shape[0]
+        if self.rules.ends[-1] >= self.vocab_size:
+            raise ValueError(
+                f"The end token {self.rules.ends[-1]} is not in the model's vocabulary of "
+                f"{self.vocab_size}: the constraint was made with another tokenizer"
+            )
         self.num_groups = num_beam_groups
         self.width = num_beams // num_beam_groups
         self.penalty = diversity_penalty
         self.wanted = wanted
         self.documents = documents
         self.merge_clues = merge_clues
+        self.max_pieces = max_pieces
         self.max_refills = max_refills
+        self.score_eos = score_eos
+        self.traces: list[SearchTrace] = []
+        self._ends = frozenset(self.rules.ends.tolist())
 
     @torch.no_grad()
-    def run(self, inputs: Mapping[str, torch.Tensor]) -> list[list[FoundClue]]:
-        """Search; `inputs` are the model's, with prompts padded on the left."""
-        queries = self._prefill(inputs)
+    def run(
+        self, inputs: Mapping[str, torch.Tensor], return_trace: bool = False
+    ) -> list[list[FoundClue]]:
+        """Search.
+
+        Parameters
+        ----------
+        inputs : the model's: `input_ids` (batch, length) int64, padded on the left, its
+            `attention_mask`, and whatever else the prompt needs.
+        return_trace : keep what each step saw and chose in `traces`, a `SearchTrace` a query.
+
+        Returns
+        -------
+        The clues of each query, best first.
+        """
+        queries = self._prefill(inputs, return_trace)
         while open_queries := [query for query in queries if not query.done]:
+            self.engine.keep([query.root.query for query in open_queries])
             nodes = {
                 id(node): node
                 for query in open_queries
                 for group in query.beams
                 for node, _ in group
-                if node.log_probs is None
+                if node.gains is None
             }
             self._expand(list(nodes.values()))
             chosen = [self._advance(query) for query in open_queries]
@@ -177,190 +202,218 @@ class TreeSearch:
                 refilled = [(query, self._refill(query)) for query in open_queries]
                 self._look_up([node for _, nodes in refilled for node in nodes])
                 open_queries = [query for query, nodes in refilled if nodes]
-        return [
-            [FoundClue(node.clue(), node.score, node.group, node.row) for node in query.found]
-            for query in queries
-        ]
+        self.traces = [query.trace for query in queries if query.trace is not None]
+        for query in queries:
+            if query.trace is not None:
+                query.trace.finish(query.found)
+        return [[self._as_found(node) for node in query.found] for query in queries]
+
+    def _as_found(self, node: Node) -> FoundClue:
+        pieces = node.pieces()
+        if node.token in self._ends:
+            pieces = (*pieces[:-1], pieces[-1][:-1])
+        late = 0 if self.rules.whole else max(0, len(pieces[0]) - self.rules.min_length)
+        log_prob = node.score + late * self.rules.ambiguity_penalty
+        return FoundClue(pieces, node.score, log_prob, node.group, node.row)
 
     # -- what the model and the index say ----------------------------------------------------------
 
-    def _prefill(self, inputs: Mapping[str, torch.Tensor]) -> list[_Query]:
-        ids, mask = inputs["input_ids"], inputs.get("attention_mask")
-        self.prompt_mask = (torch.ones_like(ids) if mask is None else mask).bool()
-        self.prompt_lengths: list[int] = self.prompt_mask.sum(1).tolist()
-        # Positions count from each prompt's first token.
-        positions = (self.prompt_mask.long().cumsum(1) - 1).clamp_min(0)
-        arguments = {"position_ids": positions, **inputs}
-        outputs = self.model(**arguments, use_cache=True, logits_to_keep=1, return_dict=True)
-        self.cache = outputs.past_key_values
-        self.num_columns = 0
-        root = self.index.root()
-        roots = []
-        for query in range(len(ids)):
-            node = _Node(query, None, -1, 0.0)
-            node.lower, node.upper = root.lower[:, 0], root.upper[:, 0]
-            roots.append(node)
+    def _prefill(self, inputs: Mapping[str, torch.Tensor], trace: bool) -> list[_Query]:
+        logits = self.engine.prefill(inputs)
+        begin = self.rules.begin()
         # The empty clue is followed by the same tokens in every query.
-        roots[0].following = self._following(roots[:1])[0]
-        for node in roots:
-            node.following = roots[0].following
-        self._queries = [_Query([[(node, 0.0)] for _ in range(self.num_groups)]) for node in roots]
-        self._score(outputs.logits[:, -1], roots)
+        first = self.rules.next(begin, np.zeros(1, np.int64), self.vocab_size)
+        self._queries = []
+        for query in range(len(logits)):
+            root = Node(query, None, -1, 0.0)
+            root.lower, root.upper = begin.lower[:, 0], begin.upper[:, 0]
+            root.following = first.tokens
+            beams = [[(root, 0.0)] for _ in range(self.num_groups)]
+            kept = SearchTrace(root) if trace else None
+            self._queries.append(_Query(root, beams, kept, done=len(first.tokens) == 0))
+        if len(first.tokens):
+            self._score(logits, [query.root for query in self._queries])
         return self._queries
 
-    def _following(self, nodes: Sequence[_Node]) -> list[Int64]:
-        """The tokens that may follow each of the nodes (GetNext)."""
-        intervals = Intervals(
-            np.stack([node.lower for node in nodes], axis=1),
-            np.stack([node.upper for node in nodes], axis=1),
-        )
-        offsets, tokens = self.index.successors(intervals)
-        parts = np.split(tokens.astype(np.int64), offsets[1:-1])
-        return [part[self.constraint.is_writable(part, self.vocab_size)] for part in parts]
-
-    def _look_up(self, nodes: Sequence[_Node]) -> None:
-        """Where new nodes' clues stand in the index, and whether they must end there."""
-        new = [node for node in nodes if len(node.lower) == 0]
-        if not new:
+    def _look_up(self, nodes: Sequence[Node]) -> None:
+        """Where new nodes' clues stand in the documents, and what may follow them."""
+        indexed = []
+        for node in nodes:
+            if len(node.lower) or len(node.places) or node.found or node.token < 0:
+                continue
+            if node.token in self._ends:
+                node.found = True
+                if self.rules.whole and self.documents:
+                    node.row = int(self._rows_of([node.parent])[0])  # type: ignore[list-item]
+            elif node.scope is not None:
+                self._look_up_in_scope(node, node.scope)
+            else:
+                indexed.append(node)
+        if not indexed:
             return
-        before = Intervals(
-            np.stack([node.parent.lower for node in new], axis=1),  # type: ignore[union-attr]
-            np.stack([node.parent.upper for node in new], axis=1),  # type: ignore[union-attr]
-        )
-        intervals = self.index.extend(before, np.array([node.token for node in new]))
-        depths = np.array([node.depth for node in new])
-        ends = self.constraint.must_end(intervals, depths)
-        open_nodes = []
-        for number, node in enumerate(new):
+        before = _intervals([node.parent for node in indexed])  # type: ignore[misc]
+        intervals = self.index.extend(before, np.array([node.token for node in indexed]))
+        depths = np.array([node.depth for node in indexed])
+        following = self.rules.next(intervals, depths, self.vocab_size)
+        for number, node in enumerate(indexed):
             node.lower, node.upper = intervals.lower[:, number], intervals.upper[:, number]
-            node.ends = bool(ends[number])
-            if not node.ends:
-                open_nodes.append(node)
-        if self.documents:
-            several = [number for number, node in enumerate(new) if node.row < 0]
-            rows = self.index.document_of(intervals.take(np.array(several, dtype=np.int64)))
-            for number, row in zip(several, rows.tolist(), strict=True):
-                new[number].row = row
-        if open_nodes:
-            for node, following in zip(open_nodes, self._following(open_nodes), strict=True):
-                node.following = following
-                node.ends = len(following) == 0  # its document ends here
+            start, end = following.offsets[number : number + 2]
+            node.following = following.tokens[start:end]
+            self._close(node, bool(following.ended[number]), bool(following.dropped[number]))
+        if self.documents and not self.rules.whole:
+            several = [node for node in indexed if node.row < 0]
+        else:
+            several = [node for node in indexed if self.documents and node.found]
+        if several:
+            for node, row in zip(several, self._rows_of(several).tolist(), strict=True):
+                node.row = row
 
-    def _expand(self, nodes: Sequence[_Node]) -> None:
-        """Compute these tokens, and those that must follow them, in one pass."""
-        order: list[_Node] = []
+    def _look_up_in_scope(self, node: Node, scope: Scope) -> None:
+        before = node.parent.places  # type: ignore[union-attr]
+        node.places = scope.extend(before, node.token)
+        holding = scope.holding(node.places)
+        node.row = int(holding[0]) if len(holding) == 1 else -1
+        following = scope.following(node.places)
+        node.following = following[following < self.vocab_size]
+        ended = node.row >= 0 and node.depth >= self.rules.min_length
+        ended = ended or node.depth >= self.rules.max_length or len(node.following) == 0
+        self._close(node, ended and node.row >= 0, ended and node.row < 0)
+
+    def _close(self, node: Node, ended: bool, dropped: bool) -> None:
+        node.dropped = dropped
+        if ended and self.score_eos:
+            node.following = self.rules.ends
+        else:
+            node.found = ended
+        if node.found or dropped:
+            node.following = node.following[:0]
+
+    def _rows_of(self, nodes: Sequence[Node]) -> Int64:
+        clues = [node.tokens() for node in nodes] if self.rules.whole else []
+        return self.rules.rows_of(_intervals(nodes), clues)
+
+    def _expand(self, nodes: Sequence[Node]) -> None:
+        """Compute these nodes, and those that must follow them, in one pass."""
+        order: list[Node] = []
         while nodes:
             order += nodes
-            forced = [self._child(node, 0) for node in nodes if len(node.following) == 1]  # type: ignore[arg-type]
+            forced = [
+                node.child(int(node.following[0])) for node in nodes if len(node.following) == 1
+            ]
             self._look_up(forced)
-            nodes = [node for node in forced if not node.ends and not node.columns]
+            nodes = [node for node in forced if len(node.following) and node.gains is None]
+        if self.rules.renormalize:
+            # What is certain needs no model, until something else depends on it.
+            for node in order:
+                if len(node.following) == 1:
+                    self._set_gains(node, np.zeros(1, dtype=np.float32))
+            order = [node for node in order if node.gains is None]
         if order:
-            self._score(self._forward(order), order)
+            pending = [node for last in order for node in last.piece() if not node.computed]
+            unique = list({id(node): node for node in pending}.values())
+            at = {id(node): place for place, node in enumerate(unique)}
+            logits = self.engine.compute(unique)
+            if len(unique) > len(order) or unique != order:
+                rows = np.array([at[id(node)] for node in order])
+                logits = logits[on(rows, logits.device)]
+            self._score(logits, order)
 
-    def _child(self, node: _Node, place: int) -> _Node:
-        """The node of a token that may follow; its score is not known before `node`'s are."""
-        token = int(node.following[place])  # type: ignore[index]
-        child = node.children.get(token)
-        if child is None:
-            child = node.children[token] = _Node(node.query, node, token, float("nan"))
-        if node.log_probs is not None:
-            child.score = node.score + float(node.log_probs[place])
-        return child
-
-    def _forward(self, nodes: Sequence[_Node]) -> torch.Tensor:
-        """Logits behind each node, (nodes, vocab_size), in their order."""
-        rows: list[list[_Node]] = [[] for _ in self.prompt_lengths]
-        for node in nodes:
-            rows[node.query].append(node)
-        batch, width = len(rows), max(map(len, rows))
-        total = self.num_columns + width
-        ids = np.zeros((batch, width), dtype=np.int64)
-        positions = np.zeros((batch, width), dtype=np.int64)
-        seen = np.zeros((batch, width, total), dtype=bool)
-        for query, row in enumerate(rows):
-            positions[query] = self.prompt_lengths[query]
-            for place, node in enumerate(row):
-                above = node.parent.columns  # type: ignore[union-attr]
-                node.columns = (*above, self.num_columns + place)
-                ids[query, place] = node.token
-                positions[query, place] = self.prompt_lengths[query] + node.depth - 1
-                seen[query, place, list(node.columns)] = True
-            # What only pads a row sees itself: a softmax over nothing is no number.
-            for place in range(len(row), width):
-                seen[query, place, self.num_columns + place] = True
-        device = self.prompt_mask.device
-        prompt = self.prompt_mask[:, None, :].expand(-1, width, -1)
-        mask = torch.cat([prompt, torch.from_numpy(seen).to(device)], dim=2)[:, None]
-        dtype = self.model.dtype
-        bias = torch.zeros(mask.shape, dtype=dtype, device=device)
-        bias.masked_fill_(~mask, torch.finfo(dtype).min)
-        outputs = self.model(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=bias,
-            position_ids=torch.from_numpy(positions).to(device),
-            past_key_values=self.cache,
-            use_cache=True,
-            return_dict=True,
-        )
-        self.num_columns = total
-        places = torch.tensor(
-            [(node.query, node.columns[-1] - (total - width)) for node in nodes], device=device
-        )
-        return outputs.logits[places[:, 0], places[:, 1]]
-
-    def _score(self, logits: torch.Tensor, nodes: Sequence[_Node]) -> None:
-        """The log-probabilities (of all the vocabulary, Eq. 1) of what may follow each node."""
-        sizes = [len(node.following) for node in nodes]  # type: ignore[arg-type]
+    def _score(self, logits: torch.Tensor, nodes: Sequence[Node]) -> None:
+        """What each token that may follow these nodes adds to a clue's score."""
+        sizes = np.array([len(node.following) for node in nodes])
         rows = np.repeat(np.arange(len(nodes)), sizes)
-        tokens = np.concatenate([node.following for node in nodes])  # type: ignore[misc]
-        at = torch.from_numpy(np.stack([rows, tokens])).to(logits.device)
-        logits = logits.float()
-        scores = logits[at[0], at[1]] - torch.logsumexp(logits, dim=-1)[at[0]]
-        parts = np.split(scores.cpu().numpy(), np.cumsum(sizes)[:-1])
-        for node, part in zip(nodes, parts, strict=True):
-            node.log_probs = part
-            self._queries[node.query].computed.append(node)
-            if len(part) == 1 and node.children:
-                self._child(node, 0)  # it was begun before its score was known
+        at = on(np.stack([rows, np.concatenate([node.following for node in nodes])]), logits.device)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        allowed, total = logits[at[0], at[1]], torch.logsumexp(logits, dim=-1)
+        parts = [allowed - total[at[0]]]
+        if self._queries[0].trace is not None:
+            parts += [total - (logits.softmax(-1) * logits).sum(-1)]
+        values = torch.cat(parts).cpu().numpy()  # the one time that the device is waited for
+        cuts = np.cumsum(sizes)
+        log_probs, entropies = values[: cuts[-1]], values[cuts[-1] :]
+        for number, node in enumerate(nodes):
+            part = log_probs[cuts[number] - sizes[number] : cuts[number]]
+            if len(entropies):
+                node.entropy = float(entropies[number])
+                node.dropped_mass = max(0.0, 1.0 - float(np.exp(part.astype(np.float64)).sum()))
+            if self.rules.renormalize:
+                part = part - np.logaddexp.reduce(part) if len(part) > 1 else np.zeros_like(part)
+            self._set_gains(node, part)
+
+    def _set_gains(self, node: Node, log_probs: NDArray[np.floating]) -> None:
+        node.gains = log_probs
+        ends = int(node.following[0]) in self._ends
+        if node.scope is None and not ends and self.rules.ambiguity_penalty > 0:
+            cost = self.rules.penalty(np.array([node.depth]))
+            node.gains = log_probs - cost.astype(log_probs.dtype)
+        self._queries[node.query].computed.append(node)
+        if len(log_probs) == 1 and node.children:
+            # It was begun before its score was known.
+            self._child(node, 0)
+
+    def _child(self, node: Node, place: int) -> Node:
+        """The node of a token that may follow, with its score."""
+        child = node.child(int(node.following[place]))
+        child.score = node.score + float(_gains(node)[place])
+        return child
 
     # -- the search --------------------------------------------------------------------------------
 
-    def _advance(self, query: _Query) -> list[_Node]:
+    def _advance(self, query: _Query) -> list[Node]:
         """Append a token to every beam, group after group; the new nodes."""
         used: dict[int, int] = {}
-        new: list[_Node] = []
+        new: list[Node] = []
+        seen = [[node for node, _ in beams] for beams in query.beams]
         for number, beams in enumerate(query.beams):
             if not beams:
                 continue
-            sizes = [len(_known(node)) for node, _ in beams]
-            guides = np.concatenate([guide + _known(node) for node, guide in beams])
+            sizes = [len(_gains(node)) for node, _ in beams]
+            guides = np.concatenate([guide + _gains(node) for node, guide in beams])
             if used and self.penalty > 0:
                 tokens = np.concatenate([node.following for node, _ in beams])
                 for token, times in used.items():
                     guides[tokens == token] -= self.penalty * times
-            best = _largest(guides, self.width)
+            # As in core: of the best (1 + end tokens) * width, those that end and are among the
+            # first `width` are finished, and the best that do not end go on.
+            best = largest(guides, max(2, 1 + len(self.rules.ends)) * self.width)
             starts = np.cumsum([0, *sizes])
             owners = np.searchsorted(starts, best, side="right") - 1
-            chosen = []
-            for place, owner in zip(best.tolist(), owners.tolist(), strict=True):
-                child = self._child(beams[owner][0], place - int(starts[owner]))
+            going_on: list[tuple[Node, float]] = []
+            ended: list[tuple[Node, float]] = []
+            for rank, (place, owner) in enumerate(zip(best.tolist(), owners.tolist(), strict=True)):
+                node = beams[owner][0]
+                at = place - int(starts[owner])
+                ends = int(node.following[at]) in self._ends
+                if (ends and rank >= self.width) or (not ends and len(going_on) == self.width):
+                    continue
+                child = self._child(node, at)
                 if child.group < 0:
-                    child.group = number
-                chosen.append((child, float(guides[place])))
-            for child, _ in chosen:
+                    child.group, child.step = number, query.steps
+                (ended if ends else going_on).append((child, float(guides[place])))
+            for child, _ in going_on:
                 used[child.token] = used.get(child.token, 0) + 1
-            query.beams[number] = chosen
-            new += [child for child, _ in chosen]
+            query.beams[number] = going_on + ended
+            new += [child for child, _ in query.beams[number]]
+        query.steps += 1
+        if query.trace is not None:
+            query.trace.add_step(seen, query.beams)
         return new
 
     def _collect(self, query: _Query) -> None:
         """Take finished clues out of the beams, and see whether the search can find any better."""
         for number, beams in enumerate(query.beams):
-            for node, _ in beams:
-                ambiguous = self.documents and node.row < 0
-                if node.ends and not ambiguous and all(node is not one for one in query.found):
-                    query.found.append(node)
-            query.beams[number] = [(node, guide) for node, guide in beams if not node.ends]
+            going_on = []
+            for node, guide in beams:
+                if node.found and node.row < 0 and self.documents:
+                    continue
+                if node.found:
+                    if all(node is not one for one in query.found):
+                        query.found.append(node)
+                elif not node.dropped:
+                    going_on.append((node, guide))
+                elif (piece := self._next_piece(query, node)) is not None:
+                    going_on.append((piece, guide))
+            query.beams[number] = going_on
         query.found.sort(key=lambda node: -node.score)
         if self.documents:
             last = self._keep_documents(query)
@@ -370,6 +423,35 @@ class TreeSearch:
             last = query.found[-1].score if full else -np.inf
         best = max((node.score for beams in query.beams for node, _ in beams), default=-np.inf)
         query.done = best <= last
+
+    def _next_piece(self, query: _Query, node: Node) -> Node | None:
+        """Where a clue whose pieces several documents hold goes on; None if it is given up."""
+        if node.num_pieces() >= self.max_pieces:
+            return None
+        if (known := node.children.get(-1)) is not None:
+            return known
+        if node.scope is None:
+            scope = Scope.of_piece(self.index, node.tokens())
+        else:
+            scope = Scope.of_documents(self.index, node.scope.holding(node.places))
+        if scope is None:
+            return None
+        piece = Node(node.query, node, -1, node.score)
+        piece.scope, piece.places = scope, scope.begin()
+        piece.group, piece.step = node.group, query.steps
+        # The model writes a further piece as it would write the first, among fewer tokens.
+        root = query.root
+        following, _, at = np.intersect1d(
+            scope.following(piece.places), root.following, assume_unique=True, return_indices=True
+        )
+        if len(following) == 0:
+            return None
+        piece.following, gains = following, _gains(root)[at]
+        if self.rules.renormalize:
+            gains = gains - np.logaddexp.reduce(gains)
+        node.children[-1] = piece
+        self._set_gains(piece, gains)
+        return piece
 
     def _keep_documents(self, query: _Query) -> float:
         """See which documents are found; the score that a clue has to beat to change that."""
@@ -387,7 +469,7 @@ class TreeSearch:
         full = len(query.documents) >= self.wanted
         return min(query.documents.values()) if full else -np.inf
 
-    def _refill(self, query: _Query) -> list[_Node]:
+    def _refill(self, query: _Query) -> list[Node]:
         """Begin again from the best of what was not chosen where all beams have ended before as
         many documents were found as are wanted; the nodes that were put there."""
         missing = self.wanted - len(query.documents)
@@ -405,55 +487,44 @@ class TreeSearch:
         scores: list[NDArray[np.floating]] = [np.empty(0)]
         places = [np.empty((0, 2), np.int64)]
         for number, node in enumerate(nodes):
-            values = node.score + _known(node)
+            values = node.score + _gains(node)
             for token, child in node.children.items():
                 if child.group >= 0:
                     values[node.following == token] = -np.inf
-            best = _largest(values, places_left)
+            best = largest(values, places_left)
             best = best[values[best] > -np.inf]
             scores.append(values[best])
             places.append(np.stack([np.full(len(best), number), best], axis=1))
         at = np.concatenate(places)
         new = []
-        for choice in _largest(np.concatenate(scores), places_left).tolist():
+        for choice in largest(np.concatenate(scores), places_left).tolist():
             number, place = at[choice].tolist()
             child = self._child(nodes[number], place)
             child.group = min(range(self.num_groups), key=lambda group: len(query.beams[group]))
+            child.step = query.steps
             query.beams[child.group].append((child, child.score))
             new.append(child)
         if new:
             query.done = False
+            query.steps += 1
+            if query.trace is not None:
+                query.trace.add_step([[]] * self.num_groups, query.beams)
         return new
 
 
-def supports_tree_search(model: Any) -> bool:
-    """Whether each token of a model can be told which others to attend to.
-
-    That needs full attention in all layers by the implementations "sdpa" or "eager", and
-    `position_ids`; not so with flash attention, sliding windows, ALiBi or recurrent layers.
-    """
-    inner = getattr(model, "get_base_model", lambda: model)()
-    language_model = getattr(inner, "language_model", inner)
-    config = language_model.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None)
-    if not getattr(config, "use_sliding_window", True):
-        window = None
-    return (
-        getattr(config, "_attn_implementation", None) in ("sdpa", "eager")
-        and kinds == {"full_attention"}
-        and window is None
-        and not getattr(config, "alibi", False)
-        and "position_ids" in inspect.signature(language_model.forward).parameters
+def _intervals(nodes: Sequence[Node]) -> Intervals:
+    return Intervals(
+        np.stack([node.lower for node in nodes], axis=1),
+        np.stack([node.upper for node in nodes], axis=1),
     )
 
 
-def _known(node: _Node) -> NDArray[np.float32]:
-    assert node.log_probs is not None
-    return node.log_probs
+def _gains(node: Node) -> NDArray[np.floating]:
+    assert node.gains is not None
+    return node.gains
 
 
-def _largest(values: NDArray[np.floating], number: int) -> Int64:
+def largest(values: NDArray[np.floating], number: int) -> Int64:
     """Places of the largest values, in descending order, the first among equals first."""
     if len(values) > number:
         least = np.partition(values, len(values) - number)[len(values) - number]
@@ -463,4 +534,4 @@ def _largest(values: NDArray[np.floating], number: int) -> Int64:
     return places[np.argsort(-values[places], kind="stable")][:number]
 
 
-__all__ = ["FoundClue", "TreeSearch", "supports_tree_search"]
+__all__ = ["FoundClue", "TreeSearch", "largest"]

@@ -352,6 +352,18 @@ class FMIndex:
             self._of_shards(lambda s, shard: shard.count(lower[s], upper[s])), axis=0
         ).astype(np.int64)
 
+    def document_ends(self, intervals: Intervals) -> NDArray[np.int64]:
+        """How many occurrences of each interval's sequence are the end of a document, int64[n].
+
+        Takes as long as all successors together: meant for sequences with few of them.
+        """
+        occurrences = self.occurrences(intervals)
+        offsets, tokens = self.successors(intervals)
+        owners = np.repeat(np.arange(len(occurrences)), np.diff(offsets))
+        longer = self.occurrences(self.extend(intervals.take(owners), tokens))
+        followed = np.bincount(owners, weights=longer, minlength=len(occurrences))
+        return occurrences - followed.astype(np.int64)
+
     def document_of(self, intervals: Intervals) -> NDArray[np.int64]:
         """LookupDoc of each interval, int64[n]: the document's row, -1 where it is not distinct."""
         lower, upper = self._checked(intervals)

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from decoding_reference import legal_clues
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from gemkr_hf.decoding import FMIndexConstraint, TreeSearch, supports_tree_search
+from gemkr_hf.decoding import (
+    FMIndexConstraint,
+    TreeSearch,
+    engines,
+    supports_tree_attention,
+)
+from gemkr_hf.decoding.engines import RowByRow
 from gemkr_hf.index import FMIndex
 from gemkr_hf.modeling import diverse_beam_search
 
@@ -119,14 +126,142 @@ def test_one_query_finds_what_it_finds_in_a_batch(index) -> None:
         assert [clue.tokens for clue in single] == [clue.tokens for clue in batch[row]]
 
 
-def test_models_that_cannot() -> None:
-    assert all(supports_tree_search(make_model(kind)) for kind in KINDS)
-    windowed = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model("mistral", **KINDS["llama"], vocab_size=VOCAB, sliding_window=8)
+def test_models_that_take_no_tree() -> None:
+    assert all(supports_tree_attention(make_model(kind)) for kind in KINDS)
+    assert not any(supports_tree_attention(make_other(kind)) for kind in OTHERS)
+    with pytest.raises(ValueError, match="MistralForCausalLM takes no static cache here"):
+        TreeSearch(make_other("mistral"), None, static_cache=True)
+
+
+OTHERS = {
+    "mistral": {**KINDS["llama"], "sliding_window": 4},
+    "bloom": {"hidden_size": 24, "n_layer": 2, "n_head": 4},  # ALiBi, no position ids
+    "mamba": {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 4},  # no attention
+    "gemma3_text": {**KINDS["llama"], "head_dim": 6, "sliding_window": 4},
+}
+
+
+def make_other(kind: str):
+    torch.manual_seed(1)
+    special = {"pad_token_id": PAD, "bos_token_id": 1, "eos_token_id": EOS}
+    config = AutoConfig.for_model(kind, vocab_size=VOCAB, **OTHERS[kind], **special)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("kind", ["llama", *OTHERS])
+def test_any_causal_language_model_finds_documents(index, kind) -> None:
+    """Row by row where a tree cannot be told: each clue's score is that of the whole sequence."""
+    model = make_model("llama") if kind == "llama" else make_other(kind)
+    constraint = FMIndexConstraint(index, EOS, 3, 6)
+    search = TreeSearch(model, constraint, 8, 4, 0.5, wanted=5, documents=True)
+    if kind == "llama":
+        expected = search.run(prompts())
+        search.engine = RowByRow(model)
+        found = search.run(prompts())
+        for theirs, ours in zip(expected, found, strict=True):
+            assert [clue.tokens for clue in ours] == [clue.tokens for clue in theirs]
+    for row, ids in enumerate([[1, 5, 6, 7, 8], [1, 9], [1, 20, 21, 22]]):
+        inputs = {"input_ids": torch.tensor([ids])}
+        [found] = search.run(inputs)
+        assert len({clue.row for clue in found}) >= 5
+        for clue in found[:3]:
+            with torch.no_grad():
+                logits = model(torch.tensor([[*ids, *clue.tokens]])).logits[0, len(ids) - 1 : -1]
+            log_probs = logits.log_softmax(-1)[range(len(clue.tokens)), list(clue.tokens)]
+            assert clue.score == pytest.approx(float(log_probs.sum()), abs=1e-4), row
+
+
+@pytest.mark.parametrize("compile", [False, {"backend": "eager"}])
+@pytest.mark.parametrize("room", [8, 256])
+def test_a_static_cache_finds_the_same(index, compile, room, monkeypatch) -> None:
+    monkeypatch.setattr(engines, "_ROOM", room)  # that grows, and that suffices
+    model, constraint = make_model("llama"), FMIndexConstraint(index, EOS, 3, 9)
+    expected = TreeSearch(model, constraint, 8, 4, 0.5).run(prompts())
+    search = TreeSearch(model, constraint, 8, 4, 0.5, static_cache=True, compile=compile)
+    for _ in range(2):
+        for theirs, ours in zip(expected, search.run(prompts()), strict=True):
+            assert [clue.tokens for clue in ours] == [clue.tokens for clue in theirs]
+            assert [clue.score for clue in ours] == pytest.approx(
+                [clue.score for clue in theirs], abs=1e-4
+            )
+
+
+def test_compilation_needs_a_static_cache(index) -> None:
+    with pytest.raises(ValueError, match="compile=True needs static_cache=True"):
+        TreeSearch(make_model("llama"), FMIndexConstraint(index, EOS), compile=True)
+
+
+@pytest.mark.parametrize("beams", [1, 4, 10])
+@pytest.mark.parametrize("lengths", [(2, 3), (3, 6), (1, 9)])
+def test_equal_to_transformers_beam_search(beams, lengths) -> None:
+    """One group, no penalty, the end token scored: what `generate` finds by a plain function."""
+    model = make_model("llama").double()
+    rng = np.random.default_rng(4)
+    # Few passages are shared, so that none is ambiguous at the end: those are dropped here only.
+    documents = [rng.integers(4, VOCAB, 20).tolist() for _ in range(200)]
+    index = FMIndex.build(documents, vocab_size=VOCAB)
+    prompt = torch.tensor([[1, 5, 6, 7, 8]])
+
+    def allowed(_, ids):
+        clue = ids[5:].tolist()
+        if EOS in clue or len(clue) >= lengths[1]:
+            return [EOS]
+        if len(clue) >= lengths[0] and index.valid_distinct([clue])[0]:
+            return [EOS]
+        return index.get_next([clue])[0].tolist() or [EOS]
+
+    output = model.generate(
+        prompt, prefix_allowed_tokens_fn=allowed, num_beams=beams, num_return_sequences=beams,
+        length_penalty=0.0, max_new_tokens=lengths[1] + 1, return_dict_in_generate=True,
+        output_scores=True, do_sample=False, early_stopping=False,
+    )  # fmt: skip
+    constraint = FMIndexConstraint(index, EOS, *lengths)
+    search = TreeSearch(model, constraint, beams, 1, 0.0, wanted=beams, score_eos=True)
+    [found] = search.run({"input_ids": prompt})
+    clues = [
+        tuple(t for t in row if t not in (PAD, EOS)) for row in output.sequences[:, 5:].tolist()
+    ]
+    if beams == 1:  # greedy search gives no scores of sequences
+        assert [clue.tokens for clue in found] == clues
+        return
+    scores = output.sequences_scores.tolist()
+    kept = [
+        (clue, score)
+        for clue, score in zip(clues, scores, strict=True)
+        if index.valid_distinct([clue])[0]
+    ]
+    assert len(kept) >= beams - 1
+    assert [clue.tokens for clue in found][: len(kept)] == [clue for clue, _ in kept]
+    # Core keeps scores of single precision.
+    assert [clue.score for clue in found][: len(kept)] == pytest.approx(
+        [score for _, score in kept], abs=1e-5
     )
-    assert not supports_tree_search(windowed)
-    with pytest.raises(ValueError, match="MistralForCausalLM cannot search a tree"):
-        TreeSearch(windowed, None)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_generate_leaves_the_search_to_the_tree(index, groups, monkeypatch) -> None:
+    model, constraint = make_model("llama"), FMIndexConstraint(index, EOS, 3, 6)
+    options = {
+        "num_beams": 8, "num_beam_groups": groups, "num_return_sequences": 5, "max_new_tokens": 7,
+        "return_dict_in_generate": True,
+    }  # fmt: skip
+    rows = diverse_beam_search(model, prompts(), constraint, **options, tree_search=False)
+    runs = []
+    original = TreeSearch.run
+    monkeypatch.setattr(TreeSearch, "run", lambda *args: runs.append(1) or original(*args))
+    tree = diverse_beam_search(model, prompts(), constraint, **options)
+    assert len(runs) == 1
+    assert torch.equal(tree.sequences, rows.sequences)
+    assert torch.equal(tree.beam_groups, rows.beam_groups)
+    assert torch.allclose(tree.sequences_scores, rows.sequences_scores, atol=1e-4)
+    # What only the search over rows gives is left to it.
+    for extra in (
+        {"output_scores": True}, {"score_eos": True}, {"length_penalty": 1.0},
+        {"max_new_tokens": 4}, {"use_cache": False}, {"no_repeat_ngram_size": 3},
+        {"eos_token_id": [EOS, 5]}, {"stop_strings": None, "max_time": 1e3},
+    ):  # fmt: skip
+        diverse_beam_search(model, prompts(), constraint, **{**options, **extra})
+    assert len(runs) == 1
 
 
 # -- searching for documents -----------------------------------------------------------------------
@@ -143,49 +278,19 @@ SMALL = [
 ]
 
 
-def occurs(clue, document) -> bool:
-    return any(document[at : at + len(clue)] == clue for at in range(len(document)))
-
-
-def legal_clues(documents, shortest, longest):
-    """Every clue that may be written, with the row of its document, token by token."""
-    finished, waiting = {}, [[]]
-    while waiting:
-        clue = waiting.pop()
-        rows = [row for row, document in enumerate(documents) if occurs(clue, document)]
-        following = {
-            document[at + len(clue)]
-            for document in documents
-            for at in range(len(document) - len(clue))
-            if document[at : at + len(clue)] == clue
-        }
-        alone = len(rows) == 1 and len(clue) >= shortest
-        if clue and (alone or len(clue) >= longest or not following):
-            if len(rows) == 1:
-                finished[tuple(clue)] = rows[0]
-            continue
-        waiting += [[*clue, token] for token in following]
-    return finished
-
-
-def score_of(model, prompt, clue) -> float:
-    """Eq. 1 by the whole sequence at once."""
-    with torch.no_grad():
-        logits = model(torch.tensor([[*prompt, *clue]])).logits[0].double()
-    log_probs = logits.log_softmax(-1)
-    return sum(float(log_probs[len(prompt) + at - 1, token]) for at, token in enumerate(clue))
+def rows_of_clues(shortest: int, longest: int) -> dict[tuple[int, ...], int]:
+    """Every clue that may be written, with the row of its document."""
+    legal = legal_clues(SMALL, shortest, longest, EOS)
+    return {clue.tokens: clue.row for clue in legal if clue.row is not None}
 
 
 @pytest.mark.parametrize(("shortest", "longest"), [(1, 4), (2, 3), (3, 6)])
 def test_a_wide_search_for_documents_is_exhaustive(shortest, longest) -> None:
     model, prompt = make_model("llama"), [1, 5, 6]
     constraint = FMIndexConstraint(FMIndex.build(SMALL, vocab_size=VOCAB), EOS, shortest, longest)
-    legal = legal_clues(SMALL, shortest, longest)
     search = TreeSearch(model, constraint, 500, 1, 0.0, wanted=len(SMALL), documents=True)
     [found] = search.run({"input_ids": torch.tensor([prompt])})
-    assert {clue.tokens: clue.row for clue in found} == legal
-    for clue in found:
-        assert clue.score == pytest.approx(score_of(model, prompt, clue.tokens), abs=1e-4)
+    assert {clue.tokens: clue.row for clue in found} == rows_of_clues(shortest, longest)
     assert [clue.score for clue in found] == sorted((c.score for c in found), reverse=True)
 
 
@@ -195,7 +300,7 @@ def test_a_wide_search_for_documents_is_exhaustive(shortest, longest) -> None:
 def test_few_beams_find_as_many_documents_as_are_wanted(beams, groups, wanted, merge) -> None:
     model = make_model("llama")
     constraint = FMIndexConstraint(FMIndex.build(SMALL, vocab_size=VOCAB), EOS, 2, 4)
-    legal = legal_clues(SMALL, 2, 4)
+    legal = rows_of_clues(2, 4)
     assert len(set(legal.values())) == 6  # all but the two within others
     search = TreeSearch(
         model, constraint, beams, groups, 0.5, wanted, documents=True, merge_clues=merge

@@ -89,6 +89,11 @@ def check_all_operations(
     assert index.occurrences(beginnings).tolist() == [
         sum(document[: len(sequence)] == sequence for document in live) for sequence in sequences
     ]
+    assert index.document_ends(index.search(sequences)).tolist() == [
+        sum(document[len(document) - len(sequence) :] == sequence for document in live)
+        for sequence in sequences
+    ]
+    assert index.document_ends(beginnings).tolist() == [live.count(s) for s in sequences]
 
 
 @thorough

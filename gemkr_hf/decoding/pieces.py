@@ -1,0 +1,64 @@
+"""Clues of several pieces: what one passage does not tell apart, a second one does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gemkr_hf.index import FMIndex
+
+Int64 = NDArray[np.int64]
+
+MOST_DOCUMENTS = 64
+_MOST_OCCURRENCES = 1024
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The few documents that hold all pieces of a clue so far: a further piece is one of theirs.
+
+    rows : int64[m], the documents.
+    text : int64[n], their tokens, -1 behind each document.
+    owners : int64[n], the document's number of each token.
+    """
+
+    rows: Int64
+    text: Int64
+    owners: Int64
+
+    @classmethod
+    def of_documents(cls, index: FMIndex, rows: Int64) -> Scope:
+        documents = [np.append(index.extract(int(row)).astype(np.int64), -1) for row in rows]
+        owners = np.repeat(np.arange(len(rows)), [len(document) for document in documents])
+        return cls(rows, np.concatenate(documents), owners)
+
+    @classmethod
+    def of_piece(cls, index: FMIndex, piece: ArrayLike) -> Scope | None:
+        """The documents that hold a first piece; None where they are more than `MOST_DOCUMENTS`."""
+        found = index.locate(piece, limit=_MOST_OCCURRENCES)
+        rows = np.unique(found[:, 0])
+        if len(found) == _MOST_OCCURRENCES or len(rows) > MOST_DOCUMENTS:
+            return None
+        return cls.of_documents(index, rows)
+
+    def begin(self) -> Int64:
+        """Places of an empty piece: before every token."""
+        return np.flatnonzero(self.text >= 0)
+
+    def extend(self, places: Int64, token: int) -> Int64:
+        """Places behind the piece with one token more."""
+        return places[self.text[places] == token] + 1
+
+    def following(self, places: Int64) -> Int64:
+        """The tokens that may come next, sorted."""
+        tokens = np.unique(self.text[places])
+        return tokens[tokens >= 0]
+
+    def holding(self, places: Int64) -> Int64:
+        """The rows of the documents that hold the piece."""
+        return self.rows[np.unique(self.owners[places])]
+
+
+__all__ = ["MOST_DOCUMENTS", "Scope"]
