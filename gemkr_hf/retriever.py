@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from transformers import AutoModel, AutoProcessor
 
 import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
-from gemkr_hf.decoding import TreeSearch
+from gemkr_hf.decoding import FMIndexConstraint, FoundClue, SearchTrace, TreeSearch
 from gemkr_hf.knowledge_base import KnowledgeBase
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,14 @@ def _log_sum_exp(scores: list[float]) -> float:
 _AGGREGATES: dict[str, Callable[[list[float]], float]] = {"max": max, "logsumexp": _log_sum_exp}
 
 
-# What a search over the tree of clues takes; anything else goes to `generate`.
-_TREE_SETTINGS = {"num_beams", "num_beam_groups", "diversity_penalty"}
+STRATEGIES = ("clue", "document", "first_sentence", "free")
+"""What the model writes (paper, Table 4)."""
+
+# What a clue is and how it is scored; and how the tree of clues is searched. Anything else that is
+# given to `retrieve` goes to `generate`.
+_RULES = ("min_length", "max_length", "ambiguity_penalty", "renormalize", "keep_ambiguous")
+_SEARCH = ("num_beams", "num_beam_groups", "diversity_penalty", "max_pieces")
+_ENGINE = ("static_cache", "compile")
 
 
 def _check_aggregate(name: str) -> None:
@@ -39,14 +45,16 @@ class Clue:
     """A written clue.
 
     Attributes:
-        text: its words.
-        token_ids: its tokens, a subsequence of the document's.
-        score: sum of the log-probabilities of its tokens (Eq. 1).
+        text: its words; " ... " stands between its pieces, if it has several.
+        token_ids: its tokens, a subsequence of the document's; those of all pieces in turn.
+        score: sum of the log-probabilities of its tokens (Eq. 1), less the penalty for ambiguity.
+        pieces: the tokens of each piece, each of them a subsequence of the document's.
     """
 
     text: str
     token_ids: tuple[int, ...]
     score: float
+    pieces: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,11 +114,10 @@ class GeMKRRetriever:
         self.processor = processor
         self.knowledge_base = knowledge_base
         self.aggregate = aggregate
-        decoding = model.config.decoding
-        self.constraint = knowledge_base.constraint(
-            min_length=decoding["min_length"] if min_length is None else min_length,
-            max_length=decoding["max_length"] if max_length is None else max_length,
-        )
+        lengths = {"min_length": min_length, "max_length": max_length}
+        given = {name: value for name, value in lengths.items() if value is not None}
+        self._decoding = {**model.config.decoding, **given}
+        self.constraint = self._constraint("clue", {})
 
     @classmethod
     def from_pretrained(
@@ -142,111 +149,215 @@ class GeMKRRetriever:
 
     @overload
     def retrieve(
-        self, image: Any, question: str, k: int = ..., objects: Any = ..., **generation: Any
-    ) -> list[Hit]: ...
+        self, image: Any, question: str | None, k: int = ..., objects: Any = ...,
+        batch_size: int = ..., strategy: str = ..., return_trace: Literal[False] = ...,
+        **decoding: Any,
+    ) -> list[Hit]: ...  # fmt: skip
 
     @overload
     def retrieve(
-        self, image: Any, question: list[str], k: int = ..., objects: Any = ..., **generation: Any
-    ) -> list[list[Hit]]: ...
+        self, image: Any, question: list[str] | list[str | None], k: int = ..., objects: Any = ...,
+        batch_size: int = ..., strategy: str = ..., return_trace: Literal[False] = ...,
+        **decoding: Any,
+    ) -> list[list[Hit]]: ...  # fmt: skip
+
+    @overload
+    def retrieve(
+        self, image: Any, question: Any, k: int = ..., objects: Any = ..., batch_size: int = ...,
+        strategy: str = ..., *, return_trace: Literal[True], **decoding: Any,
+    ) -> tuple[Any, Any]: ...  # fmt: skip
 
     def retrieve(
         self,
         image: Any,
-        question: str | list[str],
+        question: str | list[str] | list[str | None] | None,
         k: int = 5,
         objects: Any = None,
         batch_size: int = 8,
-        **generation: Any,
-    ) -> list[Hit] | list[list[Hit]]:
+        strategy: str = "clue",
+        return_trace: bool = False,
+        **decoding: Any,
+    ) -> Any:
         """Retrieve documents for one query or for several.
 
         Args:
             image: a picture (PIL, path, URL, bytes, array), or None for a question in words
                 alone; a list of them with a list of questions.
-            question: one question or a list.
+            question: one question or a list; None for a picture alone.
             k: documents wanted; fewer come back only where no clue tells that many from others.
             objects: boxes, where they are known; found by the processor's detector otherwise.
             batch_size: queries decoded together.
-            **generation: ``num_beams``, ``num_beam_groups``, ``diversity_penalty``...
+            strategy: what the model writes (paper, Table 4): ``"clue"``; ``"document"``, documents
+                from their first token to their last; ``"first_sentence"``, all of it; or
+                ``"free"``, anything, looked up by best match where it is no clue.
+            return_trace: return what each step of the search saw and chose as well.
+            **decoding: instead of the model's ``config.decoding``: ``num_beams``,
+                ``num_beam_groups``, ``diversity_penalty``, ``max_pieces``, ``min_length``,
+                ``max_length``, ``ambiguity_penalty``, ``renormalize``, ``keep_ambiguous``; further
+                ``static_cache`` and ``compile`` of ``TreeSearch``. Any other argument of
+                ``generate`` is handed to it: it then finds what its beams reach.
 
         Returns:
-            The hits, best first; one such list a question where a list was given.
+            The hits, best first; one such list a question where a list was given. With
+            ``return_trace`` a pair of that and a ``SearchTrace``, or a list of these.
 
         Raises:
-            ValueError: ``k`` below 1, an empty question, or numbers that do not match.
+            ValueError: ``k`` below 1, an empty question, an unknown strategy, a setting out of
+                range, or numbers that do not match.
             FileNotFoundError: there is no picture at a path.
         """
         if k < 1:
             raise ValueError(f"k is the number of documents wanted, at least 1, got {k}")
-        k = min(k, len(self.knowledge_base))
-        if isinstance(question, str):
-            given = None if objects is None else [objects]
-            return self._retrieve([image], [question], k, given, **generation)[0]
-        questions = list(question)
-        images = [None] * len(questions) if image is None else list(image)
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
+        others = sorted(set(decoding) - {*_RULES, *_SEARCH, *_ENGINE})
+        if return_trace and (others or strategy == "free"):
+            raise ValueError(
+                "return_trace=True needs a search over clues: "
+                + (f"leave out {others[0]}" if others else "strategy='free' has none")
+            )
+        single = question is None or isinstance(question, str)
+        questions: list[str | None] = (
+            [question] if question is None or isinstance(question, str) else list(question)
+        )
+        images = [image] if single else [None] * len(questions) if image is None else list(image)
         if len(images) != len(questions):
             raise ValueError(f"There are {len(images)} pictures for {len(questions)} questions")
+        boxes = [objects] if single and objects is not None else objects
+        query = _Decoding(min(k, len(self.knowledge_base)), strategy, return_trace, decoding)
         hits: list[list[Hit]] = []
+        traces: list[SearchTrace] = []
         for start in range(0, len(questions), batch_size):
             rows = slice(start, start + batch_size)
-            given = None if objects is None else objects[rows]
-            hits += self._retrieve(images[rows], questions[rows], k, given, **generation)
-        return hits
+            inputs = self._encode(
+                images[rows], questions[rows], None if boxes is None else boxes[rows]
+            )
+            if strategy == "free":
+                hits += self._write_freely(inputs, query)
+            elif others:
+                hits += self._generate(inputs, query)
+            else:
+                found, seen = self._search(inputs, query)
+                hits, traces = hits + found, traces + seen
+        answer: Any = hits[0] if single else hits
+        if return_trace:
+            return answer, traces[0] if single else traces
+        return answer
 
-    def _retrieve(
-        self, images: list[Any], questions: list[str], k: int, objects: Any, **generation: Any
-    ) -> list[list[Hit]]:
+    def _encode(
+        self, images: list[Any], questions: Sequence[str | None], objects: Any
+    ) -> Mapping[str, torch.Tensor]:
         pictures = None if all(image is None for image in images) else images
-        inputs = self.processor(
-            images=pictures, text=questions, objects=objects, return_tensors="pt"
-        ).to(self.model.device)
-        if set(generation) <= _TREE_SETTINGS:
-            return self._search(inputs, k, generation)
-        beams = generation.get("num_beams", self.model.config.decoding["num_beams"])
-        # Clues that run into one document count once: ask for more clues than documents.
-        clues = generation.pop("num_return_sequences", max(2 * beams, 2 * k))
-        output = self.model.generate(
-            **inputs,
-            logits_processor=self.constraint,
-            num_return_sequences=clues,
-            return_dict_in_generate=True,
-            **generation,
+        encoded = self.processor(
+            images=pictures, text=list(questions), objects=objects, return_tensors="pt"
         )
-        written = output.sequences[:, inputs["input_ids"].shape[1] :].cpu()
-        scores = output.sequences_scores.cpu()
-        return [
-            self._rank(written[start : start + clues], scores[start : start + clues], k)
-            for start in range(0, len(written), clues)
-        ]
+        return encoded.to(self.model.device)
+
+    def _constraint(self, strategy: str, decoding: Mapping[str, Any]) -> FMIndexConstraint:
+        if strategy == "clue":
+            settings = {**self._decoding, **decoding}
+            rules = {name: settings[name] for name in _RULES if name in settings}
+        else:
+            names = ("max_length", "renormalize")
+            rules = {name: decoding[name] for name in names if name in decoding}
+        return self.knowledge_base.constraint(strategy=strategy, **rules)
+
+    def _beams(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
+        settings = {**self._decoding, **decoding}
+        beams = {name: settings[name] for name in _SEARCH if name in settings}
+        if "num_beam_groups" not in decoding:
+            beams["num_beam_groups"] = math.gcd(beams["num_beams"], beams["num_beam_groups"])
+        return beams
 
     def _search(
-        self, inputs: Mapping[str, torch.Tensor], k: int, generation: Mapping[str, Any]
-    ) -> list[list[Hit]]:
+        self, inputs: Mapping[str, torch.Tensor], query: "_Decoding"
+    ) -> tuple[list[list[Hit]], list[SearchTrace]]:
         """Different documents, as many as are wanted, by a search over the tree of clues."""
-        settings = {**self.model.config.decoding, **generation}
-        if "num_beam_groups" not in generation:
-            settings["num_beam_groups"] = math.gcd(
-                settings["num_beams"], settings["num_beam_groups"]
-            )
+        beams = self._beams(query.decoding)
+        if query.strategy != "clue":
+            beams["max_pieces"] = 1
         search = TreeSearch(
             self.model,
-            self.constraint,
-            settings["num_beams"],
-            settings["num_beam_groups"],
-            settings["diversity_penalty"],
-            wanted=k,
+            self._constraint(query.strategy, query.decoding),
+            **beams,
+            **{name: query.decoding[name] for name in _ENGINE if name in query.decoding},
+            wanted=query.k,
             documents=True,
             merge_clues=self.aggregate != "max",
         )
+        found = search.run(inputs, return_trace=query.return_trace)
+        return [self._hits(self._by_document(clues), query.k) for clues in found], search.traces
+
+    def _by_document(self, found: Sequence[FoundClue]) -> dict[int, list[Clue]]:
+        decode = self.processor.tokenizer.decode
+        clues: dict[int, list[Clue]] = {}
+        for clue in found:
+            text = " ... ".join(decode(piece).strip() for piece in clue.pieces)
+            clues.setdefault(clue.row, []).append(Clue(text, clue.tokens, clue.score, clue.pieces))
+        return clues
+
+    def _generate(self, inputs: Mapping[str, torch.Tensor], query: "_Decoding") -> list[list[Hit]]:
+        """The documents of what the model's `generate` returns; clues of several are dropped."""
+        settings = {name: v for name, v in query.decoding.items() if name not in _RULES}
+        for name in ("max_pieces", *_ENGINE):
+            if name in settings:
+                raise ValueError(f"{name} belongs to TreeSearch: generate() has no such setting")
+        beams = settings.get("num_beams", self._decoding["num_beams"])
+        # Clues that run into one document count once: ask for more clues than documents.
+        settings.setdefault("num_return_sequences", max(2 * beams, 2 * query.k))
+        constraint = self._constraint(query.strategy, query.decoding)
         hits = []
-        for found in search.run(inputs):
+        for texts in self._written(inputs, logits_processor=constraint, **settings):
+            rows = self.knowledge_base.lookup([list(tokens) for tokens in texts])
             clues: dict[int, list[Clue]] = {}
-            for clue in found:
-                text = self.processor.tokenizer.decode(clue.tokens).strip()
-                clues.setdefault(clue.row, []).append(Clue(text, clue.tokens, clue.score))
-            hits.append(self._hits(clues, k))
+            for (tokens, score), row in zip(texts.items(), rows.tolist(), strict=True):
+                if row >= 0:
+                    clues.setdefault(row, []).append(self._clue(tokens, score))
+            hits.append(self._hits(clues, query.k))
         return hits
+
+    def _write_freely(
+        self, inputs: Mapping[str, torch.Tensor], query: "_Decoding"
+    ) -> list[list[Hit]]:
+        """Without constraints (paper, Table 4): a text that only one document holds leads there,
+        any other to the document that matches it best."""
+        settings = {name: v for name, v in query.decoding.items() if name not in _RULES}
+        length = query.decoding.get("max_length", self._decoding["max_length"])
+        beams = settings.get("num_beams", self._decoding["num_beams"])
+        settings = {"max_new_tokens": length, "num_return_sequences": beams, **settings}
+        hits = []
+        for texts in self._written(inputs, **settings):
+            found = [self._clue(tokens, score) for tokens, score in texts.items()]
+            rows = self.knowledge_base.lookup([list(tokens) for tokens in texts])
+            best = self.knowledge_base.best_match([clue.text for clue in found])
+            clues: dict[int, list[Clue]] = {}
+            for clue, row, match in zip(found, rows.tolist(), best, strict=True):
+                clues.setdefault(row if row >= 0 else match[0], []).append(clue)
+            hits.append(self._hits(clues, query.k))
+        return hits
+
+    def _written(
+        self, inputs: Mapping[str, torch.Tensor], **settings: Any
+    ) -> list[dict[tuple[int, ...], float]]:
+        """What `generate` writes for each query, without end tokens, and the score of each."""
+        output = self.model.generate(**inputs, **settings, return_dict_in_generate=True)
+        tokenizer = self.processor.tokenizer
+        ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+        written = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
+        scores = output.sequences_scores.tolist()
+        number = len(written) // len(inputs["input_ids"])
+        queries = []
+        for start in range(0, len(written), number):
+            texts: dict[tuple[int, ...], float] = {}
+            for row in range(start, start + number):
+                tokens = tuple(token for token in written[row] if token not in ends)
+                if tokens and scores[row] > max(-1e8, texts.get(tokens, -math.inf)):
+                    texts[tokens] = scores[row]
+            queries.append(texts)
+        return queries
+
+    def _clue(self, tokens: tuple[int, ...], score: float) -> Clue:
+        return Clue(self.processor.tokenizer.decode(tokens).strip(), tokens, score, (tokens,))
 
     def _hits(self, clues: Mapping[int, Sequence[Clue]], k: int) -> list[Hit]:
         """The best documents, by the scores of their clues together."""
@@ -258,27 +369,15 @@ class GeMKRRetriever:
         best = sorted(hits, key=lambda hit: -hit[0])[:k]
         return [Hit(score, row, self.knowledge_base[row], ordered) for score, row, ordered in best]
 
-    def _rank(self, written: torch.Tensor, scores: torch.Tensor, k: int) -> list[Hit]:
-        """Documents by the score of their best clue; clues of several documents are dropped."""
-        tokenizer = self.processor.tokenizer
-        ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
-        found = [
-            (tuple(token for token in row if token not in ends), score)
-            for row, score in zip(written.tolist(), scores.tolist(), strict=True)
-            if score > float("-inf")
-        ]
-        found = [(tokens, score) for tokens, score in found if tokens]
-        if not found:
-            return []
-        rows = self.knowledge_base.lookup([list(tokens) for tokens, _ in found])
-        clues: dict[int, dict[tuple[int, ...], Clue]] = {}
-        for (tokens, score), row in zip(found, rows, strict=True):
-            if row < 0:
-                continue
-            known = clues.setdefault(int(row), {})
-            if tokens not in known or known[tokens].score < score:
-                known[tokens] = Clue(tokenizer.decode(tokens).strip(), tokens, score)
-        return self._hits({row: list(known.values()) for row, known in clues.items()}, k)
+
+@dataclass(frozen=True)
+class _Decoding:
+    """What `retrieve` was asked for."""
+
+    k: int
+    strategy: str
+    return_trace: bool
+    decoding: Mapping[str, Any]
 
 
 def load_checkpoint(auto_class: Any, checkpoint: str | PathLike[str], **kwargs: Any) -> Any:

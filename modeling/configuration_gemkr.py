@@ -22,6 +22,10 @@ PAPER_DECODING: dict[str, Any] = {
     "max_new_tokens": 16,
     "min_length": 10,
     "max_length": 15,
+    "ambiguity_penalty": 0.0,
+    "renormalize": False,
+    "keep_ambiguous": False,
+    "max_pieces": 1,
     "aggregate": "max",
 }
 
@@ -62,8 +66,9 @@ class GeMKRConfig(PreTrainedConfig):
     decoding : dict
         Defaults of `generate` (num_beams, num_beam_groups, diversity_penalty, length_penalty,
         max_new_tokens) and of `GeMKRRetriever` (min_length, max_length: l_min and l_max of a clue;
-        aggregate: a document's score from those of its clues, "max" or "logsumexp"). Keys that are
-        left out keep the paper's value.
+        ambiguity_penalty, renormalize, keep_ambiguous, max_pieces: what else a clue is and how it
+        is scored; aggregate: a document's score from those of its clues, "max" or "logsumexp").
+        Keys that are left out keep the paper's value.
     initializer_range : float
         Standard deviation of the prefix and the projections at the start.
 

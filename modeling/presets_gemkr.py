@@ -66,6 +66,7 @@ PRESETS: dict[str, Preset] = {
                 "min_length": 9,
                 "max_length": 9,
                 "max_new_tokens": 10,
+                "keep_ambiguous": True,
             },
         },
         lora={"r": 8, "lora_alpha": 16, "lora_dropout": 0.05},

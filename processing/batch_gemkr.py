@@ -35,6 +35,9 @@ def batch_of(
                 "picture, or None, a question."
             )
         for row, question in enumerate(questions):
+            if question is None and pictures[row] is not None:
+                questions[row] = ""  # a picture alone
+                continue
             if not isinstance(question, str):
                 raise ValueError(f"Question {row} is a {type(question).__name__}, not a text.")
             if not question.strip():

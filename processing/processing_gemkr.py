@@ -167,7 +167,8 @@ class GeMKRProcessor(ProcessorMixin):
         images : one picture or B pictures, optional
             Anything that :func:`load_picture` reads; None for a query in words alone.
         text : one question or B questions, optional
-            Without it only the pictures' tensors are made.
+            Without it only the pictures' tensors are made. None among B of them: the query is a
+            picture alone.
         objects : objects of the picture, or of each of B pictures, optional
             ``Object`` or ``(x0, y0, x1, y1)`` in pixels of the upright picture. None (for one or
             for all): the detector finds them, and without a detector there are none.

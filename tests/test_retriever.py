@@ -1,16 +1,18 @@
 import math
 
 import pytest
-import torch
 
 from gemkr_hf import GeMKRRetriever
+from gemkr_hf.text import first_sentence
+
+CLUES = [(0, -1.2), (8, -1.3)]
 
 
-def clue_of(retriever, row: int, start: int) -> list[int]:
+def clue_of(retriever, row: int, start: int) -> tuple[int, ...]:
     """Twelve tokens of a document, which no other document holds."""
     clue = retriever.knowledge_base.index.extract(row)[start : start + 12].tolist()
     assert retriever.knowledge_base.lookup([clue])[0] == row
-    return clue
+    return tuple(clue)
 
 
 @pytest.mark.parametrize(("aggregate", "first"), [("max", 0), ("logsumexp", 1)])
@@ -18,10 +20,11 @@ def test_a_documents_clues_add_up_or_the_best_one_counts(retriever, aggregate, f
     other = GeMKRRetriever(
         retriever.model, retriever.processor, retriever.knowledge_base, aggregate=aggregate
     )
-    written = torch.tensor(
-        [clue_of(retriever, 0, 0), clue_of(retriever, 1, 0), clue_of(retriever, 1, 8)]
-    )
-    hits = other._rank(written, torch.tensor([-1.0, -1.2, -1.3]), k=5)
+    written = {
+        0: [other._clue(clue_of(retriever, 0, 0), -1.0)],
+        1: [other._clue(clue_of(retriever, 1, start), score) for start, score in CLUES],
+    }
+    hits = other._hits(written, k=5)
     assert [hit.row for hit in hits] == [first, 1 - first]
     scores = {hit.row: hit.score for hit in hits}
     assert scores[0] == pytest.approx(-1.0)
@@ -41,11 +44,12 @@ def test_an_unknown_aggregate_is_an_error(retriever) -> None:
         )
 
 
-def test_a_clue_of_several_documents_leads_nowhere(retriever) -> None:
+def test_a_clue_of_several_documents_leads_nowhere(retriever, monkeypatch) -> None:
     common = retriever.processor.tokenizer(" is the character", add_special_tokens=False)
-    ambiguous = common["input_ids"]
+    ambiguous = tuple(common["input_ids"])
     assert retriever.knowledge_base.index.count([ambiguous])[0] > 1
-    assert retriever._rank(torch.tensor([ambiguous]), torch.tensor([-0.5]), k=5) == []
+    monkeypatch.setattr(retriever, "_written", lambda inputs, **settings: [{ambiguous: -0.5}])
+    assert retriever.retrieve(None, "What is it?", num_return_sequences=3) == []
 
 
 @pytest.mark.parametrize("aggregate", ["max", "logsumexp"])
@@ -71,6 +75,80 @@ def test_other_settings_go_to_generate(retriever) -> None:
     by_tree = retriever.retrieve(None, question, k=5)
     assert by_rows[0].row == by_tree[0].row
     assert by_rows[0].clues[0].score == pytest.approx(by_tree[0].clues[0].score, abs=1e-3)
+
+
+QUESTION = "What does this sign mean?"
+
+
+@pytest.fixture(scope="module")
+def picture(short_quickstart) -> str:
+    return str(short_quickstart / "examples" / "scene-1.png")
+
+
+@pytest.mark.parametrize("strategy", ["clue", "document", "first_sentence", "free"])
+def test_strategies_of_table_4(retriever, picture, strategy) -> None:
+    kb = retriever.knowledge_base
+    hits = retriever.retrieve(picture, QUESTION, k=4, strategy=strategy)
+    assert hits == retriever.retrieve([picture], [QUESTION], k=4, strategy=strategy)[0]
+    assert 0 < len(hits) == len({hit.row for hit in hits}) <= 4
+    assert len(hits) == 4 or strategy == "free"
+    for hit in hits:
+        text = " ".join(hit.document["text"].split())
+        clue = " ".join(hit.clues[0].text.split())
+        if strategy == "document":
+            assert hit.clues[0].token_ids == tuple(kb.index.extract(hit.row).tolist())
+        elif strategy == "first_sentence":
+            assert text.startswith(clue) and clue == first_sentence(text)
+        elif strategy == "clue":
+            assert clue in text
+            assert kb.lookup([hit.clues[0].token_ids])[0] == hit.row
+        else:
+            row = int(kb.lookup([hit.clues[0].token_ids])[0])
+            assert hit.row == (row if row >= 0 else kb.best_match([clue])[0][0])
+
+
+def test_an_unknown_strategy_is_an_error(retriever) -> None:
+    message = "strategy is one of clue, document, first_sentence, free, not 'title'"
+    with pytest.raises(ValueError, match=message):
+        retriever.retrieve(None, QUESTION, strategy="title")
+
+
+def test_a_picture_alone(retriever, picture) -> None:
+    """As for the clues of Table 5; a question is not needed, but it changes what is written."""
+    alone = retriever.retrieve(picture, None, k=5)
+    assert len(alone) == 5
+    assert alone != retriever.retrieve(picture, QUESTION, k=5)
+    both = retriever.retrieve([picture, None], [None, QUESTION], k=5)
+    assert [hit.row for hit in both[0]] == [hit.row for hit in alone]
+    with pytest.raises(ValueError, match="Question 0 is a NoneType"):
+        retriever.retrieve(None, None)
+
+
+def test_the_trace_of_a_search(retriever, picture) -> None:
+    hits, trace = retriever.retrieve(picture, QUESTION, k=3, return_trace=True)
+    assert {hit.row for hit in hits} <= {trace.nodes[number].row for number in trace.found}
+    for hit in hits:
+        assert list(hit.clues[0].token_ids) in [trace.clue(number) for number in trace.found]
+    both, traces = retriever.retrieve(None, [QUESTION] * 2, k=3, return_trace=True)
+    assert len(both) == len(traces) == 2
+    with pytest.raises(ValueError, match="leave out do_sample"):
+        retriever.retrieve(None, QUESTION, return_trace=True, do_sample=True)
+    with pytest.raises(ValueError, match="strategy='free' has none"):
+        retriever.retrieve(None, QUESTION, return_trace=True, strategy="free")
+
+
+def test_settings_of_decoding(retriever) -> None:
+    """Each one reaches the search."""
+    plain = retriever.retrieve(None, QUESTION, k=5)
+    for setting in ({"renormalize": True}, {"ambiguity_penalty": 1.0, "min_length": 2}):
+        assert retriever.retrieve(None, QUESTION, k=5, **setting) != plain
+    for hit in retriever.retrieve(None, QUESTION, k=5, min_length=4, max_length=4):
+        assert {len(clue.token_ids) for clue in hit.clues} == {4}
+    assert retriever.retrieve(None, QUESTION, k=5, static_cache=True)[0].row == plain[0].row
+    with pytest.raises(ValueError, match="ambiguity_penalty must not be negative, got -1"):
+        retriever.retrieve(None, QUESTION, ambiguity_penalty=-1)
+    with pytest.raises(ValueError, match="max_pieces must be at least 1, not 0"):
+        retriever.retrieve(None, QUESTION, max_pieces=0)
 
 
 def test_parts_of_different_checkpoints(retriever, monkeypatch) -> None:

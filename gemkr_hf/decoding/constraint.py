@@ -87,6 +87,9 @@ class FMIndexConstraint(LogitsProcessor):
     renormalize : bool
         Return log-probabilities of the distribution over the allowed tokens alone. Otherwise scores
         are left as they are.
+    keep_ambiguous : bool
+        Do not drop clues that must end although several documents hold them; the first of these is
+        the clue's (as the paper's released code has it, with `min_length` equal to `max_length`).
 
     Raises
     ------
@@ -119,10 +122,18 @@ class FMIndexConstraint(LogitsProcessor):
         whole: bool = False,
         ambiguity_penalty: float = 0.0,
         renormalize: bool = False,
+        keep_ambiguous: bool = False,
     ) -> None:
         ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
         self.rules = ClueRules(
-            index, ends, min_length, max_length, whole, ambiguity_penalty, renormalize
+            index,
+            ends,
+            min_length,
+            max_length,
+            whole,
+            ambiguity_penalty,
+            renormalize,
+            keep_ambiguous,
         )
         if prompt_length is not None and prompt_length < 0:
             raise ValueError(f"prompt_length must not be negative, got {prompt_length}")

@@ -40,6 +40,7 @@ class ClueRules:
     ambiguity_penalty : taken from a clue's score for each of its tokens that it only has because it
         was still ambiguous with `min_length`
     renormalize : score tokens by the distribution over what is allowed, instead of all tokens
+    keep_ambiguous : what several documents hold when it must end is a clue of the first of them
 
     Raises
     ------
@@ -54,6 +55,7 @@ class ClueRules:
     whole: bool = False
     ambiguity_penalty: float = 0.0
     renormalize: bool = False
+    keep_ambiguous: bool = False
     ends: Int64 = field(init=False, repr=False)
     _ends_are_indexed: bool = field(init=False, repr=False)
 
@@ -72,6 +74,8 @@ class ClueRules:
             raise ValueError(
                 f"ambiguity_penalty must not be negative, got {self.ambiguity_penalty}"
             )
+        if self.whole and self.keep_ambiguous:
+            raise ValueError("keep_ambiguous is for clues, not for whole documents")
         ends = np.unique(np.array(self.eos_token_ids, dtype=np.int64))
         object.__setattr__(self, "ends", ends)
         indexed = bool(np.isin(ends, self.index.tokens).any())
@@ -131,6 +135,8 @@ class ClueRules:
             sizes[also] += len(self.ends)
         all_offsets = np.zeros(count + 1, dtype=np.int64)
         np.cumsum(sizes, out=all_offsets[1:])
+        if self.keep_ambiguous:
+            distinct |= lengths > 0
         return Next(stopped & distinct, stopped & ~distinct, all_offsets, tokens)
 
     def _may_end(self, intervals: Intervals, lengths: Int64, stopped: NDArray[np.bool_]) -> Int64:
@@ -150,13 +156,18 @@ class ClueRules:
         return rows[ends == 1 if self.whole else ends > 0]
 
     def rows_of(self, intervals: Intervals, clues: Sequence[Sequence[int]]) -> Int64:
-        """The document of each ended clue, int64[n]; -1 where there is not exactly one."""
+        """The document of each clue, int64[n]; -1 where it is not one document's alone. `clues`,
+        their tokens, are needed for whole documents."""
         rows = self.index.document_of(intervals)
         if self.whole:
             several = np.flatnonzero(rows < 0).tolist()
             # A whole document that others begin with: it alone ends there.
             rows[several] = self.index.find_documents([clues[number] for number in several])
         return rows
+
+    def first_row_of(self, clue: Sequence[int]) -> int:
+        """The first of the documents that hold a clue."""
+        return int(self.index.locate(clue)[0, 0])
 
 
 def is_one_of(tokens: NDArray[np.integer], few: Int64) -> NDArray[np.bool_]:

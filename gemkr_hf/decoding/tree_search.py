@@ -267,6 +267,8 @@ class TreeSearch:
         if several:
             for node, row in zip(several, self._rows_of(several).tolist(), strict=True):
                 node.row = row
+                if node.found and row < 0 and self.rules.keep_ambiguous:
+                    node.row = self.rules.first_row_of(node.tokens())
 
     def _look_up_in_scope(self, node: Node, scope: Scope) -> None:
         before = node.parent.places  # type: ignore[union-attr]

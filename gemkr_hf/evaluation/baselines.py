@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import bm25s
 import numpy as np
 
 from gemkr_hf.evaluation.metrics import Metrics
+from gemkr_hf.knowledge_base.best_match import BestMatch
 
 
 class BM25Baseline:
@@ -19,17 +19,11 @@ class BM25Baseline:
     def __init__(self, documents: Iterable[Mapping[str, Any]]) -> None:
         records = list(documents)
         self.ids = [str(record["id"]) for record in records]
-        tokens = bm25s.tokenize(
-            [record["text"] for record in records], stopwords="en", show_progress=False
-        )
-        self._index = bm25s.BM25()
-        self._index.index(tokens, show_progress=False)
+        self._match = BestMatch(record["text"] for record in records)
 
     def retrieve(self, questions: Sequence[str], k: int = 10) -> list[list[str]]:
         """Ids of the ``k`` best documents (all where there are fewer), best first."""
-        tokens = bm25s.tokenize(list(questions), stopwords="en", show_progress=False)
-        rows, _ = self._index.retrieve(tokens, k=min(k, len(self.ids)), show_progress=False)
-        return [[self.ids[row] for row in ranked] for ranked in rows]
+        return [[self.ids[row] for row in ranked] for ranked in self._match(questions, k)]
 
 
 def any_object_right_aspect(objects_per_question: Sequence[int]) -> Metrics:

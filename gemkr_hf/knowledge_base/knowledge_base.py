@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import takewhile
 from os import PathLike
@@ -22,6 +22,7 @@ from gemkr_hf.decoding import FMIndexConstraint
 from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex, check_options
 from gemkr_hf.index.storage import StoredFile
 from gemkr_hf.knowledge_base import files
+from gemkr_hf.knowledge_base.best_match import BestMatch
 from gemkr_hf.knowledge_base.builder import Builder, with_primary
 from gemkr_hf.knowledge_base.collector import Collector
 from gemkr_hf.knowledge_base.files import HEADER_FILE
@@ -38,8 +39,14 @@ from gemkr_hf.knowledge_base.records import (
 )
 from gemkr_hf.knowledge_base.tokens import TokenizerIdentity, encode_documents, load_tokenizer
 from gemkr_hf.progress import progress, progress_bar
+from gemkr_hf.text import first_sentence
 
 logger = logging.getLogger(__name__)
+
+STRATEGIES = ("clue", "document", "first_sentence")
+"""What a constraint can let a model write (paper, Table 4)."""
+
+MAX_WHOLE_LENGTH = 256
 
 
 class KnowledgeBase:
@@ -73,6 +80,8 @@ class KnowledgeBase:
         self._stored: list[StoredFile] = []
         self._stored_tokenizer: tuple[Path, dict[str, Any]] | None = None
         self._rows: dict[Any, int] | None = None
+        self._first_sentences: FMIndex | None = None
+        self._best_match: tuple[NDArray[np.int64], BestMatch] | None = None
         self._primaries: dict[int, dict[str, Any]] = _primaries(duplicates)
 
     @classmethod
@@ -274,24 +283,35 @@ class KnowledgeBase:
     def constraint(
         self,
         min_length: int = 10,
-        max_length: int = 15,
+        max_length: int | None = None,
         eos_token_id: int | list[int] | None = None,
         prompt_length: int | None = None,
+        strategy: str = "clue",
+        ambiguity_penalty: float = 0.0,
+        renormalize: bool = False,
+        keep_ambiguous: bool = False,
     ) -> FMIndexConstraint:
         """The constraint for `generate(..., logits_processor=kb.constraint())`.
 
         Parameters
         ----------
         min_length, max_length : l_min and l_max of the paper, in tokens; a clue may be shorter at
-            the end of its document. `GeMKRRetriever` takes them from `model.config.decoding`.
+            the end of its document. `GeMKRRetriever` takes them from `model.config.decoding`. By
+            default `max_length` is 15, and 256 for documents and first sentences, whose
+            `min_length` does not count.
         eos_token_id : what ends a clue; by default the end token of the tokenizer
-        prompt_length : see `FMIndexConstraint`
+        strategy : what is written (paper, Table 4): "clue", any passage until one document alone
+            holds it; "document", from its first token to its last; "first_sentence", all of that.
+        prompt_length, ambiguity_penalty, renormalize, keep_ambiguous : see `FMIndexConstraint`
 
         Raises
         ------
         ValueError
-            If a length is out of range, or the tokenizer has no end token and none is given.
+            If a length or the strategy is none, or the tokenizer has no end token and none is
+            given.
         """
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
         identity = self.tokenizer_identity
         if eos_token_id is None:
             eos_token_id = identity.eos_token_id
@@ -299,14 +319,60 @@ class KnowledgeBase:
             raise ValueError(
                 f"The tokenizer '{identity.name}' has no end token: name one with eos_token_id"
             )
+        whole = strategy != "clue"
+        if max_length is None:
+            max_length = MAX_WHOLE_LENGTH if whole else max(15, min_length)
         return FMIndexConstraint(
-            self.index,
+            self.first_sentences if strategy == "first_sentence" else self.index,
             eos_token_id,
-            min_length=min_length,
+            min_length=1 if whole else min_length,
             max_length=max_length,
             pad_token_id=identity.pad_token_id,
             prompt_length=prompt_length,
+            whole=whole,
+            ambiguity_penalty=ambiguity_penalty,
+            renormalize=renormalize,
+            keep_ambiguous=keep_ambiguous,
         )
+
+    @property
+    def first_sentences(self) -> FMIndex:
+        """An index of the documents' first sentences, with the rows of their documents.
+
+        Made when it is first asked for, in memory: about three seconds for 100,000 documents.
+        """
+        if self._first_sentences is None:
+            tokenizer, number = self.tokenizer, self.index.num_rows
+            removed = set(self.index.removed.tolist())
+            rows: list[list[int]] = []
+            for start in progress(range(0, number, 4096), "first sentences"):
+                texts = self._documents[start : start + 4096]["text"]
+                rows += [
+                    [] if start + place in removed else tokens
+                    for place, tokens in enumerate(
+                        encode_documents([first_sentence(text) for text in texts], tokenizer)
+                    )
+                ]
+            self._first_sentences = self.index.rebuild(rows)
+        return self._first_sentences
+
+    def best_match(self, texts: Sequence[str], k: int = 1) -> list[list[int]]:
+        """The rows of the documents that match texts best by BM25, for texts that are no clues.
+
+        Parameters
+        ----------
+        texts : what a model wrote without constraints, n of them
+        k : documents for each; fewer come back where there are fewer
+
+        Returns
+        -------
+        n lists of rows, best first
+        """
+        if self._best_match is None:
+            live = np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
+            self._best_match = live, BestMatch(self._documents.select(live)["text"])
+        live, match = self._best_match
+        return [live[found].tolist() for found in match([text or " " for text in texts], k)]
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raise ValueError if `tokenizer` reads documents otherwise than the index's tokenizer."""

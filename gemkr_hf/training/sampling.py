@@ -7,91 +7,13 @@ tokens are cut from each start. The cut is made on the document's own tokens, so
 a subsequence of what the FM-index holds.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-_WORD = re.compile(r"\w+(?:[-']\w+)*")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-
-# Words that say nothing of what is asked for; a hit on them would score every sentence alike.
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "being",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "no",
-        "not",
-        "of",
-        "on",
-        "one",
-        "or",
-        "shall",
-        "she",
-        "so",
-        "some",
-        "such",
-        "tell",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
-)
+from gemkr_hf.text import SENTENCE_END, STOP_WORDS, WORD
 
 
 @dataclass(frozen=True)
@@ -135,7 +57,7 @@ def keywords(texts: Iterable[str]) -> frozenset[str]:
     >>> sorted(keywords(["What is the red sign used for?"]))
     ['red', 'sign', 'us']
     """
-    words = (word.lower() for text in texts for word in _WORD.findall(text))
+    words = (word.lower() for text in texts for word in WORD.findall(text))
     return frozenset(_stem(word) for word in words if word not in STOP_WORDS)
 
 
@@ -152,14 +74,14 @@ class SnippetSampler:
         self, text: str, tokens: Sequence[int], offsets: Sequence[tuple[int, int]]
     ) -> None:
         self.tokens = list(tokens)
-        words = list(_WORD.finditer(text))
+        words = list(WORD.finditer(text))
         self._stems = [_stem(word.group()) for word in words]
         ends = np.array([end for _, end in offsets], dtype=np.int64)
         # The first token that reaches into a word begins it: a leading space may belong to it.
         self._word_tokens = np.searchsorted(
             ends, np.array([word.start() for word in words], dtype=np.int64), side="right"
         )
-        breaks = [match.end() for match in _SENTENCE_END.finditer(text)]
+        breaks = [match.end() for match in SENTENCE_END.finditer(text)]
         positions = np.array([word.start() for word in words], dtype=np.int64)
         self._sentence_of_word = np.searchsorted(
             np.array(breaks, dtype=np.int64), positions, "right"

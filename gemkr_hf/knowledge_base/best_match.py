@@ -1,0 +1,36 @@
+"""The best match of a text that is no clue: BM25."""
+
+from collections.abc import Iterable, Sequence
+
+import bm25s
+import numpy as np
+from numpy.typing import NDArray
+
+
+class BestMatch:
+    """BM25 over documents' texts (bm25s with its defaults and English stop words).
+
+    Parameters
+    ----------
+    texts : of n documents
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        tokens = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
+        self._index = bm25s.BM25()
+        self._index.index(tokens, show_progress=False)
+        self.num_documents = int(self._index.scores["num_docs"])
+
+    def __call__(self, texts: Sequence[str], k: int = 1) -> NDArray[np.int64]:
+        """The documents that match each text best.
+
+        Returns
+        -------
+        int64 (texts, min(k, n)) : their numbers, best first.
+        """
+        tokens = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
+        rows, _ = self._index.retrieve(tokens, k=min(k, self.num_documents), show_progress=False)
+        return np.asarray(rows, dtype=np.int64)
+
+
+__all__ = ["BestMatch"]
