@@ -21,7 +21,6 @@ from gemkr_hf.evaluation.systems import (
     relevant_ids,
     run_bm25,
     run_gemkr,
-    run_unconstrained,
     score_by_objects,
 )
 from gemkr_hf.knowledge_base import KnowledgeBase
@@ -306,7 +305,7 @@ def _evaluate(
         systems: dict[str, Callable[[], Run]] = {
             "GeMKR": partial(run_gemkr, retriever, questions, k),
             "without the picture": partial(run_gemkr, retriever, questions, k, with_picture=False),
-            "without constraints": partial(run_unconstrained, retriever, questions, bm25, k),
+            "without constraints": partial(run_gemkr, retriever, questions, k, strategy="free"),
             "BM25 on the question": partial(run_bm25, bm25, questions, k),
         }
         rows: dict[str, Any] = {}
