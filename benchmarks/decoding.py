@@ -1,17 +1,18 @@
-"""Constrained decoding beside transformers' own generate().
+"""Constrained decoding beside transformers' own generate(), and what it costs.
 
     python benchmarks/decoding.py
-    python benchmarks/decoding.py --queries 8 --beams 20 --groups 4
+    python benchmarks/decoding.py --queries 8 --beams 20 --groups 4 --only speed
 
 A Llama of 134 M parameters with random weights, prompts of 80 random tokens, and an index of
-100,000 synthetic documents of 100 tokens. In one run, taking turns, each query is decoded by
+100,000 synthetic documents of 100 tokens. In one run:
 
-- transformers' beam search with the same constraint as a plain `prefix_allowed_tokens_fn`,
-- `diverse_beam_search`: the prompt computed once, a row of keys and values for each beam,
-- `TreeSearch`: a token computed once, forced continuations together,
-
-all with one group, so that they search for the same; the clues and scores of the last two are
-compared, and with `--groups` both are timed with that many groups too.
+- speed: taking turns, each query is decoded by transformers' beam search with the same constraint
+  as a plain `prefix_allowed_tokens_fn`; by `diverse_beam_search` row by row, with the prompt
+  computed once; and by `TreeSearch`, all with one group, so that they search for the same. The
+  clues and scores of `TreeSearch` are compared with those of transformers (both with the end token
+  scored) and of the rows. With `--groups` the last two are timed with that many groups too.
+- constraint: what the constraint takes of the steps of these searches, as a mask and in the tree.
+- cost: `TreeSearch` for 1, 4, 16 queries in a batch, and for 1, 5, 20, 50 beams.
 """
 
 import argparse
@@ -70,84 +71,215 @@ def clues_of(output: Any, prompt_length: int) -> list[tuple[tuple[int, ...], flo
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--queries", type=int, default=6)
-    parser.add_argument("--beams", type=int, default=20)
-    parser.add_argument("--groups", type=int, default=4)
-    parser.add_argument("--tokens", type=float, default=1e7, help="of all documents")
-    parser.add_argument("--vocab-size", type=int, default=32_000)
-    parser.add_argument("--hidden-size", type=int, default=768)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--prompt", type=int, default=80, help="tokens")
-    arguments = parser.parse_args()
+Inputs = dict[str, torch.Tensor]
 
-    vocabulary = arguments.vocab_size - SPECIAL
-    documents = synthetic_documents(int(arguments.tokens), vocabulary, 100, seed=0)
-    index = FMIndex.build(
-        [document + SPECIAL for document in documents], vocab_size=arguments.vocab_size
-    )
-    model = make_model(arguments.hidden_size, arguments.layers, arguments.vocab_size)
-    constraint = FMIndexConstraint(index, EOS, SHORTEST, LONGEST)
-    beams, length = arguments.beams, arguments.prompt
-    rng = np.random.default_rng(1)
-    common = {"max_new_tokens": LONGEST + 1, "return_dict_in_generate": True, "length_penalty": 0.0}
 
-    def core(inputs: dict[str, torch.Tensor]) -> Any:
-        return model.generate(
-            **inputs, **common, num_beams=beams, num_return_sequences=beams, output_scores=True,
-            prefix_allowed_tokens_fn=plain_constraint(index, length),
+class Bench:
+    """The model, the index and the queries of one run."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        vocabulary = arguments.vocab_size - SPECIAL
+        documents = synthetic_documents(int(arguments.tokens), vocabulary, 100, seed=0)
+        self.num_documents = len(documents)
+        self.index = FMIndex.build(
+            [document + SPECIAL for document in documents], vocab_size=arguments.vocab_size
+        )
+        self.model = make_model(arguments.hidden_size, arguments.layers, arguments.vocab_size)
+        self.constraint = FMIndexConstraint(self.index, EOS, SHORTEST, LONGEST)
+        self.rng = np.random.default_rng(1)
+
+    def queries(self, number: int) -> Inputs:
+        shape = (number, self.arguments.prompt)
+        ids = torch.from_numpy(self.rng.integers(SPECIAL, self.arguments.vocab_size, shape))
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def core(self, inputs: Inputs) -> Any:
+        beams = self.arguments.beams
+        return self.model.generate(
+            **inputs, **COMMON, num_beams=beams, num_return_sequences=beams, output_scores=True,
+            prefix_allowed_tokens_fn=plain_constraint(self.index, self.arguments.prompt),
         )  # fmt: skip
 
-    def rows(inputs: dict[str, torch.Tensor], groups: int = 1) -> Any:
+    def rows(self, inputs: Inputs, groups: int = 1) -> Any:
+        beams = self.arguments.beams
         return diverse_beam_search(
-            model, inputs, constraint, **common, num_beams=beams, num_beam_groups=groups,
+            self.model, inputs, self.constraint, **COMMON, num_beams=beams, num_beam_groups=groups,
             diversity_penalty=0.5 if groups > 1 else 0.0, num_return_sequences=beams,
+            tree_search=False,
         )  # fmt: skip
 
-    def tree(inputs: dict[str, torch.Tensor], groups: int = 1) -> Any:
+    def tree(self, inputs: Inputs, groups: int = 1, beams: int = 0, **options: Any) -> Any:
+        beams = beams or self.arguments.beams
         penalty = 0.5 if groups > 1 else 0.0
-        return TreeSearch(model, constraint, beams, groups, penalty, wanted=beams).run(inputs)
+        search = TreeSearch(
+            self.model, self.constraint, beams, groups, penalty, wanted=beams, **options
+        )
+        return search.run(inputs)
 
-    ways: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
-        "generate(prefix_allowed_tokens_fn)": core,
-        "diverse_beam_search": rows,
-        "TreeSearch": tree,
+
+COMMON = {"max_new_tokens": LONGEST + 1, "return_dict_in_generate": True, "length_penalty": 0.0}
+
+
+def same(theirs: list[tuple[tuple[int, ...], float]], ours: Any) -> bool:
+    """Whether two lists hold the same clues with the same scores, in the same order."""
+    clues = [(clue.tokens, clue.score) for clue in ours]
+    return [tokens for tokens, _ in theirs] == [tokens for tokens, _ in clues] and np.allclose(
+        [score for _, score in theirs], [score for _, score in clues], rtol=0, atol=1e-3
+    )
+
+
+def compare_speed(bench: Bench) -> None:
+    groups, length = bench.arguments.groups, bench.arguments.prompt
+    ways: dict[str, Callable[[Inputs], Any]] = {
+        "generate(prefix_allowed_tokens_fn)": bench.core,
+        "diverse_beam_search, row by row": bench.rows,
+        "TreeSearch": bench.tree,
     }
-    if arguments.groups > 1:
-        ways[f"diverse_beam_search, {arguments.groups} groups"] = lambda inputs: rows(
-            inputs, arguments.groups
-        )
-        ways[f"TreeSearch, {arguments.groups} groups"] = lambda inputs: tree(
-            inputs, arguments.groups
-        )
+    if groups > 1:
+        ways[f"diverse_beam_search, {groups} groups"] = lambda inputs: bench.rows(inputs, groups)
+        ways[f"TreeSearch, {groups} groups"] = lambda inputs: bench.tree(inputs, groups)
     times: dict[str, list[float]] = {name: [] for name in ways}
-    different = 0
-    for number in range(arguments.queries + 1):
-        ids = torch.from_numpy(rng.integers(SPECIAL, arguments.vocab_size, (1, length)))
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    equal = {"transformers": 0, "row by row": 0}
+    for number in range(bench.arguments.queries + 1):
+        inputs = bench.queries(1)
         results = {}
         for name, decode in ways.items():
             started = time.perf_counter()
             results[name] = decode(inputs)
             if number:  # the first query warms up
                 times[name].append(time.perf_counter() - started)
-        theirs = clues_of(results["diverse_beam_search"], length)
-        ours = [(clue.tokens, clue.score) for clue in results["TreeSearch"][0]]
-        different += [clue for clue, _ in theirs] != [clue for clue, _ in ours] or not np.allclose(
-            [score for _, score in theirs], [score for _, score in ours], atol=1e-2
-        )
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+        [scored] = bench.tree(inputs, score_eos=True)
+        # What is still ambiguous at the end comes back from a plain function, and not from ours.
+        theirs = [
+            (clue, score)
+            for clue, score in clues_of(results["generate(prefix_allowed_tokens_fn)"], length)
+            if bench.index.valid_distinct([clue])[0]
+        ]
+        equal["transformers"] += same(theirs, scored[: len(theirs)])
+        by_rows = clues_of(results["diverse_beam_search, row by row"], length)
+        equal["row by row"] += same(by_rows, results["TreeSearch"][0])
+    parameters = sum(parameter.numel() for parameter in bench.model.parameters())
     print(
-        f"{parameters / 1e6:.0f} M parameters, {len(documents):,} documents, prompts of {length} "
-        f"tokens, {beams} beams; medians of {arguments.queries} queries one by one, "
-        f"{torch.get_num_threads()} threads"
+        f"{parameters / 1e6:.0f} M parameters, {bench.num_documents:,} documents, prompts of "
+        f"{length} tokens, {bench.arguments.beams} beams; medians of {bench.arguments.queries} "
+        f"queries one by one, {torch.get_num_threads()} threads\n"
     )
+    print("| search | s a query | times as fast |")
+    print("|---|---|---|")
     base = statistics.median(times["generate(prefix_allowed_tokens_fn)"])
     for name, taken in times.items():
         median = statistics.median(taken)
-        print(f"{name:40}{median:9.3f} s a query{base / median:8.1f} times as fast")
-    print(f"clues or scores of the two searches differ in {different} of {arguments.queries + 1}")
+        print(f"| {name} | {median:.3f} | {base / median:.1f} |")
+    for name, number in equal.items():
+        print(
+            f"\nTreeSearch finds the clues of {name} with their scores (to 0.001) in {number} of "
+            f"{bench.arguments.queries + 1} queries",
+            end="",
+        )
+    print("\n")
+
+
+class Clock:
+    """Adds up the time that wrapped functions take."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.taken.append(time.perf_counter() - started)
+
+        return timed
+
+
+def measure_constraint(bench: Bench) -> None:
+    """Its share of a step, as a mask over rows and in the tree."""
+    groups = bench.arguments.groups
+    whole, mask, look_up = Clock(), Clock(), Clock()
+    constraint = FMIndexConstraint
+    original_call, original_look_up = constraint.__call__, TreeSearch._look_up
+    searches: dict[str, tuple[Callable[[Inputs], Any], Clock]] = {
+        "mask (`logits_processor`)": (lambda inputs: bench.rows(inputs, groups), mask),
+        "tree (`TreeSearch`)": (lambda inputs: bench.tree(inputs, groups), look_up),
+    }
+    print(
+        f"| constraint, {bench.arguments.beams} beams | us a step | us, later steps | of the time |"
+    )
+    print("|---|---|---|---|")
+    constraint.__call__ = mask.around(original_call)  # type: ignore[method-assign]
+    TreeSearch._look_up = look_up.around(original_look_up)  # type: ignore[method-assign]
+    try:
+        for name, (search, clock) in searches.items():
+            steps: list[list[float]] = []
+            whole.taken.clear()
+            for number in range(bench.arguments.queries + 1):
+                clock.taken.clear()
+                inputs = bench.queries(1)
+                whole.around(search)(inputs)
+                if number:
+                    steps.append(list(clock.taken))
+            share = sum(map(sum, steps)) / sum(whole.taken[1:])
+            # At first all tokens are allowed, then thousands for each beam.
+            later = statistics.median(step for query in steps for step in query[2:])
+            every = statistics.mean(step for query in steps for step in query)
+            print(f"| {name} | {every * 1e6:.0f} | {later * 1e6:.0f} | {share:.1%} |")
+    finally:
+        constraint.__call__ = original_call  # type: ignore[method-assign]
+        TreeSearch._look_up = original_look_up  # type: ignore[method-assign]
+    print()
+
+
+def measure_cost(bench: Bench) -> None:
+    """What batches and beams cost; the settings take turns."""
+    queries = [1, 4, 16]
+    beams = [1, 5, 20, 50]
+    settings = [(number, bench.arguments.beams) for number in queries]
+    settings += [(1, number) for number in beams if number != bench.arguments.beams]
+    times: dict[tuple[int, int], list[float]] = {setting: [] for setting in settings}
+    for turn in range(max(1, bench.arguments.queries // 2) + 1):
+        for number, width in settings:
+            inputs = bench.queries(number)
+            started = time.perf_counter()
+            bench.tree(inputs, groups=1, beams=width)
+            if turn:
+                times[number, width].append((time.perf_counter() - started) / number)
+    medians = {setting: statistics.median(taken) for setting, taken in times.items()}
+    base = medians[1, bench.arguments.beams]
+    print(f"| queries in a batch, {bench.arguments.beams} beams | s a query | of one by one |")
+    print("|---|---|---|")
+    for number in queries:
+        median = medians[number, bench.arguments.beams]
+        print(f"| {number} | {median:.3f} | {median / base:.2f} |")
+    print("\n| beams, one query | s a query | of the usual number |")
+    print("|---|---|---|")
+    for width in sorted({*beams, bench.arguments.beams}):
+        print(f"| {width} | {medians[1, width]:.3f} | {medians[1, width] / base:.2f} |")
+
+
+PARTS = {"speed": compare_speed, "constraint": measure_constraint, "cost": measure_cost}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--queries", type=int, default=6)
+    parser.add_argument("--beams", type=int, default=20)
+    parser.add_argument("--groups", type=int, default=4)
+    parser.add_argument("--tokens", type=float, default=1.01e7, help="of all documents")
+    parser.add_argument("--vocab-size", type=int, default=32_000)
+    parser.add_argument("--hidden-size", type=int, default=768)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--prompt", type=int, default=80, help="tokens")
+    parser.add_argument("--only", choices=list(PARTS), help="one part of it")
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    for name, part in PARTS.items():
+        if arguments.only in (None, name):
+            part(bench)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ _HOMES = {
     "GeMKRRetriever": "gemkr_hf.retriever",
     "Hit": "gemkr_hf.retriever",
     "KnowledgeBase": "gemkr_hf.knowledge_base",
+    "TreeSearch": "gemkr_hf.decoding",
     "diverse_beam_search": "gemkr_hf.modeling",
+    "plot_beams": "gemkr_hf.decoding",
 }
 
 if TYPE_CHECKING:
-    from gemkr_hf.decoding import FMIndexConstraint
+    from gemkr_hf.decoding import FMIndexConstraint, TreeSearch, plot_beams
     from gemkr_hf.index import FMIndex
     from gemkr_hf.knowledge_base import KnowledgeBase
     from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval, diverse_beam_search
@@ -45,6 +47,8 @@ __all__ = [
     "GeMKRRetriever",
     "Hit",
     "KnowledgeBase",
+    "TreeSearch",
     "__version__",
     "diverse_beam_search",
+    "plot_beams",
 ]

@@ -12,8 +12,9 @@ from .presets_gemkr import ABLATIONS, LANGUAGE_MODELS, PRESETS, VIT_L_14, choose
 
 # Decoding of the paper (Implementation Details): 20 beams in 4 groups, clues of at most 15 tokens
 # and their end token; diversity 0.5 is the released code's. The score of Eq. 1 has no length
-# penalty. These stay out of generation_config.json: a `num_beam_groups` there makes transformers
-# look for a repository on the Hub.
+# penalty. The paper gives its penalty for ambiguity no formula and no figure: docs/decoding.md has
+# ours. These stay out of generation_config.json: a `num_beam_groups` there makes transformers look
+# for a repository on the Hub.
 PAPER_DECODING: dict[str, Any] = {
     "num_beams": 20,
     "num_beam_groups": 4,
@@ -22,7 +23,7 @@ PAPER_DECODING: dict[str, Any] = {
     "max_new_tokens": 16,
     "min_length": 10,
     "max_length": 15,
-    "ambiguity_penalty": 0.0,
+    "ambiguity_penalty": 0.5,
     "renormalize": False,
     "keep_ambiguous": False,
     "max_pieces": 1,

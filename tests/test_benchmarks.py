@@ -34,8 +34,11 @@ def test_decoding() -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "TreeSearch, 2 groups" in result.stdout
-    assert "differ in 0 of 2" in result.stdout
+    assert "| TreeSearch, 2 groups |" in result.stdout
+    for other in ("transformers", "row by row"):
+        assert f"the clues of {other} with their scores (to 0.001) in 2 of 2" in result.stdout
+    assert "| tree (`TreeSearch`) |" in result.stdout
+    assert result.stdout.count("\n| 16 |") == result.stdout.count("\n| 50 |") == 1
 
 
 @pytest.mark.parametrize("given", ["synthetic", "text"])

@@ -1,5 +1,6 @@
 """The code of the README runs as it stands, in a folder where the quickstart has run."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-INDEX_BLOCKS, MODEL_BLOCKS = (
+INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS = (
     re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
-    for name in ("fm-index.md", "model.md")
+    for name in ("fm-index.md", "model.md", "decoding.md")
 )
 
 
@@ -20,35 +21,40 @@ def test_the_first_screen_has_the_two_commands() -> None:
     assert "make quickstart" in first_screen and "make test" in first_screen
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[f"block {n}" for n in range(len(BLOCKS))])
-def test_python_blocks_run(block, short_quickstart, tmp_path) -> None:
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "quickstart").symlink_to(short_quickstart)
+def run_blocks(code: str, quickstart: Path, folder: Path) -> str:
+    """What code of a page prints, in a folder where the quickstart has run."""
+    (folder / "runs").mkdir()
+    (folder / "runs" / "quickstart").symlink_to(quickstart)
     result = subprocess.run(
-        [sys.executable, "-c", block],
-        cwd=tmp_path,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"block {n}" for n in range(len(BLOCKS))])
+def test_python_blocks_run(block, short_quickstart, tmp_path) -> None:
+    run_blocks(block, short_quickstart, tmp_path)
 
 
 def test_the_blocks_about_the_model_run(short_quickstart, tmp_path) -> None:
     """One after the other."""
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "quickstart").symlink_to(short_quickstart)
-    result = subprocess.run(
-        [sys.executable, "-c", "".join(MODEL_BLOCKS)],
-        cwd=tmp_path,
-        env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
+    run_blocks("".join(MODEL_BLOCKS), short_quickstart, tmp_path)
     assert (tmp_path / "runs" / "objects.png").is_file()
+
+
+def test_the_blocks_about_decoding_run(short_quickstart, tmp_path) -> None:
+    """One after the other."""
+    printed = run_blocks("".join(DECODING_BLOCKS), short_quickstart, tmp_path)
+    assert (tmp_path / "runs" / "beams.png").is_file()
+    assert "dropped mass" in printed
+    for strategy in ("clue", "first_sentence", "document", "free"):
+        assert f"\n{strategy} [(" in printed
 
 
 def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:
