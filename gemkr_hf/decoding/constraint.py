@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from transformers import LogitsProcessor
 
@@ -15,6 +16,7 @@ from gemkr_hf.decoding.engines import on, supports_tree_attention
 from gemkr_hf.decoding.rules import ClueRules, is_one_of
 from gemkr_hf.decoding.tree_search import TreeSearch
 from gemkr_hf.index import FMIndex, Intervals
+from gemkr_hf.index.bits import KERNEL
 
 DROPPED = -1e9
 """Score of a clue that is no answer. transformers cannot bear a row of nothing but -inf."""
@@ -276,15 +278,15 @@ class FMIndexConstraint(LogitsProcessor):
     def _continued(self, before: _Generation, ids: NDArray[np.int64]) -> _Beams | None:
         """One token further than the call before; None if these rows do not continue it."""
         count, length = ids.shape
-        known, beginnings = before.rows, ids[:, :-1]
+        known = before.rows
         if length != known.shape[1] + 1 or len(known) == 0:
             return None
         # Rows without anything in common with the call before them (inputs_embeds only): beams that
         # grew from the empty row are as many as it was.
         if length == 1 and count != len(known):
             return None
-        parents = _find_rows(known, beginnings)
-        if not np.array_equal(known[parents], beginnings):
+        parents = np.empty(count, dtype=np.int64)
+        if not _find_rows(known, ids, parents):
             return None
         return self._appended(before.beams.take(parents), ids[:, -1])
 
@@ -328,20 +330,21 @@ class FMIndexConstraint(LogitsProcessor):
             intervals = intervals.take(going_on)
         lengths = np.full(len(going_on), clue_length)
         following = rules.next(intervals, lengths, vocab_size)
-        sizes = following.offsets[1:] - following.offsets[:-1]
-        rows = (going_on * vocab_size).repeat(sizes)
-        ended = going_on[following.ended | following.dropped] * vocab_size
-        over = beams.finished.nonzero()[0] * vocab_size
-        after_end = self._after_end[self._after_end < vocab_size]
-        places = np.concatenate(
-            [rows + following.tokens, _all_pairs(ended, rules.ends), _all_pairs(over, after_end)]
+        room = len(following.tokens) + len(beams.finished) * max(
+            len(rules.ends), len(self._after_end)
         )
-        dropped = _all_pairs(going_on[following.dropped] * vocab_size, rules.ends)
-        if rules.ambiguity_penalty == 0 or rules.penalty(lengths[:1]).sum() == 0:
-            return places, dropped, np.full(len(dropped), -DROPPED, dtype=np.float32)
-        late = rows + following.tokens
-        by = [np.full(len(late), rules.ambiguity_penalty), np.full(len(dropped), -DROPPED)]
-        return places, np.concatenate([late, dropped]), np.concatenate(by).astype(np.float32)
+        places = np.empty(room, dtype=np.int64)
+        found, late, alive = _places(
+            beams.finished, going_on, following.dropped, following.offsets, following.tokens,
+            rules.ends, self._after_end, vocab_size, places,
+        )  # fmt: skip
+        dropped = places[alive:found]
+        by = np.full(len(dropped), -DROPPED, dtype=np.float32)
+        if rules.ambiguity_penalty > 0 and rules.penalty(lengths[:1]).any():
+            lowered = np.concatenate([places[:late], dropped])
+            cost = np.full(late, rules.ambiguity_penalty, dtype=np.float32)
+            return places[:found], lowered, np.concatenate([cost, by])
+        return places[:found], dropped, by
 
     # -- copies ------------------------------------------------------------------------------------
 
@@ -354,22 +357,56 @@ class FMIndexConstraint(LogitsProcessor):
         self._local = threading.local()
 
 
-# Odd multipliers of a hash of rows, by column from the last.
-_FACTORS = np.random.default_rng(0).integers(1, 1 << 63, 4096, dtype=np.uint64) | np.uint64(1)
+@njit(**KERNEL)
+def _find_rows(known, rows, parents):  # type: ignore[no-untyped-def]
+    """The number of a known row that each row continues by one token; False if one has none."""
+    for number in range(rows.shape[0]):
+        found = -1
+        for step in range(known.shape[0]):
+            # Beams keep their places more often than not, and what they differ in comes last.
+            candidate = (number + step) % known.shape[0]
+            at = known.shape[1] - 1
+            while at >= 0 and known[candidate, at] == rows[number, at]:
+                at -= 1
+            if at < 0:
+                found = candidate
+                break
+        if found < 0:
+            return False
+        parents[number] = found
+    return True
 
 
-def _find_rows(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each wanted row the number of an equal one, any where there is none; by their hashes."""
-    length = known.shape[1]
-    factors = _FACTORS[:length] if length <= len(_FACTORS) else np.resize(_FACTORS, length)
-    hashes = known.view(np.uint64) @ factors
-    order = np.argsort(hashes, kind="stable")
-    at = np.searchsorted(hashes[order], np.ascontiguousarray(wanted).view(np.uint64) @ factors)
-    return order[np.minimum(at, len(order) - 1)]
-
-
-def _all_pairs(starts: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-    return (starts[:, None] + tokens).ravel()
+@njit(**KERNEL)
+def _places(finished, following, dropped, offsets, tokens, ends, after_end, vocab_size, places):  # type: ignore[no-untyped-def]
+    """Fill ``places`` with row * vocab_size + token of all that may come next, those of rows that
+    are dropped last; returns how many there are, and how many of them are of rows that go on, and
+    of rows that are not dropped."""
+    found = 0
+    for number in range(following.shape[0]):
+        start = following[number] * vocab_size
+        for at in range(offsets[number], offsets[number + 1]):
+            places[found] = start + tokens[at]
+            found += 1
+    going_on = found
+    for number in range(following.shape[0]):
+        if offsets[number] == offsets[number + 1] and not dropped[number]:
+            for token in ends:
+                places[found] = following[number] * vocab_size + token
+                found += 1
+    for row in range(finished.shape[0]):
+        if finished[row]:
+            for token in after_end:
+                if token < vocab_size:
+                    places[found] = row * vocab_size + token
+                    found += 1
+    alive = found
+    for number in range(following.shape[0]):
+        if dropped[number]:
+            for token in ends:
+                places[found] = following[number] * vocab_size + token
+                found += 1
+    return found, going_on, alive
 
 
 def _keep(scores: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from transformers import StaticCache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from gemkr_hf.decoding.tree import Node
 
@@ -87,6 +88,8 @@ class TreeAttention:
         self._columns = 0
         self._prompt_mask = self._prompts.mask
         self._rows = {query: query for query in range(len(self._prompts.lengths))}
+        number = _text_config(self.model).num_hidden_layers
+        arguments["past_key_values"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
         if self.static_cache:
             self._room = _ROOM
             length = self._prompts.mask.shape[1] + self._room
@@ -141,8 +144,8 @@ class TreeAttention:
         return outputs.logits[row, place]
 
     def keep(self, queries: Sequence[int]) -> None:
-        """Drop the rows of finished queries once they are half of all."""
-        if self.static_cache or not 0 < 2 * len(queries) <= len(self._rows):
+        """Drop the rows of finished queries once they are an eighth of all."""
+        if self.static_cache or not 0 < 8 * len(queries) <= 7 * len(self._rows):
             return
         kept = sorted(queries, key=self._rows.__getitem__)
         rows = on(np.array([self._rows[query] for query in kept]), self._prompt_mask.device)
@@ -159,6 +162,45 @@ class TreeAttention:
             filled = prompt + self._columns
             new.update(old.keys[:, :, :filled], old.values[:, :, :filled])  # type: ignore[union-attr]
         self._cache = larger
+
+
+class _GrowingLayer(DynamicLayer):
+    """Keys and values in tensors with room to grow: a pass copies what is new, and not the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        known = self.get_seq_length()
+        length = known + key_states.shape[-2]
+        if self._buffers is None or length > self._buffers[0].shape[-2]:
+            larger = (
+                _with_room(key_states, known, length),
+                _with_room(value_states, known, length),
+            )
+            if self.keys is not None and self.values is not None and known > 0:
+                larger[0][:, :, :known] = self.keys
+                larger[1][:, :, :known] = self.values
+            self._buffers = larger
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, known:length] = new
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._buffers = None
+
+
+def _with_room(like: torch.Tensor, known: int, length: int) -> torch.Tensor:
+    """An empty tensor for `length` tokens and as many more as may come."""
+    rows, heads, _, width = like.shape
+    return like.new_empty(rows, heads, 2 * length if known else length + _ROOM, width)
 
 
 class RowByRow:

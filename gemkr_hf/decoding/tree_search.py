@@ -11,6 +11,7 @@ goes on token by token over what is known, so that it finds what it would find o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -296,6 +297,7 @@ class TreeSearch:
 
     def _expand(self, nodes: Sequence[Node]) -> None:
         """Compute these nodes, and those that must follow them, in one pass."""
+        needed = list(nodes)
         order: list[Node] = []
         while nodes:
             order += nodes
@@ -310,12 +312,14 @@ class TreeSearch:
                 if len(node.following) == 1:
                     self._set_gains(node, np.zeros(1, dtype=np.float32))
             order = [node for node in order if node.gains is None]
+        elif order and len(self._queries) > 1:
+            order = _evened_out(order, needed)
         if order:
             pending = [node for last in order for node in last.piece() if not node.computed]
             unique = list({id(node): node for node in pending}.values())
             at = {id(node): place for place, node in enumerate(unique)}
             logits = self.engine.compute(unique)
-            if len(unique) > len(order) or unique != order:
+            if unique != order:
                 rows = np.array([at[id(node)] for node in order])
                 logits = logits[on(rows, logits.device)]
             self._score(logits, order)
@@ -512,6 +516,23 @@ class TreeSearch:
             if query.trace is not None:
                 query.trace.add_step([[]] * self.num_groups, query.beams)
         return new
+
+
+def _evened_out(order: Sequence[Node], needed: Sequence[Node]) -> list[Node]:
+    """As many nodes of each query as a pass has room for without padding the others much.
+
+    A pass is as wide as the query with most nodes. What is needed now is computed now; of what must
+    follow, every query computes as much as fits into what the queries need on average.
+    """
+    waiting = Counter(node.query for node in order)
+    width = max(max(Counter(node.query for node in needed).values()), len(order) // len(waiting))
+    room = dict.fromkeys(waiting, width)
+    kept = []
+    for node in order:  # parents stand before their children
+        if room[node.query] > 0:
+            room[node.query] -= 1
+            kept.append(node)
+    return kept
 
 
 def _intervals(nodes: Sequence[Node]) -> Intervals:

@@ -348,6 +348,8 @@ class FMIndex:
     def occurrences(self, intervals: Intervals) -> NDArray[np.int64]:
         """How often each interval's sequence occurs, int64[n]."""
         lower, upper = self._checked(intervals)
+        if len(self._shards) == 1:
+            return self._shards[0].count(lower[0], upper[0])
         return np.sum(
             self._of_shards(lambda s, shard: shard.count(lower[s], upper[s])), axis=0
         ).astype(np.int64)

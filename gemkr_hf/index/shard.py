@@ -228,8 +228,8 @@ class Shard:
     def count(self, lower: Int64, upper: Int64) -> Int64:
         """Occurrences, int64[n]."""
         if not self.is_thinned:
-            low, high = (np.clip(bound, 0, self.num_rows) for bound in (lower, upper))
-            return np.maximum(0, high - low)
+            low, high = np.maximum(lower, 0), np.minimum(upper, self.num_rows)
+            return np.maximum(high - low, 0)
         counts = np.empty(len(lower), dtype=np.int64)
         count_alive(self.removed, self.num_rows, lower, upper, counts)
         return counts
