@@ -77,6 +77,15 @@ def retrieve(
         typer.Option(help="A document's score from those of its clues: max (paper) or logsumexp."),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Documents wanted.")] = 5,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="What the model writes: clue, document, first_sentence or free (Table 4)."
+        ),
+    ] = "clue",
+    beams: Annotated[
+        Path | None, typer.Option(help="Write a picture of the search's beams here.")
+    ] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="Write the picture with the found objects here.")
     ] = None,
@@ -85,8 +94,9 @@ def retrieve(
 
     Example: gemkr retrieve --image scene.png --question "What is the red sign used for?"
     """
+    from gemkr_hf.decoding import plot_beams
     from gemkr_hf.quickstart.report import mark_clue
-    from gemkr_hf.retriever import GeMKRRetriever
+    from gemkr_hf.retriever import STRATEGIES, GeMKRRetriever
 
     be_quiet()
     if not question.strip():
@@ -95,6 +105,10 @@ def retrieve(
         raise ValueError(f"-k is the number of documents wanted, at least 1, got {k}")
     if image is not None and "://" not in image and not Path(image).is_file():
         raise FileNotFoundError(f"There is no picture at '{image}'")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"--strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
+    if beams is not None and strategy == "free":
+        raise ValueError("--beams shows a search over clues: --strategy free has none")
     retriever = GeMKRRetriever.from_pretrained(
         model, knowledge_base=knowledge_base, aggregate=aggregate
     )
@@ -104,6 +118,13 @@ def retrieve(
         typer.echo(f"{len(objects)} object(s) found")
         if boxes is not None:
             retriever.processor.draw(image, objects).save(boxes)
-    for rank, hit in enumerate(retriever.retrieve(image, question, k=k, objects=objects), start=1):
+    if beams is None:
+        hits = retriever.retrieve(image, question, k=k, objects=objects, strategy=strategy)
+    else:
+        hits, trace = retriever.retrieve(
+            image, question, k=k, objects=objects, strategy=strategy, return_trace=True
+        )
+        plot_beams(trace, retriever.processor.tokenizer, beams, title=question)
+    for rank, hit in enumerate(hits, start=1):
         typer.echo(f"{rank}. {hit.document['id']}  (score {hit.score:.2f})")
         typer.echo(f"   {mark_clue(hit.document['text'], hit.clues[0].text)}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from gemkr_hf.decoding.trace import SearchTrace, TraceNode
 
+_LONGEST_RUN = 12
 _END_COLOURS = {"found": "black", "dropped": "firebrick", "left": "0.65"}
 
 
@@ -47,25 +48,23 @@ def plot_beams(
     if not trace.nodes:
         raise ValueError("The trace is empty: its search is not over")
     tree = _Tree(trace, max_leaves)
-    deepest = max(trace.nodes[number].depth for number in tree.shown)
-    figure = Figure(
-        figsize=(3 + 1.05 * deepest, 1.2 + 0.3 * len(tree.leaves)), layout="constrained"
-    )
+    widest = max(tree.x.values())
+    figure = Figure(figsize=(3 + 1.05 * widest, 1.2 + 0.3 * len(tree.leaves)), layout="constrained")
     axes = figure.add_subplot()
     palette = [f"C{number}" for number in range(10)]
     ranks = {number: rank for rank, number in reversed(list(enumerate(trace.found, start=1)))}
     for number in tree.shown:
         node = trace.nodes[number]
-        x, y = node.depth, tree.height[number]
-        if node.parent >= 0:
-            before = trace.nodes[node.parent]
-            colour = palette[node.group % len(palette)]
+        x, y = tree.x[number], tree.height[number]
+        if node.parent >= 0 and number not in tree.skipped:
+            before, start = trace.nodes[node.parent], tree.x[node.parent]
             axes.plot(
-                [before.depth, before.depth + 0.25, x], [tree.height[node.parent], y, y],
-                color=colour, linewidth=0.8 + 2.2 * tree.share(number), solid_joinstyle="round",
+                [start, start + 0.25, x], [tree.height[node.parent], y, y],
+                color=palette[node.group % len(palette)], solid_joinstyle="round",
+                linewidth=0.8 + 2.2 * tree.share(number),
                 linestyle=":" if before.allowed == 1 else "-", zorder=1,
             )  # fmt: skip
-            label = _words(node, tokenizer)
+            label = tree.left_out(number) or _words(node, tokenizer)
             axes.annotate(
                 label, (x, y), (-3, 2), textcoords="offset points", ha="right", va="bottom",
                 fontsize=6.5, color="0.15",
@@ -82,10 +81,10 @@ def plot_beams(
     for group in sorted({trace.nodes[n].group for n in tree.shown if trace.nodes[n].group >= 0}):
         axes.plot([], [], color=palette[group % len(palette)], label=f"group {group + 1}")
     axes.legend(fontsize=7, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(0, 1))
-    axes.set_xlabel("tokens of the clue")
-    axes.set_xlim(-0.2, deepest + 2.4)
+    axes.set_xlabel("tokens of the clue" + (", long forced runs cut" if tree.skipped else ""))
+    axes.set_xlim(-0.2, widest + 2.4)
     axes.set_ylim(-0.8, len(tree.leaves) - 0.2)
-    axes.set_xticks(range(deepest + 1))
+    axes.set_xticks(range(widest + 1))
     axes.yaxis.set_visible(False)
     axes.spines[["left", "top", "right"]].set_visible(False)
     if title:
@@ -99,6 +98,8 @@ class _Tree:
     """Which nodes are drawn, and at what height.
 
     leaves : the drawn clues' last nodes, from the top of the picture down.
+    x, height : where each node is; of a long run of forced tokens only the beginning and the end
+        are drawn, the others are `skipped`.
     """
 
     def __init__(self, trace: SearchTrace, max_leaves: int) -> None:
@@ -124,12 +125,37 @@ class _Tree:
                 below = [n for n in self.shown if nodes[n].parent == number]
                 heights = [self.height[child] for child in below]
                 self.height[number] = (min(heights) + max(heights)) / 2
+        self._nodes = nodes
+        self.x: dict[int, int] = {}
+        self.skipped: set[int] = set()
+        runs: dict[int, int] = {}
+        for number in sorted(self.shown):
+            node = nodes[number]
+            if node.parent < 0:
+                self.x[number] = runs[number] = 0
+                continue
+            forced = nodes[node.parent].allowed == 1
+            runs[number] = runs[node.parent] + 1 if forced else 0
+            long = runs[number] > _LONGEST_RUN
+            goes_on = number not in self.leaves and node.allowed == 1
+            if long and goes_on:
+                self.skipped.add(number)
+                self.x[number] = self.x[node.parent]
+            else:
+                self.x[number] = self.x[node.parent] + 1
         self._visits: dict[int, int] = {}
         for step in trace.steps:
             for group in step.chosen:
                 for number in group:
                     self._visits[number] = self._visits.get(number, 0) + 1
         self._most = max(self._visits.values(), default=1)
+
+    def left_out(self, number: int) -> str:
+        """The label of a node before which some were skipped; empty where none were."""
+        skipped, before = 0, self._nodes[number].parent
+        while before in self.skipped:
+            skipped, before = skipped + 1, self._nodes[before].parent
+        return f"… {skipped + 1} more" if skipped else ""
 
     def share(self, number: int) -> float:
         """How many beams came to a node, of the most that came to one."""
