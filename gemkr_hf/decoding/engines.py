@@ -47,6 +47,8 @@ class _Prompts:
 
     def arguments(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         arguments = {name: value for name, value in inputs.items() if value is not None}
+        if "token_type_ids" not in _parameters(model):  # some tokenizers give them to any model
+            arguments.pop("token_type_ids", None)
         if self.takes_positions:
             arguments.setdefault("position_ids", self.positions)
         if "logits_to_keep" in _parameters(model):
@@ -77,6 +79,9 @@ class TreeAttention:
             raise ValueError("compile=True needs static_cache=True, or each pass has another size")
         self.model = model
         self.static_cache = static_cache
+        language_model = _language_model(model)
+        self._takes_bool = language_model.config._attn_implementation == "sdpa"
+        self._dtype = language_model.get_input_embeddings().weight.dtype
         self._step = model
         if compile:
             options = dict(compile) if isinstance(compile, Mapping) else {}
@@ -127,13 +132,13 @@ class TreeAttention:
         device = self._prompts.mask.device
         prompt = self._prompt_mask[:, None, :].expand(-1, width, -1)
         mask = torch.cat([prompt, on(seen, device)], dim=2)
-        dtype = self.model.dtype
-        bias = torch.zeros(mask.shape, dtype=dtype, device=device)
-        bias.masked_fill_(~mask, torch.finfo(dtype).min)
+        if not self._takes_bool:
+            bias = torch.zeros(mask.shape, dtype=self._dtype, device=device)
+            mask = bias.masked_fill_(~mask, torch.finfo(self._dtype).min)
         inputs = on(np.stack([ids, positions]), device)
         outputs = self._step(
             input_ids=inputs[0],
-            attention_mask=bias[:, None],
+            attention_mask=mask[:, None],
             position_ids=inputs[1],
             past_key_values=self._cache,
             use_cache=True,
@@ -148,7 +153,7 @@ class TreeAttention:
         if self.static_cache or not 0 < 8 * len(queries) <= 7 * len(self._rows):
             return
         kept = sorted(queries, key=self._rows.__getitem__)
-        rows = on(np.array([self._rows[query] for query in kept]), self._prompt_mask.device)
+        rows = torch.tensor([self._rows[query] for query in kept])
         self._cache.batch_select_indices(rows)
         self._prompt_mask = self._prompt_mask[rows]
         self._rows = {query: row for row, query in enumerate(kept)}
