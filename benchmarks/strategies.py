@@ -11,6 +11,7 @@ clues from a question alone and from a picture alone.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def main() -> None:
     retriever = GeMKRRetriever.from_pretrained(
         arguments.run / "model", knowledge_base=arguments.run / "knowledge_base"
     )
-    world = load_symbols(SymbolsConfig(), cache_dir=arguments.run / "data")
+    config = json.loads((arguments.run / "quickstart.json").read_text())["symbols"]
+    world = load_symbols(SymbolsConfig(**config), cache_dir=arguments.run / "data")
     questions = list(world[arguments.split])[: arguments.questions]
     relevant = relevant_ids(questions)
     usual = retriever.aggregate

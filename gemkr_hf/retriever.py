@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoProcessor
 
 import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
 from gemkr_hf.decoding import FMIndexConstraint, FoundClue, SearchTrace, TreeSearch
-from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base import CONSTRAINED, KnowledgeBase
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def _log_sum_exp(scores: list[float]) -> float:
 _AGGREGATES: dict[str, Callable[[list[float]], float]] = {"max": max, "logsumexp": _log_sum_exp}
 
 
-STRATEGIES = ("clue", "document", "first_sentence", "free")
+STRATEGIES = (*CONSTRAINED, "free")
 """What the model writes (paper, Table 4)."""
 
 # What a clue is and how it is scored; and how the tree of clues is searched. Anything else that is
@@ -184,7 +184,8 @@ class GeMKRRetriever:
             image: a picture (PIL, path, URL, bytes, array), or None for a question in words
                 alone; a list of them with a list of questions.
             question: one question or a list; None for a picture alone.
-            k: documents wanted; fewer come back only where no clue tells that many from others.
+            k: documents wanted; fewer come back only where no clue tells that many from others, and
+                from free text and ``generate``, which find what their beams reach.
             objects: boxes, where they are known; found by the processor's detector otherwise.
             batch_size: queries decoded together.
             strategy: what the model writes (paper, Table 4): ``"clue"``; ``"document"``, documents
@@ -216,6 +217,7 @@ class GeMKRRetriever:
                 "return_trace=True needs a search over clues: "
                 + (f"leave out {others[0]}" if others else "strategy='free' has none")
             )
+        _check_decoding(strategy, decoding, to_generate=bool(others))
         single = question is None or isinstance(question, str)
         questions: list[str | None] = (
             [question] if question is None or isinstance(question, str) else list(question)
@@ -298,17 +300,13 @@ class GeMKRRetriever:
 
     def _generate(self, inputs: Mapping[str, torch.Tensor], query: "_Decoding") -> list[list[Hit]]:
         """The documents of what the model's `generate` returns; clues of several are dropped."""
-        settings = {name: v for name, v in query.decoding.items() if name not in _RULES}
-        for name in ("max_pieces", *_ENGINE):
-            if name in settings:
-                raise ValueError(f"{name} belongs to TreeSearch: generate() has no such setting")
-        beams = settings.get("num_beams", self._decoding["num_beams"])
-        # Clues that run into one document count once: ask for more clues than documents.
-        settings.setdefault("num_return_sequences", max(2 * beams, 2 * query.k))
+        beams = query.decoding.get("num_beams", self._decoding["num_beams"])
         constraint = self._constraint(query.strategy, query.decoding)
+        # Clues that run into one document count once: ask for more clues than documents.
+        number = max(2 * beams, 2 * query.k)
         hits = []
-        for texts in self._written(inputs, logits_processor=constraint, **settings):
-            rows = self.knowledge_base.lookup([list(tokens) for tokens in texts])
+        for texts in self._written(inputs, query, number, logits_processor=constraint):
+            rows = constraint.rules.lookup([list(tokens) for tokens in texts])
             clues: dict[int, list[Clue]] = {}
             for (tokens, score), row in zip(texts.items(), rows.tolist(), strict=True):
                 if row >= 0:
@@ -321,35 +319,53 @@ class GeMKRRetriever:
     ) -> list[list[Hit]]:
         """Without constraints (paper, Table 4): a text that only one document holds leads there,
         any other to the document that matches it best."""
-        settings = {name: v for name, v in query.decoding.items() if name not in _RULES}
         length = query.decoding.get("max_length", self._decoding["max_length"])
-        beams = settings.get("num_beams", self._decoding["num_beams"])
-        settings = {"max_new_tokens": length, "num_return_sequences": beams, **settings}
+        beams = query.decoding.get("num_beams", self._decoding["num_beams"])
         hits = []
-        for texts in self._written(inputs, **settings):
+        for texts in self._written(inputs, query, beams, max_new_tokens=length):
             found = [self._clue(tokens, score) for tokens, score in texts.items()]
             rows = self.knowledge_base.lookup([list(tokens) for tokens in texts])
             best = self.knowledge_base.best_match([clue.text for clue in found])
             clues: dict[int, list[Clue]] = {}
             for clue, row, match in zip(found, rows.tolist(), best, strict=True):
-                clues.setdefault(row if row >= 0 else match[0], []).append(clue)
+                if row >= 0 or match:
+                    clues.setdefault(row if row >= 0 else match[0], []).append(clue)
             hits.append(self._hits(clues, query.k))
         return hits
 
     def _written(
-        self, inputs: Mapping[str, torch.Tensor], **settings: Any
+        self, inputs: Mapping[str, torch.Tensor], query: "_Decoding", number: int, **settings: Any
     ) -> list[dict[tuple[int, ...], float]]:
         """What `generate` writes for each query, without end tokens, and the score of each."""
-        output = self.model.generate(**inputs, **settings, return_dict_in_generate=True)
+        settings |= {name: v for name, v in query.decoding.items() if name not in _RULES}
+        if settings.get("num_beams") == 1 and not settings.get("do_sample"):
+            number = 1  # greedy search writes one text
+        settings.setdefault("num_return_sequences", number)
+        plain = settings.get("do_sample") or settings.get("num_beams") == 1
+        if plain:
+            settings.setdefault("num_beams", 1)
+        output = self.model.generate(
+            **inputs, **settings, return_dict_in_generate=True, output_logits=bool(plain)
+        )
         tokenizer = self.processor.tokenizer
         ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
         written = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
-        scores = output.sequences_scores.tolist()
-        number = len(written) // len(inputs["input_ids"])
+        if getattr(output, "sequences_scores", None) is not None:
+            scores = output.sequences_scores.tolist()
+        else:  # greedy search and sampling give none: Eq. 1 by the model's own distribution
+            log_probs = torch.stack(output.logits, dim=1).float().log_softmax(-1)
+            scores = [
+                sum(
+                    float(log_probs[row, at, token])
+                    for at, token in enumerate(tokens)
+                    if token not in ends
+                )
+                for row, tokens in enumerate(written)
+            ]
         queries = []
-        for start in range(0, len(written), number):
+        for start in range(0, len(written), len(written) // len(inputs["input_ids"])):
             texts: dict[tuple[int, ...], float] = {}
-            for row in range(start, start + number):
+            for row in range(start, start + len(written) // len(inputs["input_ids"])):
                 tokens = tuple(token for token in written[row] if token not in ends)
                 if tokens and scores[row] > max(-1e8, texts.get(tokens, -math.inf)):
                     texts[tokens] = scores[row]
@@ -368,6 +384,21 @@ class GeMKRRetriever:
             hits.append((score, row, ordered))
         best = sorted(hits, key=lambda hit: -hit[0])[:k]
         return [Hit(score, row, self.knowledge_base[row], ordered) for score, row, ordered in best]
+
+
+def _check_decoding(strategy: str, decoding: Mapping[str, Any], to_generate: bool) -> None:
+    """Raise ValueError for a setting that the strategy or the search does not have."""
+    if strategy == "clue":
+        known = {*_RULES}
+    else:
+        known = {"max_length", *(() if strategy == "free" else ("renormalize",))}
+    for name in decoding:
+        if name in _RULES and name not in known:
+            raise ValueError(f"{name} is for clues: strategy='{strategy}' has no such setting")
+        if name == "max_pieces" and (strategy != "clue" or to_generate):
+            raise ValueError("max_pieces is for a search over clues alone: leave it out here")
+        if name in _ENGINE and (strategy == "free" or to_generate):
+            raise ValueError(f"{name} is for a search over clues: generate() has no such setting")
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,10 @@ class DiverseBeamSearch:
         the clue's tokens, and such a hypothesis finishes whatever its rank. On, with one group and
         no penalty, sequences and scores are those of core's beam search. An end token that the
         model chooses among others always counts.
+    shared_prompt : bool
+        Compute the prompt once per query. Otherwise it is computed once per beam, as core does: in
+        single precision products of other shapes round otherwise, so that scores then equal core's
+        to the last bit.
     tree_search : bool
         Leave the search to the constraint where it brings one of its own that finds the same faster
         (a method `search_tree`), and nothing is wanted that this one cannot: a length penalty, a
@@ -86,6 +90,7 @@ class DiverseBeamSearch:
     num_return_sequences: int = 1
     length_penalty: float = 0.0
     score_eos: bool = False
+    shared_prompt: bool = True
     tree_search: bool = True
 
     def __post_init__(self) -> None:
@@ -157,6 +162,7 @@ class DiverseBeamSearch:
         outputs = ("scores", "logits", "attentions", "hidden_states")
         return (
             self.tree_search
+            and self.shared_prompt
             and len(logits_processor) == 1
             and hasattr(logits_processor[0], "search_tree")
             and self.length_penalty == 0
@@ -182,25 +188,35 @@ class DiverseBeamSearch:
                 "cannot; leave cache_implementation out."
             )
         model_kwargs.setdefault("use_cache", True)
-        inputs = model.prepare_inputs_for_generation(
-            input_ids, is_first_iteration=True, **model_kwargs
-        )
+        rows = input_ids
+        if not self.shared_prompt:
+            rows, model_kwargs = self._for_beams(input_ids), self._all_for_beams(model_kwargs)
+        inputs = model.prepare_inputs_for_generation(rows, is_first_iteration=True, **model_kwargs)
         outputs = model(**inputs, return_dict=True)
         model_kwargs = model._update_model_kwargs_for_generation(outputs, model_kwargs)
+        logits = _last_logits(outputs, input_ids)
+        times = self.num_beams if self.shared_prompt else 1
+        record.keep(
+            attentions=_repeat(outputs.attentions, times),
+            hidden_states=_repeat(outputs.hidden_states, times),
+        )
+        if not self.shared_prompt:
+            return logits, model_kwargs
         if model_kwargs["use_cache"]:
             model_kwargs["past_key_values"].batch_repeat_interleave(self.num_beams)
-        record.keep(
-            attentions=_repeat(outputs.attentions, self.num_beams),
-            hidden_states=_repeat(outputs.hidden_states, self.num_beams),
-        )
-        model_kwargs = {
-            key: value.repeat_interleave(self.num_beams, dim=0)
+        return self._for_beams(logits), self._all_for_beams(model_kwargs)
+
+    def _for_beams(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.repeat_interleave(self.num_beams, dim=0)
+
+    def _all_for_beams(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Each query's rows once for each of its beams."""
+        return {
+            key: self._for_beams(value)
             if isinstance(value, torch.Tensor) and value.dim() > 0
             else value
-            for key, value in model_kwargs.items()
+            for key, value in arguments.items()
         }
-        logits = _last_logits(outputs, input_ids)
-        return logits.repeat_interleave(self.num_beams, dim=0), model_kwargs
 
 
 class _Record:

@@ -30,11 +30,21 @@ def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
     if logits_processor is None:
         return LogitsProcessorList()
     if isinstance(logits_processor, list):
+        for processor in logits_processor:
+            _begin_anew(processor)
         return LogitsProcessorList(logits_processor)
     if not callable(logits_processor):
         hint = ": pass its constraint()" if hasattr(logits_processor, "constraint") else ""
         raise TypeError(f"A {type(logits_processor).__name__} is no logits processor{hint}.")
+    _begin_anew(logits_processor)
     return LogitsProcessorList([logits_processor])
+
+
+def _begin_anew(processor: LogitsProcessor) -> None:
+    """Tell a constraint that what comes is no continuation of the call before."""
+    reset = getattr(processor, "reset", None)
+    if callable(reset):
+        reset()
 
 
 def diverse_beam_search(

@@ -41,6 +41,20 @@ def test_decoding() -> None:
     assert result.stdout.count("\n| 16 |") == result.stdout.count("\n| 50 |") == 1
 
 
+def test_strategies(short_quickstart) -> None:
+    options = ["--run", str(short_quickstart), "--questions", "2", "--only", "clue, m"]
+    result = subprocess.run(
+        [sys.executable, "benchmarks/strategies.py", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "| clue, max_pieces=3 |" in result.stdout
+    for given in ("question", "picture"):
+        assert f"- only the {given}: " in result.stdout
+
+
 @pytest.mark.parametrize("given", ["synthetic", "text"])
 def test_fm_index(given: str, tmp_path: Path) -> None:
     options = ["--tokens", "3e4", "--vocab-size", "500"]

@@ -1,8 +1,9 @@
 import math
 
 import pytest
+import torch
 
-from gemkr_hf import GeMKRRetriever
+from gemkr_hf import GeMKRRetriever, KnowledgeBase
 from gemkr_hf.text import first_sentence
 
 CLUES = [(0, -1.2), (8, -1.3)]
@@ -48,7 +49,7 @@ def test_a_clue_of_several_documents_leads_nowhere(retriever, monkeypatch) -> No
     common = retriever.processor.tokenizer(" is the character", add_special_tokens=False)
     ambiguous = tuple(common["input_ids"])
     assert retriever.knowledge_base.index.count([ambiguous])[0] > 1
-    monkeypatch.setattr(retriever, "_written", lambda inputs, **settings: [{ambiguous: -0.5}])
+    monkeypatch.setattr(retriever, "_written", lambda *args, **settings: [{ambiguous: -0.5}])
     assert retriever.retrieve(None, "What is it?", num_return_sequences=3) == []
 
 
@@ -155,3 +156,93 @@ def test_parts_of_different_checkpoints(retriever, monkeypatch) -> None:
     monkeypatch.setattr(retriever.model.config, "image_token_id", 7)
     with pytest.raises(ValueError, match="made with image_token_id=7"):
         GeMKRRetriever(retriever.model, retriever.processor, retriever.knowledge_base)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"do_sample": True}, {"num_beams": 1, "do_sample": False}, {"top_k": 5}]
+)
+@pytest.mark.parametrize("strategy", ["clue", "document", "free"])
+def test_what_generate_writes(retriever, picture, strategy, settings) -> None:
+    """Sampling and greedy search too; scores are Eq. 1 of what was written."""
+    torch.manual_seed(0)
+    hits = retriever.retrieve(picture, QUESTION, k=5, strategy=strategy, **settings)
+    assert 0 < len(hits) <= 5
+    assert hits[0].score < 0
+    assert [hit.score for hit in hits] == sorted((h.score for h in hits), reverse=True)
+    if settings.get("num_beams") == 1:
+        assert len(hits) == len(hits[0].clues) == 1
+    if strategy == "clue":
+        inputs = retriever._encode([picture], [QUESTION], None)
+        clue = hits[0].clues[0]
+        ids = torch.cat([inputs["input_ids"], torch.tensor([clue.token_ids])], dim=1)
+        pictures = {name: value for name, value in inputs.items() if "pixel" in name}
+        with torch.no_grad():
+            logits = retriever.model(
+                input_ids=ids, object_mask=inputs["object_mask"], **pictures
+            ).logits[0, -len(clue.token_ids) - 1 : -1]
+        log_probs = logits.log_softmax(-1)[range(len(clue.token_ids)), list(clue.token_ids)]
+        assert clue.score == pytest.approx(float(log_probs.sum()), abs=1e-2)
+
+
+def test_free_text_that_matches_nothing(retriever, monkeypatch) -> None:
+    assert retriever.knowledge_base.best_match(["zzzz qqqq", "", "alchemy"])[:2] == [[], []]
+    assert retriever.knowledge_base.best_match(["alchemy"]) != [[]]
+    assert retriever.knowledge_base.best_match([]) == []
+    monkeypatch.setattr(retriever, "_written", lambda *args, **settings: [{}])
+    assert retriever.retrieve(None, QUESTION, strategy="free") == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strategy": "free", "max_pieces": 2}, "max_pieces is for a search over clues alone"),
+        ({"strategy": "free", "static_cache": True}, "static_cache is for a search over clues"),
+        ({"strategy": "free", "renormalize": True}, "renormalize is for clues"),
+        ({"strategy": "document", "keep_ambiguous": True}, "keep_ambiguous is for clues"),
+        ({"strategy": "document", "min_length": 3}, "min_length is for clues"),
+        ({"do_sample": True, "max_pieces": 2}, "max_pieces is for a search over clues alone"),
+    ],
+)
+def test_settings_that_a_strategy_does_not_have(retriever, settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        retriever.retrieve(None, QUESTION, **settings)
+
+
+@pytest.mark.parametrize("search", [{}, {"output_scores": False}])
+def test_ambiguous_clues_that_are_kept(retriever, search) -> None:
+    """By the tree and by `generate`: their first document."""
+    settings = {"min_length": 2, "max_length": 2, "keep_ambiguous": True, **search}
+    hits = retriever.retrieve(None, QUESTION, k=10, **settings)
+    index = retriever.knowledge_base.index
+    clues = [clue.token_ids for hit in hits for clue in hit.clues]
+    assert min(index.lookup_doc(clues)) == -1
+    for hit in hits:
+        for clue in hit.clues:
+            assert index.locate(clue.token_ids)[0, 0] == hit.row
+
+
+def test_documents_that_others_begin_with(retriever) -> None:
+    """A whole document is found by `generate` as by the tree, though another begins with it."""
+    kb = retriever.knowledge_base
+    texts = [kb[0]["text"], kb[1]["text"], kb[1]["text"].rstrip(".") + " and more."]
+    texts.append(texts[1][: len(texts[1]) // 2].rsplit(" ", 1)[0])
+    small = KnowledgeBase.from_documents(
+        [{"id": str(row), "text": text} for row, text in enumerate(texts)], kb.tokenizer
+    )
+    other = GeMKRRetriever(retriever.model, retriever.processor, small)
+    for settings in ({}, {"num_return_sequences": 20}):
+        hits = other.retrieve(None, QUESTION, k=4, strategy="document", **settings)
+        assert {hit.row for hit in hits} == {0, 1, 2, 3}
+
+
+def test_a_constraint_serves_its_own_output(retriever, picture) -> None:
+    """What was written as the next prompt: a new clue, not the end of the old one."""
+    inputs = retriever._encode([picture], [QUESTION], None)
+    constraint = retriever.knowledge_base.constraint()
+    one = retriever.model.generate(**inputs, logits_processor=constraint, num_beams=1)
+    again = {**inputs, "input_ids": one, "attention_mask": torch.ones_like(one)}
+    two = retriever.model.generate(**again, logits_processor=constraint, num_beams=1)
+    tokenizer = retriever.processor.tokenizer
+    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    clue = [token for token in two[0, one.shape[1] :].tolist() if token not in ends]
+    assert retriever.knowledge_base.lookup([clue])[0] >= 0

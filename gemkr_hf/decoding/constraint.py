@@ -171,7 +171,9 @@ class FMIndexConstraint(LogitsProcessor):
     def reset(self) -> None:
         """Forget the generation under way: the next call begins a new one.
 
-        Only needed where a prompt is exactly one token longer than the one row before it.
+        Only needed where a prompt is one token longer than a row before it and begins like it, as
+        what `generate` returned does; `GeMKRForRetrieval.generate` and `diverse_beam_search` call
+        it themselves.
         """
         self._local.generation = None
 
@@ -215,9 +217,7 @@ class FMIndexConstraint(LogitsProcessor):
         if self.rules.renormalize:
             masked = masked.log_softmax(-1)
         if len(lowered):
-            # What half precision cannot hold would be -inf.
-            limit = -torch.finfo(scores.dtype).min / 2
-            by = np.minimum(by, limit).astype(np.float32)
+            by = np.minimum(by, -_lowest(scores.dtype)).astype(np.float32)
             at = on(lowered, scores.device)
             masked.view(-1).index_add_(0, at, on(-by, scores.device).to(scores.dtype))
         return masked
@@ -237,13 +237,14 @@ class FMIndexConstraint(LogitsProcessor):
         -------
         For each query the tokens with the end token, the score and the group of each clue; None
         where rows have to be searched: the model supports no tree attention, the end tokens are
-        others, clues may not become as long as here, or a clue is begun in the prompt.
+        others or several, clues may not become as long as here, or a clue is begun in the prompt.
         """
         ends = generation_config._eos_token_tensor
         length = inputs["input_ids"].shape[1]
         if (
             not supports_tree_attention(model)
             or ends is None
+            or len(self.rules.ends) > 1  # rows return the end token that the model finds best
             or set(ends.tolist()) != set(self.rules.ends.tolist())
             or generation_config.max_length <= length + self.max_length
             or self.prompt_length not in (None, length)
@@ -306,17 +307,16 @@ class FMIndexConstraint(LogitsProcessor):
     def _mask_first(self, scores: torch.Tensor) -> torch.Tensor:
         """All rows allow the same tokens, and these are most of the vocabulary."""
         vocab_size, device = scores.shape[-1], scores.device
-        known: dict[tuple[int, torch.device], torch.Tensor] = self._local.__dict__.setdefault(
-            "first", {}
-        )
+        known = self._local.__dict__.setdefault("first", {})
         if (vocab_size, device) not in known:
             first = self.rules.next(self.rules.begin(), np.zeros(1, np.int64), vocab_size)
-            forbidden = torch.ones(vocab_size, dtype=torch.bool)
-            forbidden[torch.from_numpy(first.tokens)] = False
+            # What no clue begins with; if there is no clue, the end of one that is dropped.
+            added = torch.full((vocab_size,), -torch.inf)
+            added[torch.from_numpy(first.tokens)] = 0.0
             if len(first.tokens) == 0:
-                forbidden[torch.from_numpy(self.rules.ends)] = False
-            known[vocab_size, device] = forbidden.to(device)
-        return scores.masked_fill(known[vocab_size, device], -torch.inf)
+                added[torch.from_numpy(self.rules.ends)] = _lowest(scores.dtype)
+            known[vocab_size, device] = added.to(device)
+        return scores + known[vocab_size, device].to(scores.dtype)
 
     def _allowed(
         self, beams: _Beams, clue_length: int, vocab_size: int
@@ -407,6 +407,11 @@ def _places(finished, following, dropped, offsets, tokens, ends, after_end, voca
                 places[found] = following[number] * vocab_size + token
                 found += 1
     return found, going_on, alive
+
+
+def _lowest(dtype: torch.dtype) -> float:
+    """The score of what is dropped; what half precision cannot hold would be -inf."""
+    return max(DROPPED, torch.finfo(dtype).min / 2)
 
 
 def _keep(scores: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:

@@ -96,8 +96,10 @@ class TreeAttention:
         number = _text_config(self.model).num_hidden_layers
         arguments["past_key_values"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
         if self.static_cache:
-            self._room = _ROOM
-            length = self._prompts.mask.shape[1] + self._room
+            prompt = self._prompts.mask.shape[1]
+            # Few different lengths, so that a compiled pass serves prompts of many.
+            length = -(-(prompt + _ROOM) // _ROOM) * _ROOM
+            self._room = length - prompt
             arguments["past_key_values"] = StaticCache(_text_config(self.model), length)
         outputs = self.model(**arguments)
         self._cache = outputs.past_key_values
@@ -256,7 +258,7 @@ class RowByRow:
         mask = torch.cat([self._prompts.mask[queries], real], dim=1).long()
         arguments: dict[str, Any] = {"attention_mask": mask}
         if self._cache is not None:
-            arguments["past_key_values"] = copy.deepcopy(self._cache)
+            arguments["past_key_values"] = _copied(self._cache)
             arguments["past_key_values"].reorder_cache(queries)
             arguments.update(input_ids=ids, use_cache=True)
         else:  # a model of another kind of memory reads its prompts again
@@ -272,6 +274,16 @@ class RowByRow:
         """Rows are chosen anew in each pass."""
 
 
+def _copied(cache: Any) -> Any:
+    """A cache whose rows can be chosen without touching this one's."""
+    layers = getattr(cache, "layers", [])
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        return copy.deepcopy(cache)
+    other = copy.copy(cache)  # choosing rows makes new tensors, so that the layers can share these
+    other.layers = [copy.copy(layer) for layer in layers]
+    return other
+
+
 _ROOM = 256
 _SMALLEST_PASS = 8
 
@@ -284,8 +296,9 @@ def _rounded(number: int) -> int:
 def supports_tree_attention(model: Any) -> bool:
     """Whether each token of a model can be told which others to attend to.
 
-    That needs full attention in all layers by the implementations "sdpa" or "eager", and
-    `position_ids`; not so with flash attention, sliding windows, ALiBi or recurrent layers.
+    That needs full attention in all layers by the implementations "sdpa" or "eager" of
+    transformers' attention interface, and `position_ids`; not so with flash attention, sliding
+    windows, ALiBi or recurrent layers.
     """
     language_model = _language_model(model)
     config = language_model.config
@@ -294,11 +307,13 @@ def supports_tree_attention(model: Any) -> bool:
     if not getattr(config, "use_sliding_window", True):
         window = None
     return (
-        getattr(config, "_attn_implementation", None) in ("sdpa", "eager")
+        getattr(language_model, "_supports_attention_backend", False)
+        and getattr(config, "_attn_implementation", None) in ("sdpa", "eager")
         and kinds == {"full_attention"}
         and window is None
+        and getattr(config, "attention_layers", None) is None
         and not getattr(config, "alibi", False)
-        and "position_ids" in _parameters(language_model)
+        and {"position_ids", "past_key_values"} <= set(_parameters(language_model))
     )
 
 

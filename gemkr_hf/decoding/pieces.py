@@ -56,6 +56,10 @@ class Scope:
         tokens = np.unique(self.text[places])
         return tokens[tokens >= 0]
 
+    def at_end(self, places: Int64) -> bool:
+        """Whether one of the documents ends with the piece."""
+        return bool((self.text[places] < 0).any())
+
     def holding(self, places: Int64) -> Int64:
         """The rows of the documents that hold the piece."""
         return self.rows[np.unique(self.owners[places])]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gemkr_hf.decoding.pieces import Scope
 from gemkr_hf.index import FMIndex, Intervals
 
 Int64 = NDArray[np.int64]
@@ -107,6 +108,10 @@ class ClueRules:
         if ask.any():
             asked = ask.nonzero()[0]
             distinct[asked] = self.index.is_distinct(intervals.take(asked))
+        if self.whole and stopped.any():
+            # A document of so many tokens that others begin with: it alone ends there.
+            cut = (stopped & ~distinct).nonzero()[0]
+            distinct[cut] = self.index.document_ends(intervals.take(cut)) == 1
         if not self.whole:
             stopped |= distinct
         going_on = (~stopped).nonzero()[0]
@@ -154,6 +159,32 @@ class ClueRules:
             return rows
         ends = self.index.document_ends(intervals.take(rows))
         return rows[ends == 1 if self.whole else ends > 0]
+
+    def next_of_piece(
+        self, scope: Scope, places: Int64, length: int, vocab_size: int
+    ) -> tuple[bool, Int64]:
+        """Whether a further piece of a clue is finished, and what may come next; by the rules of a
+        first piece, for the documents that hold all pieces so far."""
+        alone = len(scope.holding(places)) == 1
+        following = scope.following(places)
+        following = following[(following < vocab_size) & ~is_one_of(following, self.ends)]
+        ended = (
+            length >= self.max_length
+            or (length >= self.min_length and alone)
+            or len(following) == 0
+        )
+        if not ended and 0 < length < self.min_length and alone and scope.at_end(places):
+            following = np.concatenate([following, self.ends])
+        return ended, following
+
+    def lookup(self, clues: Sequence[Sequence[int]]) -> Int64:
+        """The document of each finished clue, int64[n], -1 where there is none."""
+        rows = self.rows_of(self.index.search(clues, at_start=self.whole), clues)
+        if self.keep_ambiguous:
+            for number in np.flatnonzero(rows < 0).tolist():
+                if self.index.count([clues[number]])[0] > 0:
+                    rows[number] = self.first_row_of(clues[number])
+        return rows
 
     def rows_of(self, intervals: Intervals, clues: Sequence[Sequence[int]]) -> Int64:
         """The document of each clue, int64[n]; -1 where it is not one document's alone. `clues`,

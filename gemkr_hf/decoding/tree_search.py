@@ -62,6 +62,8 @@ class _Query:
 
     documents : in a search for documents, the best score of each that was found, by its row.
     computed : all nodes of which it is known what may follow.
+    known, fruitless : documents found when clues were last begun anew to some effect, and clues
+        that were begun since.
     """
 
     root: Node
@@ -70,7 +72,8 @@ class _Query:
     found: list[Node] = field(default_factory=list)
     documents: dict[int, float] = field(default_factory=dict)
     computed: list[Node] = field(default_factory=list)
-    refills: int = 0
+    known: int = 0
+    fruitless: int = 0
     steps: int = 0
     done: bool = False
 
@@ -101,9 +104,10 @@ class TreeSearch:
         In a search for documents, pieces that a clue may have: where a piece with `max_length`
         tokens is still of several documents (at most 64), another one is begun behind the prompt
         that only these documents hold, until a single one holds them all.
-    max_refills : int
-        How often, at most, beams that ran out are replaced: a knowledge base may hold fewer
-        documents that a clue can tell from all others than are wanted.
+    patience : int
+        In a search for documents, clues that are begun anew in a row without a new document before
+        the search gives up: there may be fewer documents that a clue can tell from all others than
+        are wanted.
     static_cache, compile
         As `TreeAttention` has them.
 
@@ -124,7 +128,7 @@ class TreeSearch:
         documents: bool = False,
         merge_clues: bool = True,
         max_pieces: int = 1,
-        max_refills: int = 32,
+        patience: int = 512,
         score_eos: bool = False,
         static_cache: bool = False,
         compile: bool | Mapping[str, Any] = False,
@@ -162,7 +166,7 @@ class TreeSearch:
         self.documents = documents
         self.merge_clues = merge_clues
         self.max_pieces = max_pieces
-        self.max_refills = max_refills
+        self.patience = patience
         self.score_eos = score_eos
         self.traces: list[SearchTrace] = []
         self._ends = frozenset(self.rules.ends.tolist())
@@ -276,10 +280,9 @@ class TreeSearch:
         node.places = scope.extend(before, node.token)
         holding = scope.holding(node.places)
         node.row = int(holding[0]) if len(holding) == 1 else -1
-        following = scope.following(node.places)
-        node.following = following[following < self.vocab_size]
-        ended = node.row >= 0 and node.depth >= self.rules.min_length
-        ended = ended or node.depth >= self.rules.max_length or len(node.following) == 0
+        ended, node.following = self.rules.next_of_piece(
+            scope, node.places, node.depth, self.vocab_size
+        )
         self._close(node, ended and node.row >= 0, ended and node.row < 0)
 
     def _close(self, node: Node, ended: bool, dropped: bool) -> None:
@@ -413,8 +416,7 @@ class TreeSearch:
                 if node.found and node.row < 0 and self.documents:
                     continue
                 if node.found:
-                    if all(node is not one for one in query.found):
-                        query.found.append(node)
+                    self._keep_found(query, node)
                 elif not node.dropped:
                     going_on.append((node, guide))
                 elif (piece := self._next_piece(query, node)) is not None:
@@ -429,6 +431,16 @@ class TreeSearch:
             last = query.found[-1].score if full else -np.inf
         best = max((node.score for beams in query.beams for node, _ in beams), default=-np.inf)
         query.done = best <= last
+
+    def _keep_found(self, query: _Query, node: Node) -> None:
+        """Keep a finished clue once, by its better score where it ended in several ways."""
+        for place, known in enumerate(query.found):
+            both_end = node.token in self._ends and known.token in self._ends
+            if node is known or (both_end and node.parent is known.parent):
+                if node.score > known.score:
+                    query.found[place] = node
+                return
+        query.found.append(node)
 
     def _next_piece(self, query: _Query, node: Node) -> Node | None:
         """Where a clue whose pieces several documents hold goes on; None if it is given up."""
@@ -447,8 +459,9 @@ class TreeSearch:
         piece.group, piece.step = node.group, query.steps
         # The model writes a further piece as it would write the first, among fewer tokens.
         root = query.root
+        _, begins = self.rules.next_of_piece(scope, piece.places, 0, self.vocab_size)
         following, _, at = np.intersect1d(
-            scope.following(piece.places), root.following, assume_unique=True, return_indices=True
+            begins, root.following, assume_unique=True, return_indices=True
         )
         if len(following) == 0:
             return None
@@ -469,7 +482,12 @@ class TreeSearch:
         query.documents = dict(list(query.documents.items())[: self.wanted])
         query.found = [node for node in query.found if node.row in query.documents]
         query.beams = [
-            [(node, guide) for node, guide in beams if node.row not in query.documents]
+            [
+                (node, guide)
+                for node, guide in beams
+                # Only a better clue of a document that is found can still change anything.
+                if node.score > query.documents.get(node.row, -np.inf)
+            ]
             for beams in query.beams
         ]
         full = len(query.documents) >= self.wanted
@@ -479,16 +497,14 @@ class TreeSearch:
         """Begin again from the best of what was not chosen where all beams have ended before as
         many documents were found as are wanted; the nodes that were put there."""
         missing = self.wanted - len(query.documents)
-        if (
-            not self.documents
-            or missing <= 0
-            or any(query.beams)
-            or query.refills >= self.max_refills
-        ):
+        if not self.documents or missing <= 0 or any(query.beams):
+            return []
+        if len(query.documents) > query.known:
+            query.known, query.fruitless = len(query.documents), 0
+        if query.fruitless >= self.patience:
             return []
         # Not fewer than there are beams: some will run into documents that are found.
         places_left = self.num_groups * self.width
-        query.refills += 1
         nodes = [node for node in query.computed if node.row not in query.documents]
         scores: list[NDArray[np.floating]] = [np.empty(0)]
         places = [np.empty((0, 2), np.int64)]
@@ -510,6 +526,7 @@ class TreeSearch:
             child.step = query.steps
             query.beams[child.group].append((child, child.score))
             new.append(child)
+        query.fruitless += len(new)
         if new:
             query.done = False
             query.steps += 1

@@ -23,7 +23,7 @@ class BM25Baseline:
 
     def retrieve(self, questions: Sequence[str], k: int = 10) -> list[list[str]]:
         """Ids of the ``k`` best documents (all where there are fewer), best first."""
-        return [[self.ids[row] for row in ranked] for ranked in self._match(questions, k)]
+        return [[self.ids[row] for row in ranked] for ranked in self._match(questions, k)[0]]
 
 
 def any_object_right_aspect(objects_per_question: Sequence[int]) -> Metrics:

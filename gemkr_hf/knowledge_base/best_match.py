@@ -21,16 +21,22 @@ class BestMatch:
         self._index.index(tokens, show_progress=False)
         self.num_documents = int(self._index.scores["num_docs"])
 
-    def __call__(self, texts: Sequence[str], k: int = 1) -> NDArray[np.int64]:
+    def __call__(
+        self, texts: Sequence[str], k: int = 1
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The documents that match each text best.
 
         Returns
         -------
-        int64 (texts, min(k, n)) : their numbers, best first.
+        numbers : int64 (texts, min(k, n)), best first
+        scores : float32 of that shape; 0 where a document shares no word with the text
         """
-        tokens = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
-        rows, _ = self._index.retrieve(tokens, k=min(k, self.num_documents), show_progress=False)
-        return np.asarray(rows, dtype=np.int64)
+        known = [text or " " for text in texts]
+        tokens = bm25s.tokenize(known, stopwords="en", show_progress=False)
+        rows, scores = self._index.retrieve(
+            tokens, k=min(k, self.num_documents), show_progress=False
+        )
+        return np.asarray(rows, dtype=np.int64), np.asarray(scores, dtype=np.float32)
 
 
 __all__ = ["BestMatch"]

@@ -43,7 +43,7 @@ from gemkr_hf.text import first_sentence
 
 logger = logging.getLogger(__name__)
 
-STRATEGIES = ("clue", "document", "first_sentence")
+CONSTRAINED = ("clue", "document", "first_sentence")
 """What a constraint can let a model write (paper, Table 4)."""
 
 MAX_WHOLE_LENGTH = 256
@@ -310,8 +310,8 @@ class KnowledgeBase:
             If a length or the strategy is none, or the tokenizer has no end token and none is
             given.
         """
-        if strategy not in STRATEGIES:
-            raise ValueError(f"strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
+        if strategy not in CONSTRAINED:
+            raise ValueError(f"strategy is one of {', '.join(CONSTRAINED)}, not '{strategy}'")
         identity = self.tokenizer_identity
         if eos_token_id is None:
             eos_token_id = identity.eos_token_id
@@ -366,13 +366,16 @@ class KnowledgeBase:
 
         Returns
         -------
-        n lists of rows, best first
+        n lists of rows, best first; empty for a text that shares no word with any document
         """
         if self._best_match is None:
             live = np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
             self._best_match = live, BestMatch(self._documents.select(live)["text"])
+        if len(texts) == 0:
+            return []
         live, match = self._best_match
-        return [live[found].tolist() for found in match([text or " " for text in texts], k)]
+        rows, scores = match(texts, k)
+        return [live[row[score > 0]].tolist() for row, score in zip(rows, scores, strict=True)]
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raise ValueError if `tokenizer` reads documents otherwise than the index's tokenizer."""

@@ -35,9 +35,16 @@ def holders(documents: Documents, clue: Sequence[int], whole: bool = False) -> l
 
 
 def legal_clues(
-    documents: Documents, shortest: int, longest: int, eos: int, whole: bool = False
+    documents: Documents,
+    shortest: int,
+    longest: int,
+    eos: int | tuple[int, ...],
+    whole: bool = False,
+    vocab_size: int = 10**9,
+    keep_ambiguous: bool = False,
 ) -> list[Legal]:
     """Every way to write a clue, token by token, as docs/decoding.md states the rules."""
+    ends_of_clues = (eos,) if isinstance(eos, int) else eos
     finished: list[Legal] = []
     waiting: list[tuple[list[int], tuple]] = [([], ())]
     while waiting:
@@ -45,17 +52,21 @@ def legal_clues(
         places = holders(documents, clue, whole)
         rows = {row for row, _ in places}
         following = {documents[row][end] for row, end in places if end < len(documents[row])}
+        following = {t for t in following if t < vocab_size and t not in ends_of_clues}
         ends = [row for row, end in places if end == len(documents[row])]
         row = next(iter(rows)) if len(rows) == 1 else None
         distinct = row is not None and len(clue) >= shortest and not whole
+        first = min(rows) if keep_ambiguous and row is None and clue else row
         if clue and (distinct or len(clue) >= longest or not following):
-            finished.append(Legal(tuple(clue), row, False, steps))
+            if whole and row is None and len(ends) == 1:
+                row = ends[0]
+            finished.append(Legal(tuple(clue), row if row is not None else first, False, steps))
             continue
         if whole:
             may_end = ends[0] if clue and len(ends) == 1 else None
         else:
             may_end = row if clue and ends and len(clue) < shortest else None
-        allowed = sorted(following) + ([eos] if may_end is not None else [])
+        allowed = sorted(following) + (list(ends_of_clues) if may_end is not None else [])
         if may_end is not None:
             finished.append(Legal(tuple(clue), may_end, True, (*steps, tuple(allowed))))
         waiting += [([*clue, token], (*steps, tuple(allowed))) for token in sorted(following)]

@@ -77,6 +77,71 @@ def test_all_clues_and_their_scores(model, seed, lengths, whole, renormalize) ->
         assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_shards_removed_documents_small_vocabularies_kept_clues(model, seed) -> None:
+    """The rules hold wherever the documents are, and for ends that are words of documents."""
+    rng = np.random.default_rng(seed)
+    documents = [*random_documents(seed), [4, EOS, 5, 6], [3, 11, 4], [8, EOS]]
+    gone = sorted(rng.choice(len(documents), 2, replace=False).tolist())
+    index = FMIndex.build(documents, vocab_size=VOCAB, shard_tokens=12).remove(gone)
+    assert index.num_shards > 2
+    live = [[] if row in gone else document for row, document in enumerate(documents)]
+    lengths = LENGTHS[seed % 4]
+    keep, ends = bool(seed % 2), ((EOS,), (EOS, 2))[seed // 6]
+    constraint = FMIndexConstraint(index, ends, *lengths, keep_ambiguous=keep)
+    legal = legal_clues(live, *lengths, ends, vocab_size=VOCAB, keep_ambiguous=keep)
+    expected = {clue.tokens: clue.row for clue in legal if clue.row is not None}
+    found = everything(model, constraint, documents=True)
+    assert {clue.tokens: clue.row for clue in found} == expected
+    assert len(found) == len(expected)  # however a clue may end, it is found once
+    assert constraint.rules.lookup(list(expected)).tolist() == list(expected.values())
+
+
+def test_a_head_that_lacks_tokens(model) -> None:
+    documents = [[3, 4, 15, 5], [3, 4, 6], [15, 3], [15, 16]]
+    index = FMIndex.build(documents, vocab_size=20)
+    found = everything(model, FMIndexConstraint(index, EOS, 1, 4), documents=True)
+    legal = legal_clues(documents, 1, 4, EOS, vocab_size=VOCAB)
+    assert {clue.tokens: clue.row for clue in found} == {
+        clue.tokens: clue.row for clue in legal if clue.row is not None
+    }
+
+
+@pytest.mark.parametrize("documents", [[], [[15, 16]]])
+def test_no_clue_is_no_answer(model, documents) -> None:
+    """An empty knowledge base, and one of which the model can write nothing."""
+    constraint = FMIndexConstraint(FMIndex.build(documents, vocab_size=20), EOS, 1, 4)
+    assert everything(model, constraint, documents=True) == []
+    output = diverse_beam_search(
+        model, inputs(), constraint, num_beams=4, num_return_sequences=2, max_new_tokens=5,
+        return_dict_in_generate=True, tree_search=False,
+    )  # fmt: skip
+    assert torch.isneginf(output.sequences_scores).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_the_best_documents_by_their_best_clues(model, seed, wanted) -> None:
+    """A search that stops early finds the documents, and of each its best clue (paper)."""
+    documents = random_documents(seed)
+    constraint = make(documents, (2, 4))
+    best: dict[int, float] = {}
+    for clue in legal_clues(documents, 2, 4, EOS):
+        if clue.row is not None:
+            value = score(model, PROMPT, clue, EOS)
+            best[clue.row] = max(value, best.get(clue.row, -np.inf))
+    expected = sorted(best.items(), key=lambda entry: -entry[1])[:wanted]
+    search = TreeSearch(
+        model, constraint, 500, 1, 0.0, wanted, documents=True, merge_clues=False
+    )  # fmt: skip
+    [found] = search.run(inputs())
+    rows: dict[int, float] = {}
+    for clue in found:
+        rows.setdefault(clue.row, clue.score)
+    assert list(rows) == [row for row, _ in expected]
+    assert list(rows.values()) == pytest.approx([value for _, value in expected], abs=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("whole", [False, True])
 def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:

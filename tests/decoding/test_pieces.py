@@ -115,6 +115,22 @@ def test_pieces_lead_where_one_does_not(model) -> None:
         assert {clue.row for clue in found} == {0, 1, 2}
 
 
+def test_pieces_follow_the_rules_of_clues(model) -> None:
+    """No piece holds an end token, and one of a document's end may end below `min_length`."""
+    documents = [[4, 5, 6, 7, EOS, 9], [4, 5, 6, 7, 8, 8], [4, 5, 6, 7, 10]]
+    index = FMIndex.build(documents, vocab_size=VOCAB)
+    constraint = FMIndexConstraint(index, EOS, 3, 3)
+    search = TreeSearch(model, constraint, 500, 1, 0.0, wanted=9, documents=True, max_pieces=2)
+    [found] = search.run({"input_ids": torch.tensor([PROMPT])})
+    second = {clue.pieces[1]: clue for clue in found if len(clue.pieces) == 2}
+    assert not any(EOS in piece for piece in second)
+    assert {(9,), (10,), (8,), (8, 8)} <= set(second)
+    for piece, clue in second.items():
+        chosen = [EOS] if piece == (8,) else []  # here the end is one of two choices
+        ended = (clue.pieces[0], (*piece, *chosen))
+        assert clue.score == pytest.approx(score(model, ended), abs=1e-9)
+
+
 def test_a_passage_of_too_many_documents_is_given_up(model) -> None:
     documents = [[4, 5, 6, 7, 8 + row % 10, 8 + row // 10] for row in range(90)]
     index = FMIndex.build(documents, vocab_size=VOCAB)

@@ -133,11 +133,20 @@ def test_models_that_take_no_tree() -> None:
         TreeSearch(make_other("mistral"), None, static_cache=True)
 
 
-OTHERS = {
+OTHERS: dict[str, dict] = {
     "mistral": {**KINDS["llama"], "sliding_window": 4},
     "bloom": {"hidden_size": 24, "n_layer": 2, "n_head": 4},  # ALiBi, no position ids
     "mamba": {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 4},  # no attention
     "gemma3_text": {**KINDS["llama"], "head_dim": 6, "sliding_window": 4},
+    "gpt_neo": {
+        "hidden_size": 24,
+        "num_layers": 2,
+        "num_heads": 4,
+        "window_size": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "max_position_embeddings": 64,
+    },
+    "openai-gpt": {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 64},  # no cache
 }
 
 
@@ -336,3 +345,24 @@ def test_the_best_documents_of_many(index) -> None:
             scores.setdefault(clue.row, clue.score)
         for clue, row in zip(before, rows.tolist(), strict=True):
             assert row in scores or row < 0 or clue.score <= min(scores.values())
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("beams", [1, 4])
+def test_many_documents_by_few_beams(beams, merge) -> None:
+    """As many as there are, however often the beams have to begin anew."""
+    rng = np.random.default_rng(2)
+    documents = [rng.integers(4, 30, 12).tolist() for _ in range(150)]
+    documents += [documents[0][:8], [5, 6], [5, 6, 7]]  # within others, or hardly told from them
+    index = FMIndex.build(documents, vocab_size=VOCAB)
+    constraint = FMIndexConstraint(index, EOS, 3, 6)
+    search = TreeSearch(
+        make_model("llama"), constraint, beams, 1, wanted=150, documents=True, merge_clues=merge
+    )
+    [found] = search.run({"input_ids": torch.tensor([[1, 5, 6]])})
+    assert len({clue.row for clue in found}) >= 150
+    impatient = TreeSearch(
+        make_model("llama"), constraint, 1, 1, wanted=153, documents=True, patience=3
+    )
+    [found] = impatient.run({"input_ids": torch.tensor([[1, 5, 6]])})
+    assert len({clue.row for clue in found}) < 153

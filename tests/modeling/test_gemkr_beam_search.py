@@ -73,6 +73,34 @@ def test_one_group_equals_cores_constrained_beam_search(tiny):
     torch.testing.assert_close(ours.sequences_scores, core.sequences_scores, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("number_of_beams", [2, 5, 20])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("constrained", [False, True])
+def test_one_group_equals_cores_beam_search_to_the_last_bit(
+    tiny, constrained, padded, number_of_beams
+):
+    """Where the prompt is computed for each beam, as core computes it."""
+    model, inputs = tiny.language_model(scale=3.0), tiny.inputs((None, None, None))
+    assert model.dtype == torch.float32
+    if padded:
+        inputs["input_ids"][0, :2], inputs["attention_mask"][0, :2] = tiny.pad, 0
+    constraint = ClueConstraint(some_clues(), inputs["input_ids"].shape[1])
+    settings = {
+        "max_new_tokens": 6, "length_penalty": 0.0, "return_dict_in_generate": True,
+        "num_beams": number_of_beams, "num_return_sequences": number_of_beams,
+        "logits_processor": [constraint if constrained else EndTokenBonus([EOS])],
+    }  # fmt: skip
+    core = model.generate(**inputs, output_scores=True, **settings)
+    ours = diverse_beam_search(
+        model, inputs, num_beam_groups=1, diversity_penalty=0.0, score_eos=True,
+        shared_prompt=False, **settings,
+    )  # fmt: skip
+    alive = core.sequences_scores > -1e8
+    assert alive.sum() >= 3
+    assert torch.equal(ours.sequences_scores[alive], core.sequences_scores[alive])
+    assert torch.equal(ours.sequences[alive][:, : core.sequences.shape[1]], core.sequences[alive])
+
+
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize(("beams", "groups"), [(6, 3), (4, 4), (6, 1), (4, 2)])
 @pytest.mark.parametrize("penalty", [0.0, 0.5, 3.0])
