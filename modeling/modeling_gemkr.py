@@ -19,7 +19,9 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_gemkr import GeMKRConfig
 from .generation_gemkr import GeMKRGenerationMixin
 from .parts_gemkr import (
+    adopt_quantization,
     align_special_tokens,
+    check_quantization,
     load_language_model,
     load_vision_model,
     only_language_model,
@@ -541,9 +543,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         for name, part in model.named_children():
             if name != "language_model":
                 part.to(language_model.device, dtype)
+        adopt_quantization(model, language_model)
         return model.eval()
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
+        if check_quantization(self, self.language_model):
+            # transformers cannot turn back how it read a checkpoint in few bits, nor needs to.
+            kwargs.setdefault("save_original_format", False)
         # `register_for_auto_class` knows one auto class per model; this is the second.
         auto_map = dict(getattr(self.config, "auto_map", None) or {})
         auto_map["AutoModelForImageTextToText"] = f"modeling_gemkr.{type(self).__name__}"
