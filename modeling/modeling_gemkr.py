@@ -415,7 +415,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
 
         Examples
         --------
-        `get_peft_model(model, LoraConfig(**model.lora_arguments()))`
+        `get_peft_model(model, LoraConfig(**model.lora_arguments()))`, which
+        `AutoPeftModelForCausalLM.from_pretrained` loads again.
         """
         return {
             "r": r,
@@ -550,9 +551,11 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         if check_quantization(self, self.language_model):
             # transformers cannot turn back how it read a checkpoint in few bits, nor needs to.
             kwargs.setdefault("save_original_format", False)
-        # `register_for_auto_class` knows one auto class per model; this is the second.
+        # `register_for_auto_class` knows one auto class per model; these are the others, of which
+        # PEFT's AutoPeftModelForCausalLM asks for the last.
         auto_map = dict(getattr(self.config, "auto_map", None) or {})
-        auto_map["AutoModelForImageTextToText"] = f"modeling_gemkr.{type(self).__name__}"
+        for name in ("AutoModelForImageTextToText", "AutoModelForCausalLM"):
+            auto_map[name] = f"modeling_gemkr.{type(self).__name__}"
         self.config.auto_map = auto_map
         return super().save_pretrained(*args, **kwargs)
 

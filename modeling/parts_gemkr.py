@@ -21,6 +21,8 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from .configuration_gemkr import GeMKRConfig
+
 _LOCATION = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
 _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
     "clip": CLIPModel,
@@ -103,6 +105,8 @@ def load_language_model(
     ):
         name = text.__name__ if isinstance(text, type) else type(text).__name__
         raise ValueError(f"{name} is no causal language model; load one with AutoModelForCausalLM.")
+    if text.config.model_type == GeMKRConfig.model_type:
+        raise ValueError("A GeMKR is no part of another; take its language model.")
     if "past_key_values" not in inspect.signature(text.forward).parameters:
         raise ValueError(
             f"{type(text).__name__} keeps no keys and values, which GeMKR's search needs; take a "
