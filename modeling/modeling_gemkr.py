@@ -302,12 +302,15 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         Raises
         ------
         ValueError
-            If the slots of the prompts do not match the pictures and their objects.
+            If the slots of the prompts do not match the pictures and their objects, or labels come
+            without the logits of all positions.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
         if pixel_values is not None and image_features is not None:
             raise ValueError("Pass pixel_values or image_features, not both.")
+        if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
+            raise ValueError("labels need the logits of all positions: leave logits_to_keep out.")
         if pixel_values is not None:
             image_features = self.get_image_features(
                 pixel_values, object_pixel_values, object_mask, object_features, return_dict=True

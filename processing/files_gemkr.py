@@ -37,7 +37,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
     with replace_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode())  # line breaks as they are
 
 
 def write_json(path: Path, content: Any) -> None:
