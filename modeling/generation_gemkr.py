@@ -123,7 +123,7 @@ class GeMKRGenerationMixin(GenerationMixin):
         custom_generate: str | Callable | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Write knowledge clues for multi-modal queries.
+        """Write knowledge clues for multi-modal queries, never an `<image>` or `<object>`.
 
         Diverse beam search with the defaults of `config.decoding`; `num_beams=1` and
         `do_sample=True` are core's greedy search and sampling.
@@ -150,6 +150,14 @@ class GeMKRGenerationMixin(GenerationMixin):
             kwargs = self._encode_pictures(kwargs)
         given = _given(generation_config, kwargs)
         processors = as_processor_list(logits_processor)
+        # Slots are for prompts. A constraint with a search of its own only writes what documents
+        # hold, and steps aside for no other processor.
+        if not any(hasattr(processor, "search_tree") for processor in processors):
+            configs = (generation_config, self.generation_config)
+            found = (getattr(config, "suppress_tokens", None) for config in configs)
+            more = kwargs.get("suppress_tokens") or next(filter(None, found), ())
+            slots = (self.config.image_token_id, self.config.object_token_id)
+            kwargs["suppress_tokens"] = sorted({*more, *slots})
         if "max_new_tokens" not in given and "max_length" not in given:
             kwargs["max_new_tokens"] = self._clue_length(processors)
         if custom_generate is not None:

@@ -19,7 +19,9 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_gemkr import GeMKRConfig
 from .generation_gemkr import GeMKRGenerationMixin
 from .parts_gemkr import (
+    adopt_quantization,
     align_special_tokens,
+    check_quantization,
     load_language_model,
     load_vision_model,
     only_language_model,
@@ -300,12 +302,15 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         Raises
         ------
         ValueError
-            If the slots of the prompts do not match the pictures and their objects.
+            If the slots of the prompts do not match the pictures and their objects, or labels come
+            without the logits of all positions.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
         if pixel_values is not None and image_features is not None:
             raise ValueError("Pass pixel_values or image_features, not both.")
+        if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
+            raise ValueError("labels need the logits of all positions: leave logits_to_keep out.")
         if pixel_values is not None:
             image_features = self.get_image_features(
                 pixel_values, object_pixel_values, object_mask, object_features, return_dict=True
@@ -413,7 +418,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
 
         Examples
         --------
-        `get_peft_model(model, LoraConfig(**model.lora_arguments()))`
+        `get_peft_model(model, LoraConfig(**model.lora_arguments()))`, which
+        `AutoPeftModelForCausalLM.from_pretrained` loads again.
         """
         return {
             "r": r,
@@ -541,12 +547,18 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         for name, part in model.named_children():
             if name != "language_model":
                 part.to(language_model.device, dtype)
+        adopt_quantization(model, language_model)
         return model.eval()
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
-        # `register_for_auto_class` knows one auto class per model; this is the second.
+        if check_quantization(self, self.language_model):
+            # transformers cannot turn back how it read a checkpoint in few bits, nor needs to.
+            kwargs.setdefault("save_original_format", False)
+        # `register_for_auto_class` knows one auto class per model; these are the others, of which
+        # PEFT's AutoPeftModelForCausalLM asks for the last.
         auto_map = dict(getattr(self.config, "auto_map", None) or {})
-        auto_map["AutoModelForImageTextToText"] = f"modeling_gemkr.{type(self).__name__}"
+        for name in ("AutoModelForImageTextToText", "AutoModelForCausalLM"):
+            auto_map[name] = f"modeling_gemkr.{type(self).__name__}"
         self.config.auto_map = auto_map
         return super().save_pretrained(*args, **kwargs)
 

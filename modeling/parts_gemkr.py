@@ -19,6 +19,9 @@ from transformers import (
     SiglipModel,
     SiglipVisionModel,
 )
+from transformers.pytorch_utils import Conv1D
+
+from .configuration_gemkr import GeMKRConfig
 
 _LOCATION = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
 _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
@@ -102,6 +105,8 @@ def load_language_model(
     ):
         name = text.__name__ if isinstance(text, type) else type(text).__name__
         raise ValueError(f"{name} is no causal language model; load one with AutoModelForCausalLM.")
+    if text.config.model_type == GeMKRConfig.model_type:
+        raise ValueError("A GeMKR is no part of another; take its language model.")
     if "past_key_values" not in inspect.signature(text.forward).parameters:
         raise ValueError(
             f"{type(text).__name__} keeps no keys and values, which GeMKR's search needs; take a "
@@ -126,6 +131,50 @@ def only_language_model(quantization_config: Any, parts: Sequence[str]) -> Any:
     return changed
 
 
+def adopt_quantization(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
+    """Let `model` know what its part, loaded in few bits by bitsandbytes, is.
+
+    Without it a checkpoint would tell that the vision tower is quantised too, and not load again.
+    """
+    quantizer = getattr(language_model, "hf_quantizer", None)
+    if quantizer is None or not _of_bitsandbytes(quantizer):
+        return
+    quantizer = copy.copy(quantizer)
+    quantizer.quantization_config = copy.deepcopy(quantizer.quantization_config)
+    # Exactly what was left as it is, whatever rule of the language model's chose it.
+    whole = [name for name, part in model.named_children() if part is not language_model]
+    whole += [
+        f"language_model.{name}"
+        for name, module in language_model.named_modules()
+        if type(module) in (nn.Linear, Conv1D)
+    ]
+    quantizer.quantization_config.llm_int8_skip_modules = whole
+    model.hf_quantizer = quantizer  # type: ignore[assignment]
+    quantizer.postprocess_model(model)
+
+
+def check_quantization(model: PreTrainedModel, language_model: PreTrainedModel) -> bool:
+    """Tell whether bitsandbytes keeps weights of `model` in few bits.
+
+    Raises
+    ------
+    ValueError
+        If only its language model knows of it, so that a checkpoint would not load again.
+    """
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is None and getattr(language_model, "hf_quantizer", None) is not None:
+        raise ValueError(
+            "This GeMKR cannot be saved: its language model was quantised before it became a part, "
+            "by another method than bitsandbytes; save one of the unquantised part and load that "
+            "with from_pretrained(..., quantization_config=...)."
+        )
+    return _of_bitsandbytes(quantizer)
+
+
+def _of_bitsandbytes(quantizer: Any) -> bool:
+    return hasattr(getattr(quantizer, "quantization_config", None), "llm_int8_skip_modules")
+
+
 def align_special_tokens(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
     """Let `model` end and pad clues with the language model's tokens.
 
@@ -139,8 +188,10 @@ def align_special_tokens(model: PreTrainedModel, language_model: PreTrainedModel
 
 
 __all__ = [
+    "adopt_quantization",
     "align_special_tokens",
     "check_folder",
+    "check_quantization",
     "load_language_model",
     "load_vision_model",
     "only_language_model",

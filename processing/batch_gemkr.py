@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .call_gemkr import is_truncating
 from .detection_gemkr import is_box
 from .prompt_gemkr import escape_tokens
 
@@ -157,7 +158,7 @@ def encode_prompts(
 
     rows = encode([fill(row, question) for row, question in enumerate(questions)])
     limit = settings.get("max_length")
-    if not settings.get("truncation") or limit is None:
+    if limit is None or not is_truncating(settings):
         return rows
     for row, question in enumerate(questions):
         kept = tokenizer(question, add_special_tokens=False)["input_ids"]

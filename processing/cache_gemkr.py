@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class ObjectCache:
 
     An entry is found again by the picture's size and pixels and by the detector's `fingerprint()`:
     the same picture under another name hits, another detector or confidence misses. Several
-    processes may use one file.
+    processes may use one file. A picture whose entry is unreadable is detected again.
 
     Parameters
     ----------
@@ -33,14 +34,22 @@ class ObjectCache:
     Raises
     ------
     ValueError
-        If the file is something else.
+        If the file is something else, or damaged (then or later).
+    OSError
+        If it cannot be made, read or written.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         if self.path.is_dir():
             raise ValueError(f"{self.path} is a folder: an object cache is a file.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(
+                f"There can be no object cache at {self.path}, whose folder cannot be made: "
+                f"{error.strerror or error}."
+            ) from error
         self._connection: sqlite3.Connection | None = None
         self._owner = 0
         self._open()
@@ -48,17 +57,33 @@ class ObjectCache:
     def _open(self) -> sqlite3.Connection:
         # A connection must not be shared with a forked process.
         if self._connection is None or self._owner != os.getpid():
-            try:
+            with self._told():
                 connection = sqlite3.connect(self.path, timeout=_WAIT, check_same_thread=False)
+                connection.text_factory = bytes  # what is no UTF-8 is one entry's damage
                 with connection:
                     connection.execute(_TABLE)
-            except sqlite3.DatabaseError as error:
-                raise ValueError(f"{self.path} is no object cache: {error}.") from error
             self._connection, self._owner = connection, os.getpid()
         return self._connection
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """With the database's errors as a sentence that names the file and the mend."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            said = str(error).rstrip(".")
+            # Another table of that name; any other of these is of the machine, not of the file.
+            foreign = said.startswith(("no such", "table"))
+            if isinstance(error, sqlite3.OperationalError) and not foreign:
+                raise OSError(f"The object cache {self.path} cannot be used: {said}.") from error
+            raise ValueError(
+                f"{self.path} is no object cache, or a damaged one ({said}): delete it, or give "
+                "another path."
+            ) from error
+
     def __len__(self) -> int:
-        return self._open().execute("SELECT COUNT(*) FROM objects").fetchone()[0]
+        with self._told():
+            return self._open().execute("SELECT COUNT(*) FROM objects").fetchone()[0]
 
     def detect(self, detector: Detector, images: Sequence[Image.Image]) -> list[list[Object]]:
         """What `detector.detect(images)` finds; it runs for the pictures that are new.
@@ -95,8 +120,10 @@ class ObjectCache:
             some = list(keys[start : start + _TOGETHER])
             marks = ",".join("?" * len(some))
             question = f"SELECT key, found FROM objects WHERE key IN ({marks})"
-            rows = self._open().execute(question, some)
-            known |= {bytes(key): _objects(text) for key, text in rows}
+            with self._told():
+                rows = self._open().execute(question, some).fetchall()
+            read = {bytes(key): _objects(text) for key, text in rows}
+            known |= {key: found for key, found in read.items() if found is not None}
         return known
 
     def _write(self, found: dict[bytes, list[Object]]) -> None:
@@ -104,7 +131,7 @@ class ObjectCache:
             (key, json.dumps([part.to_dict() for part in parts])) for key, parts in found.items()
         ]
         connection = self._open()
-        with connection:  # all of them or none
+        with self._told(), connection:  # all of them or none
             connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?)", rows)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,8 +152,16 @@ def picture_key(image: Image.Image, detector: str) -> bytes:
     return digest.digest()
 
 
-def _objects(text: str) -> list[Object]:
-    return [Object(tuple(part["box"]), part["score"], part["label"]) for part in json.loads(text)]
+def _objects(text: Any) -> list[Object] | None:
+    """The objects of an entry; None if it is unreadable."""
+    found = []
+    try:
+        for part in json.loads(text):
+            x0, y0, x1, y1 = map(float, part["box"])
+            found.append(Object((x0, y0, x1, y1), float(part["score"]), str(part["label"])))
+    except (ValueError, TypeError, LookupError):
+        return None
+    return found
 
 
 def tensors_digest(tensors: dict[str, Any]) -> str:

@@ -178,6 +178,24 @@ def select_classes(objects: Sequence[Object], classes: Sequence[str] | None) -> 
     return [found for found in objects if classes is None or found.label in classes]
 
 
+def labels_of(labels: Sequence[str] | None, name: str) -> list[str] | None:
+    """A detector's setting of labels as a list.
+
+    Raises
+    ------
+    ValueError
+        If it is one text, whose letters would be taken for labels, or holds what is no text.
+    """
+    if labels is None:
+        return None
+    if isinstance(labels, str):
+        raise ValueError(f"{name} is a list of labels, [{labels!r}], not the text {labels!r}.")
+    wrong = [label for label in labels if not isinstance(label, str)]
+    if wrong:
+        raise ValueError(f"{name} is a list of labels, which {wrong[0]!r} is not.")
+    return list(labels)
+
+
 __all__ = [
     "Box",
     "Detector",
@@ -187,6 +205,7 @@ __all__ = [
     "clip_object",
     "crop_object",
     "is_box",
+    "labels_of",
     "most_confident",
     "place_of",
     "select_classes",

@@ -37,7 +37,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
     with replace_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text.encode())  # line breaks as they are
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -45,4 +45,21 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-__all__ = ["find_file", "replace_file", "split_location", "write_json", "write_text"]
+def read_json(path: Path) -> dict[str, Any]:
+    """The settings in a JSON file.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged or something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's and UTF-8's are of it
+        raise ValueError(f"{path} is no JSON, or a damaged file: {error}.") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no settings, but a {type(content).__name__}.")
+    return content
+
+
+__all__ = ["find_file", "read_json", "replace_file", "split_location", "write_json", "write_text"]

@@ -29,6 +29,7 @@ Picture = Any
 _URL_TIMEOUT = 20  # seconds
 _URL_LIMIT = 256 * 2**20  # bytes
 _LARGEST, _SMALLEST = 16_000_000, 8  # pixels of a picture, of a side
+_ROUNDING = 0.01  # share of the range by which resizing may have made floats negative
 _DAMAGE = (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error, IndexError)
 
 
@@ -37,7 +38,7 @@ def load_picture(source: Picture) -> Image.Image:
 
     EXIF orientation is applied, alpha is laid on white, 16-bit and float grey levels are scaled to
     8 bits, and of an animation the first frame is taken. Arrays are ``(H, W)``, ``(H, W, 1|3|4)``
-    or ``(1|3|4, H, W)``; floats lie in 0..1.
+    or ``(1|3|4, H, W)``; floats lie in 0..1 or 0..255.
 
     Raises
     ------
@@ -45,7 +46,8 @@ def load_picture(source: Picture) -> Image.Image:
         If a path has no file.
     ValueError
         If it is no picture, is damaged or truncated, has no pixels, is a decompression bomb (more
-        than twice ``PIL.Image.MAX_IMAGE_PIXELS``), or cannot be fetched.
+        than twice ``PIL.Image.MAX_IMAGE_PIXELS``), cannot be fetched, or holds floats that are
+        negative or no numbers.
     """
     if isinstance(source, dict):  # how `datasets` hands over a picture that it did not decode
         source = source.get("bytes") or source.get("path")
@@ -150,18 +152,25 @@ def _from_array(array: np.ndarray) -> Image.Image:
         )
     if array.size == 0:
         raise ValueError(f"The picture has no pixels: its array has the shape {shape}.")
-    return _upright_rgb(Image.fromarray(_eight_bits(array)), "The picture")
+    return _upright_rgb(Image.fromarray(_eight_bits(array, "The picture")), "The picture")
 
 
-def _eight_bits(array: np.ndarray) -> np.ndarray:
+def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
     """Scale grey levels to ``uint8``: bool, floats in 0..1, 16-bit and 8-bit integers."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255
-    values = np.nan_to_num(array.astype(np.float64))
-    highest = float(values.max())
+    values = array.astype(np.float64)
+    lowest, highest = float(values.min()), float(values.max())
     if np.issubdtype(array.dtype, np.floating):
+        if not math.isfinite(highest - lowest):
+            raise ValueError(f"{name} holds pixels that are no finite numbers.")
+        if lowest < -_ROUNDING * max(highest, 1.0):
+            raise ValueError(
+                f"{name} holds floats of {lowest:.3g} to {highest:.3g}: they lie in 0..1 or "
+                "0..255; (pixels + 1) / 2 makes 0..1 of -1..1."
+            )
         # Grey levels of 0..255 kept as floats are common enough to be read as what they are.
         scale = 255.0 if highest <= 1.0 else 1.0 if highest <= 255.0 else 255.0 / highest
     elif array.dtype == np.uint16 or 255 < highest <= 65535:
@@ -197,7 +206,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         levels = np.asarray(image)
         if image.mode.startswith("I;16"):
             levels = levels.astype(np.uint16)
-        return Image.fromarray(_eight_bits(levels)).convert("RGB")
+        return Image.fromarray(_eight_bits(levels, name)).convert("RGB")
     try:
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
             if image.mode in ("RGBa", "La"):  # premultiplied

@@ -17,6 +17,7 @@ from .batch_gemkr import (
     pad_left,
 )
 from .cache_gemkr import ObjectCache
+from .call_gemkr import OWN_SETTINGS, check_call_settings
 from .detection_gemkr import (
     Detector,
     Object,
@@ -47,29 +48,6 @@ from .yolo_gemkr import YoloDetector
 
 PROMPT_TEMPLATE_NAME = "prompt_template.txt"
 DETECTORS = {kind.__name__: kind for kind in (YoloDetector, TransformersDetector)}
-
-_OWN_SETTINGS = (
-    "detector",
-    "prompt_template",
-    "max_objects",
-    "max_object_slots",
-    "object_cache",
-    "object_margin",
-    "object_template",
-    "object_separator",
-    "large_object",
-)
-
-# Near misses, which transformers would pass over with a line in the log.
-_MISTAKEN = {
-    "image": "images",
-    "question": "text",
-    "questions": "text",
-    "object": "objects",
-    "boxes": "objects",
-    "clue": "clues",
-    "caption": "captions",
-}
 
 Objects = Sequence[Object | Sequence[float]]
 
@@ -181,8 +159,9 @@ class GeMKRProcessor(ProcessorMixin):
             Also return ``objects``, a list of the used :class:`Object` a picture.
         **kwargs
             ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
-            ``"max_length"``), ``pad_to_multiple_of``, ``max_length`` with ``truncation=True``
-            (cuts the question's end), and arguments of the image processor.
+            ``"max_length"``; always on the left), ``pad_to_multiple_of``, ``max_length`` with
+            ``truncation=True`` (cuts the question's end) or ``padding="max_length"``, and arguments
+            of the image processor.
 
         Returns
         -------
@@ -201,15 +180,15 @@ class GeMKRProcessor(ProcessorMixin):
             For a mistaken argument, an empty question, numbers that do not match, a box that is
             none, a bad picture.
         """
-        for wrong, right in _MISTAKEN.items():
-            if wrong in kwargs:
-                raise TypeError(f"GeMKRProcessor takes {right}=, not {wrong}=.")
+        check_call_settings(kwargs)
         if images is None and text is None:
             raise ValueError("A query needs a question: give text, and images if it is about one.")
         settings = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         text_settings, image_settings = settings["text_kwargs"], settings["images_kwargs"]
         tensor_type = text_settings.get("return_tensors") or "pt"
         pictures, questions, given, clues = batch_of(images, text, objects, clues)
+        if captions is not None and questions is None:
+            raise ValueError("Captions stand beside questions or in them: give text.")
         loaded = [None if picture is None else load_picture(picture) for picture in pictures]
         found = choose_objects(
             loaded, given, self.max_objects, self._detect if self.detector else None
@@ -453,8 +432,9 @@ class GeMKRProcessor(ProcessorMixin):
         content, rest = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         template = find_file(pretrained_model_name_or_path, PROMPT_TEMPLATE_NAME, where)
         if template is not None and "prompt_template" not in rest:
-            content["prompt_template"] = Path(template).read_text(encoding="utf-8")
-            content["prompt_template"] = content["prompt_template"].removesuffix("\n")
+            # With the line breaks that it has, less the one that ends the file.
+            text = Path(template).read_bytes().decode()
+            content["prompt_template"] = text.removesuffix("\n").removesuffix("\r")
         kept = content.pop("detector", None)
         if kept is not None and "detector" not in rest:
             kind = DETECTORS.get(kept.get("detector_type"))
@@ -472,7 +452,7 @@ class GeMKRProcessor(ProcessorMixin):
     ) -> list[Any]:
         # The processor's own settings are not for tokenizer and image processor, which keep what
         # they are given and would fail to write a detector as JSON.
-        kwargs = {key: value for key, value in kwargs.items() if key not in _OWN_SETTINGS}
+        kwargs = {key: value for key, value in kwargs.items() if key not in OWN_SETTINGS}
         arguments = super()._get_arguments_from_pretrained(
             pretrained_model_name_or_path, processor_dict, **kwargs
         )

@@ -80,16 +80,31 @@ def chat_prompt_template(tokenizer: Any, instruction: str = DEFAULT_PROMPT_TEMPL
     Raises
     ------
     ValueError
-        If the tokenizer has no chat template.
+        If the tokenizer has no chat template, or one that does not keep the instruction whole.
     """
     check_prompt_template(instruction)
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError("The tokenizer has no chat template.")
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": instruction}], tokenize=False, add_generation_prompt=True
-    )
-    # Tokenizing a prompt puts it there again.
-    return text.removeprefix(tokenizer.bos_token or "")
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": instruction}], tokenize=False, add_generation_prompt=True
+        )
+    except ImportError:  # of jinja itself
+        raise
+    except Exception as error:  # of the template, or of what it runs
+        said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ValueError(f"The tokenizer's chat template cannot be applied: {said}.") from error
+    begin = tokenizer.bos_token_id
+    if begin is not None and list(tokenizer("")["input_ids"])[:1] == [begin]:
+        # Tokenizing a prompt puts it there again.
+        text = text.removeprefix(tokenizer.bos_token)
+    try:
+        check_prompt_template(text)
+    except ValueError as error:
+        raise ValueError(
+            f"The tokenizer's chat template makes no prompt template of the instruction: {error}"
+        ) from None
+    return text
 
 
 def describe_objects(

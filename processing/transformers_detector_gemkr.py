@@ -11,8 +11,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from .cache_gemkr import tensors_digest
-from .detection_gemkr import Object, select_classes
-from .files_gemkr import find_file, split_location, write_json
+from .detection_gemkr import Object, labels_of, select_classes
+from .files_gemkr import find_file, read_json, split_location, write_json
 
 CONFIG_NAME = "detector.json"
 WEIGHTS_FOLDER = "detector"
@@ -59,7 +59,7 @@ class TransformersDetector:
             raise FileNotFoundError(f"There is no detector in {self.source}.")
         self.location = dict(location or {})
         self.confidence = float(confidence)
-        self.classes = None if classes is None else list(classes)
+        self.classes = labels_of(classes, "classes")
         self.batch_size = int(batch_size)
         self.device = torch.device(device or "cpu")
         self._model: Any = model.eval() if in_memory else None
@@ -146,7 +146,7 @@ class TransformersDetector:
         config_file = find_file(folder, CONFIG_NAME, where)
         if config_file is None:
             raise FileNotFoundError(f"{folder} holds no {CONFIG_NAME}.")
-        config = json.loads(Path(config_file).read_text(encoding="utf-8"))
+        config = read_json(Path(config_file))
         config.pop("detector_type", None)
         model = config.pop("model", None)
         if model is None:

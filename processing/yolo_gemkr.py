@@ -10,11 +10,19 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .cache_gemkr import tensors_digest
-from .detection_gemkr import Object, select_classes
-from .files_gemkr import find_file, replace_file, split_location, write_json, write_text
+from .detection_gemkr import Object, labels_of, select_classes
+from .files_gemkr import (
+    find_file,
+    read_json,
+    replace_file,
+    split_location,
+    write_json,
+    write_text,
+)
 from .ultralytics_gemkr import detection_model, detection_predictor, import_ultralytics
 
 try:
@@ -89,8 +97,8 @@ class YoloDetector:
         self.image_size = int(image_size)
         self.confidence = float(confidence)
         self.iou = float(iou)
-        self.classes = None if classes is None else list(classes)
-        self.class_names = None if class_names is None else list(class_names)
+        self.classes = labels_of(classes, "classes")
+        self.class_names = labels_of(class_names, "class_names")
         self.max_detections = int(max_detections)
         self.batch_size = int(batch_size)
         self.device = torch.device(device or "cpu")
@@ -109,8 +117,7 @@ class YoloDetector:
         class.
         """
         if isinstance(model, str | Path):
-            weights = _find_weights(model)
-            model = import_ultralytics().YOLO(weights, task="detect", verbose=False)
+            model = _read_weights(_find_weights(model))
         # A `YOLO` answers for its module's attributes too: look at what each one holds itself.
         module = next(
             (part for part in (getattr(model, "model", None), model) if _is_yolo(part)), None
@@ -141,13 +148,11 @@ class YoloDetector:
 
     def build(self) -> torch.nn.Module:
         """The ``ultralytics`` module with this detector's weights, in float32 and eval mode."""
-        ultralytics = import_ultralytics()
         if self.weights is not None:
             weights = self.weights
             if weights.endswith(".pt"):
                 weights = _find_weights(weights)
-            yolo = ultralytics.YOLO(weights, task="detect", verbose=False)
-            module = yolo.model.float()
+            module = _read_weights(weights).model.float()
         else:
             module = self._from_architecture()
         if self.class_names is not None:
@@ -268,12 +273,21 @@ class YoloDetector:
         )
         if config_file is None or weights_file is None:
             raise FileNotFoundError(f"{folder} holds no {CONFIG_NAME} with {WEIGHTS_NAME}.")
-        config = json.loads(Path(config_file).read_text(encoding="utf-8"))
+        config = read_json(Path(config_file))
         config.pop("detector_type", None)
         architecture_file = find_file(folder, ARCHITECTURE_NAME, where)
         if architecture_file is not None:
             config["architecture"] = _read_architecture(Path(architecture_file))
-        return cls(**{**config, "state_dict": load_file(weights_file), **options})
+        elif "architecture" not in config:
+            raise FileNotFoundError(f"{folder} holds no {ARCHITECTURE_NAME} with {WEIGHTS_NAME}.")
+        try:
+            state = load_file(weights_file)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{weights_file} is truncated or damaged: {error}; save or download the detector "
+                "again."
+            ) from None
+        return cls(**{**config, "state_dict": state, **options})
 
     def fingerprint(self) -> str:
         """Tells this detector from others, for :class:`ObjectCache`."""
@@ -324,6 +338,20 @@ def _find_weights(weights: str | Path) -> str:
         if found is not None:
             return found
     raise FileNotFoundError(f"There are no detector weights at {weights}.")
+
+
+def _read_weights(weights: str) -> Any:
+    """The `YOLO` of a ``.pt`` or ``.yaml`` file."""
+    ultralytics = import_ultralytics()
+    try:
+        return ultralytics.YOLO(weights, task="detect", verbose=False)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever unpickling and ultralytics raise; there is no one class
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"{weights} is no YOLO detection model of ultralytics, or a damaged file: {said}."
+        ) from error
 
 
 def _is_yolo(part: Any) -> bool:

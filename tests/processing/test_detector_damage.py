@@ -1,0 +1,72 @@
+"""Detectors whose files are damaged, and settings that are mistaken."""
+
+import json
+
+import pytest
+import torch
+from test_detectors import yolo_file
+
+from gemkr_hf.processing import TransformersDetector, YoloDetector
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, 0.5])
+def test_truncated_weights(yolo, tmp_path, kept):
+    yolo.save_pretrained(tmp_path)
+    path = tmp_path / "detector.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(ValueError, match=r"detector\.safetensors is truncated or damaged") as error:
+        YoloDetector.from_pretrained(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_architecture(yolo, tmp_path):
+    yolo.save_pretrained(tmp_path)
+    (tmp_path / "detector.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no detector\.yaml with"):
+        YoloDetector.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [YoloDetector, TransformersDetector])
+@pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
+def test_settings_that_are_none(yolo, tmp_path, kind, text):
+    yolo.save_pretrained(tmp_path)
+    (tmp_path / "detector.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"detector\.json (is no JSON|holds no settings)"):
+        kind.from_pretrained(tmp_path)
+
+
+def test_garbage_for_weights(yolo, tmp_path):
+    good = yolo_file(tmp_path, yolo)
+    half = tmp_path / "half.pt"
+    half.write_bytes((tmp_path / "best.pt").read_bytes()[:5000])
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "state.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    for name in ("half", "state", "text", "empty"):
+        path = tmp_path / f"{name}.pt"
+        for call in (YoloDetector.from_ultralytics, lambda path: YoloDetector(path).load()):
+            with pytest.raises(
+                ValueError, match=rf"{name}\.pt is no YOLO detection model"
+            ) as error:
+                call(path)
+            assert "\n" not in str(error.value)
+    assert YoloDetector.from_ultralytics(good).class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("name", ["classes", "class_names"])
+def test_a_text_is_no_list_of_labels(yolo, tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name} is a list of labels, \['cat'\], not the text"):
+        YoloDetector("yolov8n.yaml", **{name: "cat"})
+    with pytest.raises(ValueError, match=f"{name} is a list of labels, which 3 is not"):
+        YoloDetector("yolov8n.yaml", **{name: [3]})
+    yolo.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "detector.json").read_text())
+    (tmp_path / "detector.json").write_text(json.dumps({**settings, name: "cat"}))
+    with pytest.raises(ValueError, match="is a list of labels"):
+        YoloDetector.from_pretrained(tmp_path)
+
+
+def test_a_text_is_no_list_of_labels_for_the_other_detector():
+    with pytest.raises(ValueError, match="classes is a list of labels"):
+        TransformersDetector("org/detector", classes="cat")
