@@ -1,13 +1,11 @@
 """GeMKR for Hugging Face: generative multi-modal knowledge retrieval.
 
-Heavy parts are imported when they are first asked for, so that ``gemkr --help`` is quick. Importing
-this package is enough for ``AutoModel`` and ``AutoProcessor`` to know its classes.
+Heavy parts are imported when they are first asked for, so that ``gemkr --help`` is quick.
+``import gemkr_hf.auto`` lets ``AutoModel`` and ``AutoProcessor`` know the package's classes.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from gemkr_hf.registration import register_when_imported
 
 __version__ = "0.1.0"
 
@@ -40,8 +38,6 @@ def __getattr__(name: str) -> Any:
     import_module("gemkr_hf.auto")
     return getattr(import_module(_HOMES[name]), name)
 
-
-register_when_imported()
 
 __all__ = [
     "FMIndex",

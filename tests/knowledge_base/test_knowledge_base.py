@@ -107,7 +107,7 @@ def test_save_and_load(saved, knowledge_base, tokenizer) -> None:
     assert loaded.tokenizer_identity == knowledge_base.tokenizer_identity
     clues = [clue(tokenizer, " ship in its place at")]
     assert loaded.lookup(clues).tolist() == [0]
-    assert loaded.constraint().eos_token_ids.tolist() == [tokenizer.eos_token_id]
+    assert list(loaded.constraint().rules.eos_token_ids) == [tokenizer.eos_token_id]
     header = json.loads((saved / HEADER_FILE).read_text())
     assert header["format_version"] == 3
     on_disk = {path.relative_to(saved).as_posix() for path in saved.rglob("*") if path.is_file()}

@@ -34,7 +34,7 @@ import sys
 if sys.argv[2] == "without":
     sys.modules["gemkr_hf"] = None
 else:
-    import gemkr_hf
+    import gemkr_hf.auto
 import torch
 from peft import AutoPeftModelForCausalLM
 folder = sys.argv[1]
