@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -75,7 +75,9 @@ def load_benchmark(config: DataConfig, base: Path = Path()) -> Benchmark:
     pictures = open_pictures(shown, config.picture_layout) if shown is not None else NoPictures()
     questions = {split: read_questions(path, config) for split, path in paths.items()}
     if isinstance(config.validation, int):
-        train, validation = draw_validation(questions["train"], config.validation, config.seed)
+        train, validation = draw_validation(
+            questions["train"], config.validation, config.seed, pictures.key_of
+        )
         questions = {**questions, "train": train, "validation": validation}
     ordered = {split: questions[split] for split in files if split in questions}
     name = f"{config.format} ({', '.join(path.name for path in paths.values())})"
@@ -101,13 +103,22 @@ def _knowledge_base_at(config: DataConfig, base: Path) -> str | None:
 
 
 def draw_validation(
-    questions: datasets.Dataset, number: int, seed: int
+    questions: datasets.Dataset,
+    number: int,
+    seed: int,
+    key_of: Callable[[str], str] = str,
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Draw validation questions by whole pictures, so that none is asked of in both splits.
 
     The draw follows from the seed and the pictures' ids alone, not from the order of the file.
     Pictures whose questions would exceed the number are passed over; if no set of the others fills
     it, fewer questions are drawn.
+
+    Args:
+        questions: to draw from.
+        number: of questions to draw.
+        seed: of the draw.
+        key_of: gives the ids of one picture one key.
 
     Returns:
         The remaining questions and the drawn ones, each in the order of the file.
@@ -120,13 +131,17 @@ def draw_validation(
         raise ValueError(
             f"validation is {number} of the training questions, and there are {len(questions)}"
         )
-    rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, image_id in enumerate(questions["image_id"]):
-        rows[image_id].append(row)
+    image_ids = list(questions["image_id"])
+    pictures: defaultdict[str, list[int]] = defaultdict(list)
+    for row, image_id in enumerate(image_ids):
+        pictures[key_of(image_id)].append(row)
     drawn: list[int] = []
-    for image_id in sorted(rows, key=lambda name: _draw(name, seed)):
-        if len(drawn) + len(rows[image_id]) <= number:
-            drawn += rows[image_id]
+    # By the ids, not by the keys, which depend on where the pictures lie.
+    for rows in sorted(
+        pictures.values(), key=lambda rows: _place(min(image_ids[row] for row in rows), seed)
+    ):
+        if len(drawn) + len(rows) <= number:
+            drawn += rows
     if not drawn:
         raise ValueError(
             f"No {number} questions can be drawn for validation without dividing the questions of "
@@ -136,7 +151,7 @@ def draw_validation(
     return questions.select(rest), questions.select(sorted(drawn))
 
 
-def _draw(image_id: str, seed: int) -> bytes:
+def _place(image_id: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
 
 

@@ -160,6 +160,17 @@ def test_validation_by_number(tmp_path: Path) -> None:
     assert {split: len(rows) for split, rows in questions.items()} == {"train": 2, "validation": 1}
 
 
+def test_several_ids_of_one_picture_stay_together(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "coco", COCO_NAME)
+    names = [name for n in (1, 2, 3) for name in (f"{n}", f"{n:012d}", f"COCO_val2014_{n:012d}")]
+    rows = [{**okvqa_records()[0], "question_id": n, "img_id": n} for n in names]
+    write_json(tmp_path / "train.json", rows)
+    config = DataConfig(format="okvqa", train="train.json", validation=3, pictures="coco")
+    questions = load_benchmark(config, tmp_path).questions
+    assert len({int(image_id[-12:]) for image_id in questions["validation"]["image_id"]}) == 1
+    assert len({int(image_id[-12:]) for image_id in questions["train"]["image_id"]}) == 2
+
+
 def test_the_small_world() -> None:
     benchmark = load_benchmark(DataConfig(format="symbols", scenes=3))
     assert list(benchmark.questions) == ["train", "validation", "test", "unseen"]

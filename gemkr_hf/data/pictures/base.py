@@ -38,6 +38,10 @@ class Pictures(Mapping[str, Image.Image]):
     def __contains__(self, image_id: object) -> bool:
         """Whether the id means one picture."""
 
+    def key_of(self, image_id: str) -> str:
+        """The key of the picture, of which there may be several ids; the id where there is none."""
+        return image_id
+
     def missing(self, image_id: str) -> str:
         """Why `image_id` is not in these pictures, in one sentence."""
         return f"There is no picture '{image_id}' in '{self.name}'"

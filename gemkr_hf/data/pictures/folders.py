@@ -90,6 +90,10 @@ class FolderPictures(Pictures):
     def __len__(self) -> int:
         return len(self._files)
 
+    def key_of(self, image_id: str) -> str:
+        found = self._find(image_id)
+        return found[0] if len(found) == 1 else image_id
+
     def missing(self, image_id: str) -> str:
         found = self._find(image_id)
         if len(found) > 1:
@@ -146,6 +150,10 @@ class CocoPictures(Pictures):
 
     def __len__(self) -> int:
         return len(self._files)
+
+    def key_of(self, image_id: str) -> str:
+        file = self._files.get(_coco_number(image_id))
+        return image_id if file is None else PurePosixPath(file).stem
 
 
 def _coco_number(image_id: object) -> int:
