@@ -26,9 +26,18 @@ def read_okvqa(path: Path) -> Iterator[dict[str, Any]]:
     """Questions whose relevant documents are those of ``ctxs`` that are marked ``has_answer``.
 
     Where no document of the file has that mark, all of ``ctxs`` are relevant, as in the released
-    training files; where one has it, those that are not marked are negatives.
+    training files; where one has it, those that are not marked are negatives. A file without any
+    ``ctxs`` holds questions to measure on, of which the answers alone are known.
+
+    Raises
+    ------
+    ValueError
+        If a field is missing, or ``ctxs`` in some records only.
     """
     questions = [_read(record, okvqa_document_id) for record in read_records(path)]
+    without = next((found.place for found in questions if not found.has_documents), None)
+    if without is not None and any(found.has_documents for found in questions):
+        raise ValueError(f"{without} has no 'ctxs', and others have")
     marked = any(has_answer is not None for found in questions for _, has_answer in found.documents)
     for found in questions:
         relevant = [name for name, has_answer in found.documents if has_answer or not marked]
@@ -39,6 +48,7 @@ def read_okvqa(path: Path) -> Iterator[dict[str, Any]]:
 def read_remuq(path: Path) -> Iterator[dict[str, Any]]:
     """Questions of ReMuQ: the first of ``ctxs`` is the one relevant document, its id exact."""
     for record in read_records(path):
+        record.require("ctxs")
         found = _read(record, str.strip)
         names = [name for name, _ in found.documents]
         yield found.row(names[:1], [])
@@ -46,6 +56,8 @@ def read_remuq(path: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class _Question:
+    place: str
+    has_documents: bool
     fields: dict[str, Any]
     documents: list[tuple[str, bool | None]]
     negatives: list[str]
@@ -69,7 +81,6 @@ def _read(record: Record, document_id: Callable[[str], str]) -> _Question:
         "caption": caption,
         "answers": record.answers("answers"),
     }
-    record.require("ctxs")
     documents = [
         (document_id(document.words("id", "kid", "passage_id")), _mark(document))
         for document in record.records("ctxs")
@@ -79,7 +90,7 @@ def _read(record: Record, document_id: Callable[[str], str]) -> _Question:
         for name in NEGATIVES
         for document in record.records(name)
     ]
-    return _Question(fields, documents, negatives)
+    return _Question(record.place, "ctxs" in record, fields, documents, negatives)
 
 
 def _mark(document: Record) -> bool | None:

@@ -78,6 +78,14 @@ def test_okvqa_as_json_lines_without_captions_and_with_listed_answers(tmp_path: 
     assert row["answer_scores"] == [1.0, 1.0]
 
 
+def test_okvqa_without_documents_is_to_measure_on(tmp_path: Path) -> None:
+    records = [{**record, "ctxs": None} for record in okvqa_records()]
+    del records[0]["ctxs"]
+    rows = list(read(write_json(tmp_path / "q.json", records), "okvqa"))
+    assert [row["relevant_ids"] for row in rows] == [[], [], []]
+    assert rows[0]["answers"] == ["race", "ride"]
+
+
 def test_remuq_takes_the_first_document_and_its_exact_id(tmp_path: Path) -> None:
     row = read(write_json(tmp_path / "test.json", remuq_records()), "remuq")[1]
     assert row["image_id"] == "30000002"
@@ -143,7 +151,7 @@ def broken(change: Any) -> str:
     [
         (
             broken(lambda r: r.pop("ctxs")),
-            r"Record 2 \(line 3\) of '.*' has no 'ctxs': it has ques",
+            r"Record 2 \(line 3\) of '.*' has no 'ctxs', and others have",
         ),
         (broken(lambda r: r.pop("img_id")), r"Record 2 \(line 3\).* no 'img_id' or 'image_id'"),
         (broken(lambda r: r.update(question=" ")), r"Record 2 \(line 3\).* an empty 'question'"),
@@ -187,7 +195,13 @@ def test_what_is_wrong_is_named_with_line_and_field(
         ("gemkr", "q.json", '[{"input": "a", "image": "b"}]', r"Record 1 .* has no 'output'"),
         ("gemkr", "q.json", '[{"input": "a", "image": "b", "output": 3}]', r"'output' is '3', not"),
         ("gemkr", "q.json", '[{"input": "a", "output": "b"}]', r"Record 1 .* has no 'image'"),
-        ("remuq", "q.json", '[{"question": "a"}]', r"has no 'question_id': it has question"),
+        (
+            "remuq",
+            "q.json",
+            '[{"question": "a", "ctxs": []}]',
+            r"has no 'question_id': it has question",
+        ),
+        ("remuq", "q.json", '[{"question": "a"}]', r"Record 1 .* has no 'ctxs': it has question"),
         ("table", "q.csv", "q,picture\na,b\n", r"no column 'question' .* with question_column"),
         ("table", "q.csv", "question,p\na,b\n", r"no column 'picture' .* with image_column"),
         ("table", "q.csv", "question,picture\na,b\n", r"no column 'document' .* documents_column"),
