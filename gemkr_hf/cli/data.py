@@ -53,7 +53,7 @@ def check(
     ] = 0,
     shown: Annotated[int, typer.Option(help="Examples shown of each kind.")] = 3,
 ) -> None:
-    """Count what is there and what does not match, before training. Exits with 1 where nothing matches.
+    """Count what is there and what does not match. Exits with 1 where nothing could be trained on.
 
     Example: gemkr data check --format okvqa --train train.json --validation 896
     --documents okvqa_train_corpus.csv --pictures coco
