@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_errors
+from gemkr_hf.cli.data import data
 from gemkr_hf.cli.index import index
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(index, name="index")
+app.add_typer(data, name="data")
 
 
 @app.command()

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
-class DocumentFile:
+class RecordFile:
     """Records of a file, read as they are asked for.
 
     JSON lines (one object a line, or one array of objects in a ``.json``), CSV and TSV with a first
@@ -24,43 +24,37 @@ class DocumentFile:
     Parameters
     ----------
     path : the file
-    id_column, text_column : columns that become `id` and `text`; with `id_column=None` documents
-        are numbered, "0", "1", ...
+    what : what a record is, for messages
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is of another kind, or its first record lacks a column. While reading: if a line
-        is broken, with its number.
+        If the file is of another kind or empty. While reading: if a line is broken, with its
+        number.
     """
 
-    def __init__(self, path: Path, id_column: str | None = "id", text_column: str = "text") -> None:
+    def __init__(self, path: Path, what: str = "document") -> None:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file '{path}'")
-        self._path, self._id, self._text = path, id_column, text_column
+        self._path = path
         suffixes = [suffix.lower() for suffix in path.suffixes]
         self._packed = suffixes[-1:] == [".gz"]
         kind = next(iter(suffixes[-2:-1] if self._packed else suffixes[-1:]), "")
         if kind not in KINDS or (self._packed and kind == ".parquet"):
             raise ValueError(
-                f"'{path}' is none of the files that documents are read from: "
+                f"'{path}' is none of the files that {what}s are read from: "
                 f"{', '.join(kind[1:] for kind in KINDS)}"
             )
         self._suffix = kind
         first = next(iter(self._records()), None)
         if first is None:
-            raise ValueError(f"There is no document in '{path}'")
-        for column, option in ((id_column, "--id-column"), (text_column, "--text-column")):
-            if column is not None and column not in first:
-                raise ValueError(
-                    f"There is no column '{column}' in '{path}': there are {', '.join(first)}; "
-                    f"name one with {option}"
-                )
+            raise ValueError(f"There is no {what} in '{path}'")
+        self.columns = list(first)
 
     def __len__(self) -> int:
-        """Documents, about: a line break in a CSV field counts too."""
+        """Records, about: a line break in a CSV field counts too."""
         if self._suffix == ".parquet":
             return int(pq.read_metadata(self._path).num_rows)
         with self._binary() as file:
@@ -68,8 +62,7 @@ class DocumentFile:
         return max(1, lines - (self._suffix in (".csv", ".tsv")))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number, record in enumerate(self._records()):
-            yield renamed(record, self._id, self._text, number)
+        return self._records()
 
     def _binary(self) -> Any:
         return gzip.open(self._path) if self._packed else self._path.open("rb")
@@ -156,6 +149,41 @@ class DocumentFile:
             raise ValueError(f"Line {rows.line_num} of '{self._path}': {error}") from None
 
 
+class DocumentFile(RecordFile):
+    """Documents of a `RecordFile`.
+
+    Parameters
+    ----------
+    path : the file
+    id_column, text_column : columns that become `id` and `text`; with `id_column=None` documents
+        are numbered, "0", "1", ...
+
+    Raises
+    ------
+    ValueError
+        Besides those of `RecordFile`: if the first record lacks a column.
+    """
+
+    def __init__(self, path: Path, id_column: str | None = "id", text_column: str = "text") -> None:
+        super().__init__(path)
+        self._id, self._text = id_column, text_column
+        check_columns(str(path), self.columns, id_column, text_column)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(self._records()):
+            yield renamed(record, self._id, self._text, number)
+
+
+def check_columns(name: str, columns: list[str], id_column: str | None, text_column: str) -> None:
+    """Raise ValueError if a source of documents lacks the column of ids or texts."""
+    for column, option in ((id_column, "--id-column"), (text_column, "--text-column")):
+        if column is not None and column not in columns:
+            raise ValueError(
+                f"There is no column '{column}' in '{name}': there are {', '.join(columns)}; "
+                f"name one with {option}"
+            )
+
+
 def unquoted(field: str) -> str:
     """A field of a tab-separated file without the quotes around it.
 
@@ -207,29 +235,8 @@ class DocumentDataset:
         config: str | None = None,
     ) -> None:
         self._id, self._text = id_column, text_column
-        try:
-            if Path(name).is_dir():
-                found = datasets.load_from_disk(name)
-                if isinstance(found, datasets.DatasetDict):
-                    found = found[split]
-                self._dataset = found
-            else:
-                self._dataset = datasets.load_dataset(name, config, split=split)
-        except KeyError:
-            raise ValueError(f"The data set '{name}' has no split '{split}'") from None
-        except ValueError as error:
-            raise ValueError(f"The data set '{name}': {str(error).splitlines()[0]}") from None
-        except (OSError, datasets.exceptions.DatasetsError) as error:
-            raise FileNotFoundError(
-                f"'{name}' is neither a file or folder of documents nor a data set on the Hub that "
-                f"can be reached ({type(error).__name__})"
-            ) from None
-        for column, option in ((id_column, "--id-column"), (text_column, "--text-column")):
-            if column is not None and column not in self._dataset.column_names:
-                raise ValueError(
-                    f"There is no column '{column}' in '{name}': there are "
-                    f"{', '.join(self._dataset.column_names)}; name one with {option}"
-                )
+        self._dataset = open_dataset(name, split, config)
+        check_columns(name, self._dataset.column_names, id_column, text_column)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -237,6 +244,39 @@ class DocumentDataset:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for number, record in enumerate(self._dataset):
             yield renamed(record, self._id, self._text, number)
+
+
+def open_dataset(
+    name: str, split: str | None = None, config: str | None = None
+) -> datasets.Dataset:
+    """A data set on the Hub, or one saved by `Dataset.save_to_disk`; of no split named, all.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it cannot be had.
+    ValueError
+        If it lacks the split.
+    """
+    try:
+        if Path(name).is_dir():
+            found = datasets.load_from_disk(name)
+            if split is not None and isinstance(found, datasets.DatasetDict):
+                found = found[split]
+        else:
+            found = datasets.load_dataset(name, config, split=split)
+    except KeyError:
+        raise ValueError(f"The data set '{name}' has no split '{split}'") from None
+    except ValueError as error:
+        raise ValueError(f"The data set '{name}': {str(error).splitlines()[0]}") from None
+    except (OSError, datasets.exceptions.DatasetsError) as error:
+        raise FileNotFoundError(
+            f"'{name}' is neither a file or folder that can be read nor a data set on the Hub that "
+            f"can be reached ({type(error).__name__})"
+        ) from None
+    if isinstance(found, datasets.DatasetDict):
+        return datasets.concatenate_datasets(list(found.values()))
+    return found
 
 
 def open_documents(
@@ -254,4 +294,11 @@ def open_documents(
     return DocumentDataset(source, id_column, text_column, split, config)
 
 
-__all__ = ["DocumentDataset", "DocumentFile", "open_documents"]
+__all__ = [
+    "KINDS",
+    "DocumentDataset",
+    "DocumentFile",
+    "RecordFile",
+    "open_dataset",
+    "open_documents",
+]

@@ -1,0 +1,48 @@
+"""``docs/own-data.md`` runs as it stands, block after block."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from gemkr_hf.cli import app
+from gemkr_hf.small_world.assemble import CHECKPOINTS
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "own-data.md").read_text()
+BLOCK = re.compile(
+    r"(?:^`(?P<file>[\w.]+)`:\n\n)?^```(?P<kind>\w*)\n(?P<code>.*?)^```", re.M | re.S
+)
+
+
+def run_page(page: str) -> Iterator[str]:
+    """Write the files that the page shows, run its Python and its commands; what commands print."""
+    for block in BLOCK.finditer(page):
+        file, kind, code = block.group("file", "kind", "code")
+        if file is not None:
+            Path(file).write_text(code)
+        elif kind == "python":
+            exec(compile(code, "own-data.md", "exec"), {})
+        elif kind == "bash":
+            for line in code.replace("\\\n", " ").splitlines():
+                name, *arguments = shlex.split(line)
+                assert name == "gemkr"
+                result = CliRunner().invoke(app, arguments)
+                assert result.exit_code == 0, result.output
+                yield result.output
+
+
+def test_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "runs" / "quickstart" / "model"
+    model.parent.mkdir(parents=True)
+    model.symlink_to(CHECKPOINTS / "tokenizer")
+    indexed, checked = run_page(PAGE.partition("<!-- training -->")[0])
+    assert "3 documents" in indexed
+    assert re.search(r"questions +4 +2\n", checked)
+    assert re.search(r"with a picture that is there +4 +2\n", checked)
+    assert "Warning" not in checked
+    assert "['" in capsys.readouterr().out
