@@ -23,7 +23,8 @@ SHORT = QuickstartConfig(
         epochs=1.0,
         warmup_steps=20,
         weight_decay=0.01,
-        bf16=True,
+        precision="bf16",
+        fit_objects=True,
     ),
 )
 """The quickstart with a fifth of its instructions."""

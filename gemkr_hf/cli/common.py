@@ -38,6 +38,8 @@ def be_quiet() -> None:
     from transformers.utils import logging as transformers_logging
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # It tells of faster kernels that it did not find, whether they are wanted or not.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()

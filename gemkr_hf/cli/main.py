@@ -8,6 +8,7 @@ import typer
 from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_errors
 from gemkr_hf.cli.data import data
 from gemkr_hf.cli.index import index
+from gemkr_hf.cli.train import train
 
 app = typer.Typer(
     help="Find the one document that answers a question about a picture.",
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(index, name="index")
 app.add_typer(data, name="data")
+app.command()(train)
 
 
 @app.command()

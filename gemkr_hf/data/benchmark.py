@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +26,9 @@ class Documents(Protocol):
     def __len__(self) -> int: ...
 
 
+Captions = Mapping[str, Sequence[tuple[Sequence[float], Sequence[str]]]]
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """What a model is trained and measured on.
@@ -37,6 +40,8 @@ class Benchmark:
         documents: the corpus, read as it is asked for; empty where a knowledge base is named alone.
         pictures: by the questions' ``image_id``.
         knowledge_base: folder or Hub id, relative paths resolved; None where none is named.
+        captions: id of a training picture -> boxes ``(left, top, right, bottom)`` of its objects,
+            each with phrases that say what it is; None where that is not known.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Benchmark:
     documents: Documents
     pictures: Pictures
     knowledge_base: str | None = None
+    captions: Captions | None = None
 
 
 def load_benchmark(config: DataConfig, base: Path = Path()) -> Benchmark:
@@ -157,7 +163,18 @@ def _place(image_id: str, seed: int) -> bytes:
 
 def _load_small_world(config: DataConfig, knowledge_base: str | None) -> Benchmark:
     sizes = {} if config.scenes is None else {"train_scenes": config.scenes}
-    splits = load_symbols(SymbolsConfig(seed=config.seed, **sizes))
+    return symbols_benchmark(load_symbols(SymbolsConfig(seed=config.seed, **sizes)), knowledge_base)
+
+
+def symbols_benchmark(
+    splits: datasets.DatasetDict, knowledge_base: str | None = None
+) -> Benchmark:
+    """The small world as a benchmark.
+
+    Args:
+        splits: of `gemkr_hf.symbols.load_symbols`.
+        knowledge_base: folder where it is or will be built.
+    """
     pictures = datasets.concatenate_datasets(
         [split.select_columns(["image_id", "image"]) for split in splits.values()]
     )
@@ -167,6 +184,12 @@ def _load_small_world(config: DataConfig, knowledge_base: str | None) -> Benchma
         [{name: document[name] for name in DOCUMENT_FEATURES} for document in load_documents()],
         DatasetPictures(pictures, "the small world"),
         knowledge_base,
+        {
+            name: [(item["box"], (item["color"], item["symbol"])) for item in objects]
+            for name, objects in zip(
+                splits["train"]["image_id"], splits["train"]["objects"], strict=True
+            )
+        },
     )
 
 
@@ -181,4 +204,4 @@ def _as_questions(split: datasets.Dataset) -> datasets.Dataset:
     )
 
 
-__all__ = ["Benchmark", "Documents", "draw_validation", "load_benchmark"]
+__all__ = ["Benchmark", "Documents", "draw_validation", "load_benchmark", "symbols_benchmark"]

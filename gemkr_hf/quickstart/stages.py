@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import torch
-from safetensors.torch import load_file, save_file
 
+from gemkr_hf.data import DataConfig
+from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.evaluation.baselines import BM25Baseline, any_object_right_aspect
 from gemkr_hf.evaluation.metrics import score_run
 from gemkr_hf.evaluation.systems import (
@@ -26,23 +27,14 @@ from gemkr_hf.evaluation.systems import (
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.files import FORMAT_VERSION
 from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
+from gemkr_hf.recipes.run import run_training
+from gemkr_hf.recipes.start import SMALL_WORLD
 from gemkr_hf.retriever import GeMKRRetriever, Hit
-from gemkr_hf.small_world.assemble import (
-    checkpoints_fingerprint,
-    load_processor,
-    load_untuned_model,
-)
+from gemkr_hf.small_world.assemble import checkpoints_fingerprint, load_processor
 from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
 from gemkr_hf.symbols.knowledge import documents_fingerprint, load_documents
-from gemkr_hf.training.alignment import fit_alignment
-from gemkr_hf.training.config import TuningConfig
-from gemkr_hf.training.instructions import (
-    InstructionDataset,
-    Picture,
-    prepare_pictures,
-    write_instructions,
-)
-from gemkr_hf.training.tuning import last_whole_checkpoint, tune
+from gemkr_hf.training.config import ModelConfig, TrainConfig, TuningConfig
+from gemkr_hf.training.sampling import SamplingConfig
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +47,14 @@ class QuickstartConfig:
 
     Attributes:
         symbols: how much of the small world is made.
+        sampling: how clues are cut from relevant documents.
         tuning: the paper's procedure with a learning rate and a batch for a small model.
         k: documents retrieved for each question.
         aggregate: a document's score from those of its clues; the validation split's choice.
     """
 
     symbols: SymbolsConfig = field(default_factory=SymbolsConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     tuning: TuningConfig = field(
         default_factory=lambda: TuningConfig(
             learning_rate=1e-3,
@@ -72,12 +66,13 @@ class QuickstartConfig:
             lora_rank=8,
             lora_alpha=16,
             lora_dropout=0.0,
-            bf16=True,
+            precision="bf16",
+            fit_objects=True,
             save_steps=50,
         )
     )
     k: int = 10
-    aggregate: str = "logsumexp"
+    aggregate: Literal["max", "logsumexp"] = "logsumexp"
 
 
 @dataclass
@@ -122,10 +117,10 @@ def run_quickstart(
     shop = _Workshop(folder, config, say_and_log)
     _keep_or_clear(shop)
     shop.stage(1, "Knowledge base: documents about symbols, and the FM-index over their tokens")
-    knowledge_base = _knowledge_base(shop)
+    _knowledge_base(shop)
     shop.stage(2, "Instruction tuning: prefix, gates, projections and LoRA learn to write clues")
     world = load_symbols(config.symbols, cache_dir=folder / "data")
-    _tune(shop, world, knowledge_base)
+    _tune(shop, world)
     shop.stage(3, "Loading the checkpoint as its users do: AutoModel and AutoProcessor")
     retriever = GeMKRRetriever.from_pretrained(
         folder / "model", knowledge_base=folder / "knowledge_base"
@@ -175,15 +170,14 @@ def _keep_or_clear(shop: _Workshop) -> None:
         )
         for name in ("knowledge_base", "model", "training", "runs", "examples", "data"):
             shutil.rmtree(shop.path(name), ignore_errors=True)
-        for name in ("metrics.json", "pictures.safetensors", "pictures.json"):
-            shop.path(name).unlink(missing_ok=True)
+        shop.path("metrics.json").unlink(missing_ok=True)
     _write_json(path, wanted)
 
 
 # -- 1. knowledge base -----------------------------------------------------------------------
 
 
-def _knowledge_base(shop: _Workshop) -> KnowledgeBase:
+def _knowledge_base(shop: _Workshop) -> None:
     target = shop.path("knowledge_base")
     if not target.exists():
         tokenizer = load_processor().tokenizer
@@ -194,100 +188,36 @@ def _knowledge_base(shop: _Workshop) -> KnowledgeBase:
         f"  {len(knowledge_base)} documents, {index.num_tokens:,} tokens, "
         f"an index of {index.nbytes / 1024:,.0f} KB"
     )
-    return knowledge_base
 
 
 # -- 2. tuning -------------------------------------------------------------------------------
 
 
-def _tune(shop: _Workshop, world: datasets.DatasetDict, knowledge_base: KnowledgeBase) -> None:
+def _tune(shop: _Workshop, world: datasets.DatasetDict) -> None:
+    """What `gemkr train` does, on the training split alone."""
     target = shop.path("model")
     if target.exists():
         shop.say("  tuned before")
         return
-    processor = load_processor()
-    model = load_untuned_model(processor, seed=shop.config.tuning.seed)
-    model.config.decoding["aggregate"] = shop.config.aggregate
-    if not torch.cuda.is_available():
-        # Backwards through short sequences in bfloat16 it takes half the time of "sdpa" on a CPU.
-        model.set_attn_implementation("eager")
-    train = world["train"]
-    pictures = _pictures(shop, train, model, processor)
-    captions = {
-        name: [(item["box"], (item["color"], item["symbol"])) for item in objects]
-        for name, objects in zip(train["image_id"], train["objects"], strict=True)
-    }
-    fitted = fit_alignment(model, processor.tokenizer, pictures, captions)
-    shop.say(f"  projections fitted to the captions of {fitted:,} training objects")
-    instructions = write_instructions(
-        train.select_columns(["image_id", "question", "answers", "relevant_ids"]),
-        knowledge_base,
-        processor.tokenizer,
-        shop.config.tuning.sampling,
-        shop.config.tuning.seed,
+    training = shop.path("training")
+    config = TrainConfig(
+        data=DataConfig(format="symbols", knowledge_base="knowledge_base"),
+        output=str(training),
+        model=ModelConfig(
+            checkpoint=SMALL_WORLD,
+            # Backwards through short sequences in bfloat16 it takes half the time of "sdpa" on a
+            # CPU.
+            attention=None if torch.cuda.is_available() else "eager",
+        ),
+        sampling=shop.config.sampling,
+        tuning=shop.config.tuning,
+        aggregate=shop.config.aggregate,
     )
-    shop.say(f"  {len(instructions):,} instructions about {len(pictures):,} pictures")
-    if checkpoint := last_whole_checkpoint(shop.path("training")):
-        shop.say(f"  going on from {Path(checkpoint).name}")
-    started = time.time()
-    tuned = tune(
-        model,
-        processor,
-        InstructionDataset(instructions, pictures, processor),
-        shop.path("training"),
-        shop.config.tuning,
+    benchmark = symbols_benchmark(
+        datasets.DatasetDict({"train": world["train"]}), str(shop.path("knowledge_base"))
     )
-    shop.say(f"  tuned in {time.time() - started:.0f} s")
-    new = shop.path(".model.new")
-    shutil.rmtree(new, ignore_errors=True)
-    tuned.save_pretrained(new)
-    processor.save_pretrained(new)
-    new.rename(target)
-
-
-def _pictures(
-    shop: _Workshop, train: datasets.Dataset, model: Any, processor: Any
-) -> dict[str, Picture]:
-    """Objects and features of the training pictures, from the last run where it made them."""
-    tensors_path, words_path = shop.path("pictures.safetensors"), shop.path("pictures.json")
-    if not (tensors_path.exists() and words_path.exists()):
-        first_rows = {name: row for row, name in reversed(list(enumerate(train["image_id"])))}
-        images = {name: train[row]["image"] for name, row in sorted(first_rows.items())}
-        pictures = prepare_pictures(images, model, processor)
-        columns = ("pixel_values", "object_features", "object_mask")
-        stacked = {
-            name: torch.stack([getattr(picture, name) for picture in pictures.values()])
-            for name in columns
-        }
-        words = {
-            name: {
-                "size": picture.size,
-                "objects": [
-                    {"box": o.box, "score": o.score, "label": o.label} for o in picture.objects
-                ],
-            }
-            for name, picture in pictures.items()
-        }
-        unfinished = tensors_path.with_name(tensors_path.name + ".tmp")
-        save_file(stacked, unfinished)
-        _write_json(words_path, words)
-        unfinished.replace(tensors_path)
-    from gemkr_hf.processing import Object
-
-    stacked = load_file(tensors_path)
-    words = json.loads(words_path.read_text(encoding="utf-8"))
-    return {
-        name: Picture(
-            size=tuple(known["size"]),
-            objects=tuple(
-                Object(tuple(o["box"]), o["score"], o["label"]) for o in known["objects"]
-            ),
-            pixel_values=stacked["pixel_values"][row],
-            object_features=stacked["object_features"][row],
-            object_mask=stacked["object_mask"][row],
-        )
-        for row, (name, known) in enumerate(words.items())
-    }
+    run_training(config, shop.folder, say=lambda line: shop.say(f"  {line}"), benchmark=benchmark)
+    (training / "model").rename(target)
 
 
 # -- 4. evaluation ---------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from gemkr_hf.small_world.words import (
 )
 from gemkr_hf.symbols.knowledge import load_documents
 from gemkr_hf.symbols.scenes import SceneObject
-from gemkr_hf.training.sampling import SamplingConfig, SnippetSampler, keywords
+from gemkr_hf.training.sampling import ClueSampler, SamplingConfig, keywords
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +93,8 @@ class Writer:
         self.object_token: int = vocabulary[OBJECT_TOKEN]
         self._memory: dict[str, list[int]] = {}
         self.documents = load_documents()
-        self.samplers = {
-            document["id"]: SnippetSampler.from_text(document["text"], tokenizer)
-            for document in self.documents
-        }
+        self.sampler = ClueSampler((document["text"] for document in self.documents), tokenizer)
+        self.rows = {document["id"]: row for row, document in enumerate(self.documents)}
         # A space belongs to the word after it: pieces are cut before it, as the tokenizer does.
         self._head, rest = PROMPT_TEMPLATE.split(" {question}")
         self._middle, self._tail = rest.split("{image}")
@@ -152,7 +150,7 @@ class Writer:
             span=self.sampling.span,
             smoothing=self.sampling.smoothing,
         )
-        [clue] = self.samplers[example.document_id].sample(query, one, rng)
+        [clue] = self.sampler.sample([self.rows[example.document_id]], [query], one, rng).tokens
         sequence.add([*clue, self.tokenizer.eos_token_id], counted=True)
         return sequence
 

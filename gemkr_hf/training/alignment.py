@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gemkr_hf.training.instructions import Picture
+from gemkr_hf.training.pictures import Picture
 
 Box = Sequence[float]
 

@@ -2,159 +2,205 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.progress import progress
-from gemkr_hf.training.sampling import SamplingConfig, SnippetSampler, keywords
+from gemkr_hf.training.pictures import PreparedPictures
+from gemkr_hf.training.sampling import ClueSampler, SamplingConfig, keywords
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Picture:
-    """What the model needs of one picture, computed once.
-
-    Attributes:
-        size: width and height in pixels.
-        objects: the objects found, most confident first.
-        pixel_values: float16 ``(3, height, width)`` as the vision tower takes them.
-        object_features: float32 ``(max_objects, d)``, X_R of the frozen CLIP; zero rows where
-            there is no object.
-        object_mask: bool ``(max_objects,)``.
-    """
-
-    size: tuple[int, int]
-    objects: tuple[Any, ...]
-    pixel_values: torch.Tensor
-    object_features: torch.Tensor
-    object_mask: torch.Tensor
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One training example: a question about a picture and the clue to write."""
-
-    image_id: str
-    question: str
-    clue: tuple[int, ...]
-
-
-@torch.no_grad()
-def prepare_pictures(
-    images: Mapping[str, Any], model: Any, processor: Any, batch_size: int = 64
-) -> dict[str, Picture]:
-    """Detect the objects of each picture and encode them by the frozen CLIP, once.
-
-    Args:
-        images: id -> picture (anything that the processor reads).
-        model: a ``GeMKRForRetrieval``.
-        processor: its ``GeMKRProcessor``.
-        batch_size: pictures at a time.
-    """
-    model.eval()
-    ids = list(images)
-    prepared: dict[str, Picture] = {}
-    for start in progress(range(0, len(ids), batch_size), "find and encode objects"):
-        names = ids[start : start + batch_size]
-        loaded = [images[name] for name in names]
-        batch = processor(images=loaded, return_objects=True, return_tensors="pt")
-        features = model.get_object_features(
-            batch["object_pixel_values"].to(model.device), batch["object_mask"].to(model.device)
-        ).cpu()
-        for row, name in enumerate(names):
-            prepared[name] = Picture(
-                size=loaded[row].size,
-                objects=tuple(batch["objects"][row]),
-                pixel_values=batch["pixel_values"][row].half(),
-                object_features=features[row].float(),
-                object_mask=batch["object_mask"][row],
-            )
-    return prepared
+INSTRUCTION_FEATURES = datasets.Features(
+    {
+        "question_id": datasets.Value("string"),
+        "image_id": datasets.Value("string"),
+        "question": datasets.Value("string"),
+        "caption": datasets.Value("string"),
+        "document_id": datasets.Value("string"),
+        "clue": datasets.List(datasets.Value("int32")),
+        "distinctive": datasets.Value("bool"),
+    }
+)
+"""One training example: a question about a picture and the clue to write."""
 
 
 def write_instructions(
     questions: Iterable[Mapping[str, Any]],
     knowledge_base: KnowledgeBase,
     tokenizer: Any,
-    sampling: SamplingConfig,
+    sampling: SamplingConfig | None = None,
     seed: int = 0,
-) -> list[Instruction]:
+) -> datasets.Dataset:
     """Draw ``sampling.clues`` clues for each relevant document of each question.
 
-    A clue that is not distinctive is drawn again, ``sampling.redraws`` times at most.
+    Texts of clues that a question brings along (``clues``) are taken as they are, where a document
+    holds them. Relevant documents that the knowledge base lacks are left out, with a warning.
 
     Args:
-        questions: records with ``image_id``, ``question``, ``answers`` and ``relevant_ids``.
+        questions: records with ``question_id``, ``image_id``, ``question``, ``answers`` and
+            ``relevant_ids``, and perhaps ``caption`` and ``clues``.
+        knowledge_base: whose documents the clues are cut from.
+        tokenizer: that of the knowledge base.
+        sampling: the parameters; the paper's by default.
+        seed: of the draw.
+
+    Returns:
+        A data set with ``INSTRUCTION_FEATURES``.
 
     Raises:
-        ValueError: a relevant id that the knowledge base does not hold.
+        ValueError: no question has a relevant document of the knowledge base.
     """
-    samplers: dict[str, SnippetSampler] = {}
-    rng = np.random.default_rng(seed)
+    records = list(questions)
+    pairs, missing = _relevant_pairs(records, knowledge_base)
+    rows = sorted({row for _, row, _ in pairs})
+    place = {row: number for number, row in enumerate(rows)}
+    sampler = ClueSampler((knowledge_base[row]["text"] for row in rows), tokenizer)
+    queries = [
+        keywords([records[number]["question"], *records[number]["answers"]])
+        for number, _, _ in pairs
+    ]
+    found = sampler.sample(
+        [place[row] for _, row, _ in pairs],
+        queries,
+        sampling or SamplingConfig(),
+        np.random.default_rng(seed),
+        knowledge_base.index.valid_distinct,
+    )
+    columns: dict[str, list[Any]] = {name: [] for name in INSTRUCTION_FEATURES}
 
-    def is_distinctive(clue: Sequence[int]) -> bool:
-        return bool(knowledge_base.index.valid_distinct([list(clue)])[0])
+    def add(number: int, document_id: str, clue: Any, distinctive: bool) -> None:
+        record = records[number]
+        columns["question_id"].append(record["question_id"])
+        columns["image_id"].append(record["image_id"])
+        columns["question"].append(record["question"])
+        columns["caption"].append(record.get("caption") or "")
+        columns["document_id"].append(document_id)
+        columns["clue"].append(clue)
+        columns["distinctive"].append(distinctive)
 
-    instructions = []
-    for record in questions:
-        query = keywords([record["question"], *record["answers"]])
-        for document_id in record["relevant_ids"]:
-            if document_id not in samplers:
-                try:
-                    row = knowledge_base.row_of(document_id)
-                except KeyError:
-                    raise ValueError(
-                        f"Question '{record['question']}' names the document '{document_id}', "
-                        "which is not in the knowledge base"
-                    ) from None
-                text = knowledge_base[row]["text"]
-                samplers[document_id] = SnippetSampler.from_text(text, tokenizer)
-            for clue in samplers[document_id].sample(query, sampling, rng, is_distinctive):
-                instructions.append(
-                    Instruction(record["image_id"], record["question"], tuple(clue))
-                )
-    return instructions
+    for pair, clue, distinctive in zip(found.pair, found.tokens, found.distinctive, strict=True):
+        number, _, document_id = pairs[pair]
+        add(number, document_id, clue, bool(distinctive))
+    given = _given_clues(records, knowledge_base, tokenizer)
+    for number, row, tokens in given:
+        if row >= 0:
+            add(number, str(knowledge_base[row]["id"]), tokens, True)
+    lost = sum(row < 0 for _, row, _ in given)
+    if missing:
+        logger.warning(
+            f"{len(missing):,} relevant documents are not in the knowledge base and are left out, "
+            f"'{missing[0]}' is the first"
+        )
+    if lost:
+        logger.warning(f"{lost:,} of {len(given):,} given clues do not lead to one document alone")
+    if not columns["clue"]:
+        first = missing[0] if missing else None
+        raise ValueError(
+            "There is nothing to learn: no question has a relevant document of the knowledge base"
+            + (f" (the first that it lacks is '{first}')" if first else "")
+        )
+    return datasets.Dataset.from_dict(columns, features=INSTRUCTION_FEATURES)
+
+
+def _relevant_pairs(
+    records: Sequence[Mapping[str, Any]], knowledge_base: KnowledgeBase
+) -> tuple[list[tuple[int, int, str]], list[str]]:
+    """(number of the question, row, id) of relevant documents, and the ids that there are not."""
+    named = [
+        (number, document_id)
+        for number, record in enumerate(records)
+        for document_id in dict.fromkeys(record["relevant_ids"])
+    ]
+    rows = knowledge_base.rows_of([document_id for _, document_id in named]).tolist()
+    pairs = [
+        (number, row, document_id)
+        for (number, document_id), row in zip(named, rows, strict=True)
+        if row >= 0
+    ]
+    missing = [document_id for (_, document_id), row in zip(named, rows, strict=True) if row < 0]
+    return pairs, missing
+
+
+def _given_clues(
+    records: Sequence[Mapping[str, Any]], knowledge_base: KnowledgeBase, tokenizer: Any
+) -> list[tuple[int, int, list[int]]]:
+    """(number of the question, row or -1, tokens) of clues that the questions bring along.
+
+    Within a document a clue's first word has a space before it.
+    """
+    texts = [
+        (number, text) for number, record in enumerate(records) for text in record.get("clues", ())
+    ]
+    if not texts:
+        return []
+    encoded = tokenizer(
+        [" " + text.strip() for _, text in texts],
+        add_special_tokens=False,
+        split_special_tokens=True,
+    )["input_ids"]
+    rows = knowledge_base.lookup(encoded)
+    return [
+        (number, int(row), clue)
+        for (number, _), row, clue in zip(texts, rows, encoded, strict=True)
+    ]
 
 
 class InstructionDataset(Dataset):
     """Instructions as the tensors that the model takes.
 
     Prompts are written once by the processor; an item is a dict of unpadded tensors.
+
+    Args:
+        instructions: records of ``INSTRUCTION_FEATURES``.
+        pictures: those that they are about; None for a model without a vision tower, which reads
+            captions in their place.
+        processor: writes the prompts.
     """
 
     def __init__(
-        self, instructions: Sequence[Instruction], pictures: Mapping[str, Picture], processor: Any
+        self,
+        instructions: datasets.Dataset,
+        pictures: PreparedPictures | None,
+        processor: Any,
     ) -> None:
-        self._instructions = list(instructions)
         self._pictures = pictures
-        sizes = [pictures[item.image_id].size for item in self._instructions]
-        objects = [pictures[item.image_id].objects for item in self._instructions]
+        self._image_ids: list[str] = list(instructions["image_id"])
+        captions = list(instructions["caption"])
         self._rows = processor.encode_queries(
-            [item.question for item in self._instructions],
-            sizes=sizes,
-            objects=objects,
-            clues=[item.clue for item in self._instructions],
+            list(instructions["question"]),
+            sizes=[None if pictures is None else pictures.size_of(i) for i in self._image_ids],
+            objects=[() if pictures is None else pictures.objects_of(i) for i in self._image_ids],
+            clues=list(instructions["clue"]),
+            captions=captions if any(captions) else None,
         )
 
     def __len__(self) -> int:
-        return len(self._instructions)
+        return len(self._rows)
 
     def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
         prompt, ending = self._rows[row]
-        picture = self._pictures[self._instructions[row].image_id]
-        return {
+        item = {
             "input_ids": torch.tensor(prompt + ending),
             "labels": torch.tensor([-100] * len(prompt) + ending),
-            "pixel_values": picture.pixel_values,
-            "object_features": picture.object_features,
-            "object_mask": picture.object_mask,
         }
+        return item | pixels_of(self._pictures, self._image_ids[row])
+
+
+def pixels_of(pictures: PreparedPictures | None, image_id: str) -> dict[str, torch.Tensor]:
+    """What the model takes of one picture besides its prompt."""
+    if pictures is None:
+        return {}
+    picture = pictures[image_id]
+    return {
+        "pixel_values": picture.pixel_values,
+        "object_features": picture.object_features,
+        "object_mask": picture.object_mask,
+    }
 
 
 class InstructionCollator:
@@ -174,11 +220,18 @@ class InstructionCollator:
             input_ids[row, start:] = item["input_ids"]
             labels[row, start:] = item["labels"]
             attention_mask[row, start:] = 1
-        return {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "labels": labels,
-            "pixel_values": torch.stack([item["pixel_values"] for item in items]).float(),
-            "object_features": torch.stack([item["object_features"] for item in items]),
-            "object_mask": torch.stack([item["object_mask"] for item in items]),
-        }
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        if "pixel_values" in items[0]:
+            batch["pixel_values"] = torch.stack([item["pixel_values"] for item in items]).float()
+            for name in ("object_features", "object_mask"):
+                batch[name] = torch.stack([item[name] for item in items])
+        return batch
+
+
+__all__ = [
+    "INSTRUCTION_FEATURES",
+    "InstructionCollator",
+    "InstructionDataset",
+    "pixels_of",
+    "write_instructions",
+]

@@ -48,7 +48,7 @@ def test_a_clue_in_words_is_a_run_of_the_relevant_document(writer) -> None:
         example = task.draw(rng)
         sequence = writer.clue(example, True, rng)
         counted = [t for t, c in zip(sequence.tokens, sequence.counted, strict=True) if c]
-        document = writer.samplers[example.document_id].tokens
+        document = writer.sampler.tokens[writer.rows[example.document_id]].tolist()
         clue = counted[:-1]
         assert counted[-1] == writer.tokenizer.eos_token_id
         assert any(

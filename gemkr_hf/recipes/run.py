@@ -1,0 +1,453 @@
+"""``gemkr train``: from a configuration to a tuned model, in steps that are each kept."""
+
+import importlib.util
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import yaml
+from accelerate import PartialState
+
+from gemkr_hf.data import Benchmark, load_benchmark
+from gemkr_hf.data.pictures import NoPictures
+from gemkr_hf.evaluation.metrics import Metrics
+from gemkr_hf.index.files import write_renamed
+from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base.files import HEADER_FILE
+from gemkr_hf.recipes.card import write_card
+from gemkr_hf.recipes.start import check_model, load_model, load_processor
+from gemkr_hf.retriever import GeMKRRetriever
+from gemkr_hf.settings import as_plain
+from gemkr_hf.training.alignment import fit_alignment
+from gemkr_hf.training.config import TrainConfig
+from gemkr_hf.training.instructions import InstructionDataset, write_instructions
+from gemkr_hf.training.pictures import PreparedPictures, prepare_pictures
+from gemkr_hf.training.preferences import collect_preferences, tune_preferences
+from gemkr_hf.training.tuning import Tuned, last_whole_checkpoint, tune
+from gemkr_hf.training.validation import RetrievalValidation
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+CONFIG_FILE = "train.yaml"
+REPORTERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
+
+
+def check(config: TrainConfig, base: Path, given: Benchmark | None = None) -> Benchmark:
+    """All that can be known to be wrong before a model is loaded.
+
+    Args:
+        config: the settings.
+        base: where relative paths of the data begin.
+        given: the benchmark, where it is there already.
+
+    Returns:
+        The benchmark, its question files read.
+
+    Raises:
+        ValueError, FileNotFoundError: one sentence that names the setting, file or package.
+    """
+    for name in config.tuning.report_to:
+        package = REPORTERS.get(name, name)
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"tuning.report_to: {name} needs its package: pip install {package}")
+    if config.preferences is not None and importlib.util.find_spec("trl") is None:
+        raise ValueError("preferences need TRL: pip install 'gemkr-hf[preferences]'")
+    if config.tuning.precision == "fp16" and not torch.cuda.is_available():
+        raise ValueError("tuning.precision: fp16 needs a GPU; bf16 and fp32 run on a CPU too")
+    check_model(config.model)
+    output = Path(config.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output: '{output}' is a file")
+    benchmark = load_benchmark(config.data, base) if given is None else given
+    if not len(benchmark.documents) and benchmark.knowledge_base is None:
+        raise ValueError("There are no documents: give data.documents or data.knowledge_base")
+    if "train" not in benchmark.questions:
+        raise ValueError("data.train is missing: there is nothing to learn from")
+    if not any(map(len, benchmark.questions["train"]["relevant_ids"])) and not any(
+        map(len, benchmark.questions["train"]["clues"])
+    ):
+        raise ValueError("No training question has a relevant document: nothing can be learnt")
+    names = dict.fromkeys(benchmark.questions["train"]["image_id"])
+    if _has_pictures(benchmark) and not any(name in benchmark.pictures for name in names):
+        raise ValueError(
+            f"None of the {len(names):,} pictures that the training questions name is there, "
+            f"'{next(iter(names))}' is the first: see data.pictures and data.picture_layout"
+        )
+    return benchmark
+
+
+def _has_pictures(benchmark: Benchmark) -> bool:
+    return not isinstance(benchmark.pictures, NoPictures)
+
+
+@dataclass
+class _Workshop:
+    """Folder of a run, its settings, and where its words go."""
+
+    folder: Path
+    config: TrainConfig
+    say: Say
+    state: PartialState
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+def run_training(
+    config: TrainConfig,
+    base: str | Path = ".",
+    say: Say = print,
+    overwrite: bool = False,
+    benchmark: Benchmark | None = None,
+) -> dict[str, Any]:
+    """Tune a model as the configuration says, or go on where a stopped run was.
+
+    Args:
+        config: the settings; what another run with other settings left in ``config.output`` is
+            not mixed with this one's.
+        base: where relative paths of the data begin.
+        say: takes each line for the reader, on the main process.
+        overwrite: clear the output of a run with other settings.
+        benchmark: in the place of what ``config.data`` names.
+
+    Returns:
+        Figures: what is in ``metrics.json``.
+
+    Raises:
+        ValueError, FileNotFoundError: before any model is loaded.
+    """
+    base = Path(base)
+    started = time.time()
+    state = PartialState(cpu=not torch.cuda.is_available())
+    benchmark = check(config, base, benchmark)
+    folder = Path(config.output)
+    shop = _Workshop(folder, config, say if state.is_main_process else _silent, state)
+    with state.main_process_first():
+        if state.is_main_process:
+            _claim(folder, config, overwrite)
+    metrics_path = shop.path("metrics.json")
+    if metrics_path.exists() and shop.path("model").exists():
+        shop.say(f"This run is finished: {folder / 'model'}")
+        return json.loads(metrics_path.read_text(encoding="utf-8"))
+    processor = load_processor(config.model)
+    knowledge_base = _knowledge_base(shop, benchmark, processor)
+    train, held_out = _instructions(shop, benchmark, knowledge_base, processor)
+    model = load_model(config.model, processor, config.tuning.seed)
+    model.config.decoding["aggregate"] = config.aggregate
+    model.to(state.device)
+    prepared = _pictures(shop, benchmark, (train, held_out), model, processor)
+    if config.tuning.fit_objects and prepared is not None:
+        fitted = fit_alignment(model, processor.tokenizer, prepared, captions(benchmark, prepared))
+        shop.say(f"Projections fitted to the captions of {fitted:,} objects")
+    tuned = _tune(shop, benchmark, knowledge_base, model, processor, (train, held_out), prepared)
+    figures: dict[str, Any] = {
+        "instructions": len(train),
+        "questions": len(benchmark.questions["train"]),
+        "documents": len(knowledge_base),
+        "trainable_parameters": tuned.trainable,
+        "parameters": tuned.parameters,
+        "best_step": tuned.best_step,
+        "history": tuned.history,
+    }
+    validation = _validation(shop, benchmark, knowledge_base, processor, prepared)
+    figures["validation"] = None if validation is None else as_figures(validation(tuned.model))
+    final = tuned.model
+    if config.preferences is not None:
+        final, told = _prefer(
+            shop, benchmark, knowledge_base, tuned.model, processor, train, prepared
+        )
+        figures |= told
+        if validation is not None:
+            figures["validation_after_preferences"] = as_figures(validation(final))
+    if state.is_main_process:
+        _finish(shop, final, processor, figures, started)
+    state.wait_for_everyone()
+    return json.loads(metrics_path.read_text(encoding="utf-8"))
+
+
+def _silent(line: str) -> None:
+    """Processes beside the main one say nothing."""
+
+
+def _claim(folder: Path, config: TrainConfig, overwrite: bool) -> None:
+    """Make the folder this run's own, or find that it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / CONFIG_FILE
+    settings = json.loads(json.dumps(as_plain(config)))
+    del settings["output"]  # a folder may be moved
+    stated = yaml.safe_dump(settings, sort_keys=False)
+    if path.exists() and path.read_text(encoding="utf-8") != stated:
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changed = _first_difference(before, yaml.safe_load(stated))
+        if not overwrite:
+            raise ValueError(
+                f"'{folder}' holds a run with other settings ({changed}): name another output, or "
+                "replace it with --overwrite"
+            )
+        for name in ("instructions", "checkpoints", "preferences", "model"):
+            _remove(folder / name)
+        _remove(folder / "metrics.json")
+    write_renamed(path, lambda unfinished: unfinished.write_text(stated, encoding="utf-8"))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _first_difference(before: Any, after: Any, name: str = "") -> str:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in {**before, **after}:
+            if before.get(key) != after.get(key):
+                where = f"{name}.{key}" if name else str(key)
+                return _first_difference(before.get(key), after.get(key), where)
+    return f"{name} was {before!r} and is {after!r}"
+
+
+# -- what is made before the model is loaded ---------------------------------------------------
+
+
+def _knowledge_base(shop: _Workshop, benchmark: Benchmark, processor: Any) -> KnowledgeBase:
+    """The knowledge base that the configuration names, or one that is built now."""
+    target = Path(benchmark.knowledge_base or shop.path("knowledge_base"))
+    with shop.state.main_process_first():
+        if len(benchmark.documents) and not (target / HEADER_FILE).exists():
+            KnowledgeBase.build(benchmark.documents, processor.tokenizer, target)
+        # Without documents it may be on the Hub.
+        loaded = KnowledgeBase.from_pretrained(target if target.exists() else str(target))
+    loaded.check_tokenizer(processor.tokenizer)
+    shop.say(f"{len(loaded):,} documents, {loaded.index.num_tokens:,} tokens")
+    return loaded
+
+
+def _instructions(
+    shop: _Workshop, benchmark: Benchmark, knowledge_base: KnowledgeBase, processor: Any
+) -> tuple[datasets.Dataset, datasets.Dataset | None]:
+    """Training instructions, and those of the validation split."""
+    config = shop.config
+    written: list[datasets.Dataset | None] = [None, None]
+    for number, split in enumerate(("train", "validation")):
+        if split not in benchmark.questions:
+            continue
+        folder = shop.path("instructions") / split
+        with shop.state.main_process_first():
+            if not folder.exists():
+                questions = _with_pictures(shop, benchmark, split)
+                made = write_instructions(
+                    questions,
+                    knowledge_base,
+                    processor.tokenizer,
+                    config.sampling,
+                    config.tuning.seed,
+                )
+                _save_dataset(made, folder)
+            written[number] = datasets.load_from_disk(folder)
+    train, held_out = written
+    if train is None:
+        raise ValueError("There are no training questions")
+    ambiguous = len(train) - sum(train["distinctive"])
+    shop.say(
+        f"{len(train):,} instructions of {len(benchmark.questions['train']):,} questions"
+        + (f", {ambiguous:,} of them with a clue of several documents" if ambiguous else "")
+        + ("" if held_out is None else f"; {len(held_out):,} held out")
+    )
+    return train, held_out
+
+
+def _with_pictures(shop: _Workshop, benchmark: Benchmark, split: str) -> datasets.Dataset:
+    """The questions whose picture there is."""
+    questions = benchmark.questions[split]
+    if not _has_pictures(benchmark):
+        return questions
+    there = [row for row, name in enumerate(questions["image_id"]) if name in benchmark.pictures]
+    if len(there) < len(questions):
+        missing = len(questions) - len(there)
+        shop.say(f"Left out: {missing:,} questions of {split} whose picture is not there")
+    return questions.select(there)
+
+
+def _pictures(
+    shop: _Workshop,
+    benchmark: Benchmark,
+    instructions: Sequence[datasets.Dataset | None],
+    model: Any,
+    processor: Any,
+) -> PreparedPictures | None:
+    """Pixels, objects and their features, computed once; None for a model that reads captions."""
+    if not _has_pictures(benchmark) or model.vision_tower is None:
+        return None
+    names = [name for part in instructions if part is not None for name in part["image_id"]]
+    with shop.state.main_process_first():
+        return prepare_pictures(benchmark.pictures, names, model, processor, shop.path("pictures"))
+
+
+def captions(
+    benchmark: Benchmark, pictures: PreparedPictures
+) -> dict[str, list[tuple[Sequence[float], Sequence[str]]]]:
+    """Boxes with phrases: the symbols' own, or the labels that the detector gave."""
+    if benchmark.captions is not None:
+        return {name: list(found) for name, found in benchmark.captions.items()}
+    return {
+        name: [(found.box, (found.label,)) for found in pictures.objects_of(name) if found.label]
+        for name in pictures
+    }
+
+
+# -- tuning and what comes after it --------------------------------------------------------------
+
+
+def _validation(
+    shop: _Workshop,
+    benchmark: Benchmark,
+    knowledge_base: KnowledgeBase,
+    processor: Any,
+    prepared: PreparedPictures | None,
+) -> RetrievalValidation | None:
+    config = shop.config.validation
+    if "validation" not in benchmark.questions or config.questions == 0:
+        return None
+    return RetrievalValidation(
+        _with_pictures(shop, benchmark, "validation"),
+        benchmark.pictures if prepared is not None else None,
+        knowledge_base,
+        processor,
+        config,
+        prepared,
+        shop.state.process_index,
+        shop.state.num_processes,
+    )
+
+
+def _tune(
+    shop: _Workshop,
+    benchmark: Benchmark,
+    knowledge_base: KnowledgeBase,
+    model: Any,
+    processor: Any,
+    instructions: tuple[datasets.Dataset, datasets.Dataset | None],
+    prepared: PreparedPictures | None,
+) -> Tuned:
+    config = shop.config
+    train, held_out = instructions
+    checkpoints = shop.path("checkpoints")
+    with shop.state.main_process_first():
+        checkpoint = last_whole_checkpoint(checkpoints)
+    if checkpoint:
+        shop.say(f"Going on from {Path(checkpoint).name}")
+    retrieval = _validation(shop, benchmark, knowledge_base, processor, prepared)
+    return tune(
+        model,
+        processor,
+        InstructionDataset(train, prepared, processor),
+        checkpoints,
+        config.tuning,
+        validation=None if held_out is None else config.validation,
+        held_out=None if held_out is None else InstructionDataset(held_out, prepared, processor),
+        retrieval=retrieval,
+    )
+
+
+def _prefer(
+    shop: _Workshop,
+    benchmark: Benchmark,
+    knowledge_base: KnowledgeBase,
+    model: Any,
+    processor: Any,
+    train: datasets.Dataset,
+    prepared: PreparedPictures | None,
+) -> tuple[Any, dict[str, Any]]:
+    """Preference tuning, and its figures."""
+    config = shop.config.preferences
+    assert config is not None
+    folder = shop.path("preferences") / "pairs"
+    with shop.state.main_process_first():
+        if not folder.exists():
+            pairs = collect_preferences(
+                GeMKRRetriever(model, processor, knowledge_base),
+                list(_with_pictures(shop, benchmark, "train")),
+                benchmark.pictures if prepared is not None else None,
+                train,
+                config,
+                prepared,
+                shop.config.tuning.seed,
+            )
+            _save_dataset(pairs, folder)
+        pairs = datasets.load_from_disk(folder)
+    shop.say(f"{len(pairs):,} preferences, {sum(pairs['hard']):,} of them almost distinctive")
+    model, history = tune_preferences(
+        model,
+        processor,
+        pairs,
+        prepared,
+        shop.path("preferences") / "checkpoints",
+        shop.config.tuning,
+        config,
+    )
+    return model, {"preferences": len(pairs), "preferences_history": history}
+
+
+def _finish(
+    shop: _Workshop, model: Any, processor: Any, figures: dict[str, Any], started: float
+) -> None:
+    """Save the model, and say how good it is."""
+    figures["seconds"] = round(time.time() - started, 1)
+    save_model(
+        model,
+        processor,
+        shop.path("model"),
+        lambda folder: write_card(folder, shop.config, figures),
+    )
+    text = json.dumps(figures, indent=2) + "\n"
+    write_renamed(
+        shop.path("metrics.json"), lambda unfinished: unfinished.write_text(text, encoding="utf-8")
+    )
+    for name in ("validation", "validation_after_preferences"):
+        if figures.get(name):
+            said = ", ".join(f"{k} {v:.3f}" for k, v in figures[name].items() if k != "questions")
+            shop.say(f"{name.replace('_', ' ').capitalize()}: {said}")
+    shop.say(f"Done in {figures['seconds']:.0f} s. The model is in {shop.path('model')}")
+
+
+def as_figures(metrics: Metrics) -> dict[str, float]:
+    """A ``Metrics`` as JSON has it."""
+    return {**metrics.as_dict(), "questions": metrics.questions}
+
+
+def save_model(
+    model: Any, processor: Any, target: Path, also: Callable[[Path], Any] | None = None
+) -> None:
+    """Model and processor in one folder, which is there whole or not at all.
+
+    Args:
+        model, processor: what is saved.
+        target: the folder; one that is there is replaced.
+        also: writes further files into the folder that it is given.
+    """
+    unfinished = target.with_name(f".{target.name}.new")
+    _remove(unfinished)
+    model.save_pretrained(unfinished)
+    processor.save_pretrained(unfinished)
+    if also is not None:
+        also(unfinished)
+    _remove(target)
+    unfinished.rename(target)
+
+
+def _save_dataset(made: datasets.Dataset, target: Path) -> None:
+    unfinished = target.with_name(f".{target.name}.new")
+    _remove(unfinished)
+    made.save_to_disk(unfinished)
+    unfinished.rename(target)
+
+
+__all__ = ["as_figures", "captions", "check", "run_training", "save_model"]
