@@ -151,20 +151,20 @@ class GeMKRRetriever:
     def retrieve(
         self, image: Any, question: str | None, k: int = ..., objects: Any = ...,
         batch_size: int = ..., strategy: str = ..., return_trace: Literal[False] = ...,
-        **decoding: Any,
+        captions: str | None = ..., **decoding: Any,
     ) -> list[Hit]: ...  # fmt: skip
 
     @overload
     def retrieve(
         self, image: Any, question: list[str] | list[str | None], k: int = ..., objects: Any = ...,
         batch_size: int = ..., strategy: str = ..., return_trace: Literal[False] = ...,
-        **decoding: Any,
+        captions: Sequence[str | None] | None = ..., **decoding: Any,
     ) -> list[list[Hit]]: ...  # fmt: skip
 
     @overload
     def retrieve(
         self, image: Any, question: Any, k: int = ..., objects: Any = ..., batch_size: int = ...,
-        strategy: str = ..., *, return_trace: Literal[True], **decoding: Any,
+        strategy: str = ..., *, return_trace: Literal[True], captions: Any = ..., **decoding: Any,
     ) -> tuple[Any, Any]: ...  # fmt: skip
 
     def retrieve(
@@ -176,6 +176,7 @@ class GeMKRRetriever:
         batch_size: int = 8,
         strategy: str = "clue",
         return_trace: bool = False,
+        captions: Any = None,
         **decoding: Any,
     ) -> Any:
         """Retrieve documents for one query or for several.
@@ -192,6 +193,8 @@ class GeMKRRetriever:
                 from their first token to their last; ``"first_sentence"``, all of it; or
                 ``"free"``, anything, looked up by best match where it is no clue.
             return_trace: return what each step of the search saw and chose as well.
+            captions: the picture in words, for a model that was tuned with captions; a list of
+                them with a list of questions.
             **decoding: instead of the model's ``config.decoding``: ``num_beams``,
                 ``num_beam_groups``, ``diversity_penalty``, ``max_pieces``, ``min_length``,
                 ``max_length``, ``ambiguity_penalty``, ``renormalize``, ``keep_ambiguous``; further
@@ -226,13 +229,19 @@ class GeMKRRetriever:
         if len(images) != len(questions):
             raise ValueError(f"There are {len(images)} pictures for {len(questions)} questions")
         boxes = [objects] if single and objects is not None else objects
+        texts = [captions] if single and captions is not None else captions
+        if texts is not None and len(texts) != len(questions):
+            raise ValueError(f"There are {len(texts)} captions for {len(questions)} questions")
         query = _Decoding(min(k, len(self.knowledge_base)), strategy, return_trace, decoding)
         hits: list[list[Hit]] = []
         traces: list[SearchTrace] = []
         for start in range(0, len(questions), batch_size):
             rows = slice(start, start + batch_size)
             inputs = self._encode(
-                images[rows], questions[rows], None if boxes is None else boxes[rows]
+                images[rows],
+                questions[rows],
+                None if boxes is None else boxes[rows],
+                None if texts is None else texts[rows],
             )
             if strategy == "free":
                 hits += self._write_freely(inputs, query)
@@ -247,11 +256,15 @@ class GeMKRRetriever:
         return answer
 
     def _encode(
-        self, images: list[Any], questions: Sequence[str | None], objects: Any
+        self, images: list[Any], questions: Sequence[str | None], objects: Any, captions: Any
     ) -> Mapping[str, torch.Tensor]:
         pictures = None if all(image is None for image in images) else images
         encoded = self.processor(
-            images=pictures, text=list(questions), objects=objects, return_tensors="pt"
+            images=pictures,
+            text=list(questions),
+            objects=objects,
+            captions=captions,
+            return_tensors="pt",
         )
         return encoded.to(self.model.device)
 

@@ -166,9 +166,7 @@ def _load_small_world(config: DataConfig, knowledge_base: str | None) -> Benchma
     return symbols_benchmark(load_symbols(SymbolsConfig(seed=config.seed, **sizes)), knowledge_base)
 
 
-def symbols_benchmark(
-    splits: datasets.DatasetDict, knowledge_base: str | None = None
-) -> Benchmark:
+def symbols_benchmark(splits: datasets.DatasetDict, knowledge_base: str | None = None) -> Benchmark:
     """The small world as a benchmark.
 
     Args:

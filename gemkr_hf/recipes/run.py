@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 from accelerate import PartialState
 
 from gemkr_hf.data import Benchmark, load_benchmark
+from gemkr_hf.data.documents import document_id_of
 from gemkr_hf.data.pictures import NoPictures
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.index.files import write_renamed
@@ -139,6 +140,7 @@ def run_training(
         return json.loads(metrics_path.read_text(encoding="utf-8"))
     processor = load_processor(config.model)
     knowledge_base = _knowledge_base(shop, benchmark, processor)
+    benchmark = with_ids_of(benchmark, knowledge_base, config.data.format)
     train, held_out = _instructions(shop, benchmark, knowledge_base, processor)
     model = load_model(config.model, processor, config.tuning.seed)
     model.config.decoding["aggregate"] = config.aggregate
@@ -230,6 +232,23 @@ def _knowledge_base(shop: _Workshop, benchmark: Benchmark, processor: Any) -> Kn
     return loaded
 
 
+def with_ids_of(benchmark: Benchmark, knowledge_base: KnowledgeBase, form: str) -> Benchmark:
+    """The benchmark with its relevant documents named as the knowledge base names them.
+
+    The files of OKVQA write one id in several ways (``google:17``, ``17``), and a knowledge base
+    keeps what it was made of.
+    """
+    plain = document_id_of(form)
+    first = str(knowledge_base[0]["id"])
+    if plain(first) == first:
+        return benchmark
+    names = {plain(str(name)): str(name) for name in knowledge_base.row_ids()}
+    questions = benchmark.questions.map(
+        lambda record: {"relevant_ids": [names.get(name, name) for name in record["relevant_ids"]]}
+    )
+    return replace(benchmark, questions=questions)
+
+
 def _instructions(
     shop: _Workshop, benchmark: Benchmark, knowledge_base: KnowledgeBase, processor: Any
 ) -> tuple[datasets.Dataset, datasets.Dataset | None]:
@@ -249,6 +268,7 @@ def _instructions(
                     processor.tokenizer,
                     config.sampling,
                     config.tuning.seed,
+                    config.captions,
                 )
                 _save_dataset(made, folder)
             written[number] = datasets.load_from_disk(folder)
@@ -323,6 +343,7 @@ def _validation(
         processor,
         config,
         prepared,
+        shop.config.captions,
         shop.state.process_index,
         shop.state.num_processes,
     )

@@ -209,6 +209,9 @@ class TrainConfig:
         tuning: how the model is tuned.
         validation: when it is validated, and what is kept.
         preferences: preference tuning afterwards; None for none.
+        captions: put the pictures' captions behind the questions, as the released code does, or
+            in the place of pictures (Table 3, "w/o Visual Queries"). Questions asked later need
+            captions as well.
         aggregate: a document's score from those of its clues, kept in the model: ``max`` (paper) or
             ``logsumexp``.
     """
@@ -220,6 +223,7 @@ class TrainConfig:
     tuning: TuningConfig = field(default_factory=TuningConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     preferences: PreferenceConfig | None = None
+    captions: bool = False
     aggregate: Literal["max", "logsumexp"] = "max"
 
 

@@ -35,6 +35,7 @@ def write_instructions(
     tokenizer: Any,
     sampling: SamplingConfig | None = None,
     seed: int = 0,
+    captions: bool = False,
 ) -> datasets.Dataset:
     """Draw ``sampling.clues`` clues for each relevant document of each question.
 
@@ -48,6 +49,7 @@ def write_instructions(
         tokenizer: that of the knowledge base.
         sampling: the parameters; the paper's by default.
         seed: of the draw.
+        captions: keep the questions' captions: they become part of the prompts.
 
     Returns:
         A data set with ``INSTRUCTION_FEATURES``.
@@ -78,7 +80,7 @@ def write_instructions(
         columns["question_id"].append(record["question_id"])
         columns["image_id"].append(record["image_id"])
         columns["question"].append(record["question"])
-        columns["caption"].append(record.get("caption") or "")
+        columns["caption"].append((record.get("caption") or "") if captions else "")
         columns["document_id"].append(document_id)
         columns["clue"].append(clue)
         columns["distinctive"].append(distinctive)
@@ -157,8 +159,7 @@ class InstructionDataset(Dataset):
 
     Args:
         instructions: records of ``INSTRUCTION_FEATURES``.
-        pictures: those that they are about; None for a model without a vision tower, which reads
-            captions in their place.
+        pictures: those that they are about; None for questions in words alone.
         processor: writes the prompts.
     """
 

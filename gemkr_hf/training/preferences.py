@@ -14,7 +14,6 @@ import datasets
 import numpy as np
 import torch
 from peft import LoraConfig
-from transformers import ProgressCallback
 
 from gemkr_hf.index import FMIndex
 from gemkr_hf.progress import progress
@@ -22,7 +21,7 @@ from gemkr_hf.retriever import GeMKRRetriever
 from gemkr_hf.training.config import PreferenceConfig, TuningConfig
 from gemkr_hf.training.instructions import InstructionCollator, pixels_of
 from gemkr_hf.training.pictures import PreparedPictures
-from gemkr_hf.training.progress import TrainingProgress
+from gemkr_hf.training.progress import show_progress
 from gemkr_hf.training.tuning import last_whole_checkpoint, training_arguments
 
 PREFERENCE_FEATURES = datasets.Features(
@@ -110,8 +109,10 @@ def collect_preferences(
     """
     rng = np.random.default_rng(seed)
     written: dict[str, list[Sequence[int]]] = {}
-    for name, clue in zip(instructions["question_id"], instructions["clue"], strict=True):
-        written.setdefault(name, []).append(clue)
+    captions: dict[str, str] = {}
+    for row in instructions:
+        written.setdefault(row["question_id"], []).append(row["clue"])
+        captions[row["question_id"]] = row["caption"]
     records = [record for record in questions if record["question_id"] in written]
     if config.questions is not None and config.questions < len(records):
         drawn = np.sort(rng.choice(len(records), config.questions, replace=False))
@@ -127,6 +128,9 @@ def collect_preferences(
             k=DOCUMENTS,
             objects=None if pictures is None else [pictures.objects_of(name) for name in names],
             batch_size=batch_size,
+            captions=[captions[record["question_id"]] for record in some]
+            if any(captions.values())
+            else None,
         )
         for record, hits in zip(some, found, strict=True):
             relevant = set(record["relevant_ids"])
@@ -139,6 +143,7 @@ def collect_preferences(
                 )
             chosen = [clue for _, clue in sorted(right, key=lambda one: -one[0])]
             rejected = [clue for _, clue in sorted(wrong, key=lambda one: -one[0])]
+            record = {**record, "caption": captions[record["question_id"]]}
             rows += _pairs(record, chosen or written[record["question_id"]], rejected, config,
                            knowledge_base.index, rng)  # fmt: skip
     if not rows:
@@ -170,7 +175,7 @@ def _pairs(
                 "question_id": record["question_id"],
                 "image": record["image_id"],
                 "question": record["question"],
-                "caption": record.get("caption") or "",
+                "caption": record["caption"],
                 "chosen": [int(token) for token in preferred],
                 "rejected": [int(token) for token in other],
                 "hard": hard,
@@ -273,8 +278,7 @@ def tune_preferences(
         processing_class=processor,
         peft_config=lora,
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(TrainingProgress("tune preferences"))
+    show_progress(trainer, "tune preferences")
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
     adapted = trainer.accelerator.unwrap_model(trainer.model)
     base = adapted.get_base_model()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from gemkr_hf.progress import progress_bar
 
@@ -46,4 +46,11 @@ class TrainingProgress(TrainerCallback):
             self._bar = None
 
 
-__all__ = ["TrainingProgress"]
+def show_progress(trainer: Trainer, description: str) -> None:
+    """Show one line in the place of what the Trainer prints by itself."""
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(TrainingProgress(description))
+
+
+__all__ = ["TrainingProgress", "show_progress"]

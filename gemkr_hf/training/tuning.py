@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import ProgressCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.training.config import TuningConfig, ValidationConfig
 from gemkr_hf.training.instructions import InstructionCollator, InstructionDataset
-from gemkr_hf.training.progress import TrainingProgress
+from gemkr_hf.training.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -262,8 +262,7 @@ def tune(
         retrieval=retrieval,
         metric="loss" if validation is None else validation.metric,
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(TrainingProgress())
+    show_progress(trainer, "tune")
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
     adapted = trainer.accelerator.unwrap_model(trainer.model)
     if config.lora_rank and trainer.is_world_process_zero():

@@ -25,6 +25,7 @@ class RetrievalValidation:
         processor: the model's.
         config: how many questions, what a hit is.
         pictures: prepared ones, whose objects need not be found again.
+        captions: the model was tuned with captions, and is given those of the questions.
         rank, processes: this process answers its share of the questions.
     """
 
@@ -36,6 +37,7 @@ class RetrievalValidation:
         processor: Any,
         config: ValidationConfig,
         pictures: PreparedPictures | None = None,
+        captions: bool = False,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
@@ -45,6 +47,7 @@ class RetrievalValidation:
         self._processor = processor
         self._config = config
         self._pictures = pictures
+        self._captions = captions
         self._rank, self._processes = rank, processes
 
     def __call__(self, model: Any) -> Metrics:
@@ -87,6 +90,7 @@ class RetrievalValidation:
                 k=DOCUMENTS,
                 objects=objects,
                 batch_size=config.batch_size,
+                captions=[record["caption"] for record in records] if self._captions else None,
                 **beams,
             )
             found += [

@@ -3,7 +3,7 @@ import torch
 
 from gemkr_hf.processing import Object
 from gemkr_hf.training.alignment import fit_alignment, overlap
-from gemkr_hf.training.instructions import Picture
+from gemkr_hf.training.pictures import Picture
 
 WORDS = ["red", "blue", "ram", "bull", "twins", "lion"]
 COLORS, NAMES = WORDS[:2], WORDS[2:]

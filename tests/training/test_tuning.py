@@ -1,45 +1,20 @@
-"""Instruction tuning: what is trained, and what a stopped tuning leaves."""
+"""Instruction tuning: what is trained, what is kept, and what a stopped tuning leaves."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import TrainerCallback
 
-from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.small_world.assemble import load_processor, load_untuned_model
-from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
-from gemkr_hf.symbols.knowledge import load_documents
-from gemkr_hf.training.config import TuningConfig
-from gemkr_hf.training.instructions import (
-    InstructionDataset,
-    prepare_pictures,
-    write_instructions,
-)
+from gemkr_hf.evaluation.metrics import Metrics
+from gemkr_hf.small_world.assemble import load_untuned_model
+from gemkr_hf.training.config import TuningConfig, ValidationConfig
 from gemkr_hf.training.tuning import add_lora, last_whole_checkpoint, tune
 
 CONFIG = TuningConfig(
-    learning_rate=1e-3, batch_size=4, epochs=1.0, warmup_steps=1, bf16=False, save_steps=2
+    learning_rate=1e-3, batch_size=4, epochs=1.0, warmup_steps=1, save_steps=2, logging_steps=1
 )
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory):
-    """Processor and 24 instructions about 6 pictures: 6 steps."""
-    processor = load_processor()
-    model = load_untuned_model(processor)
-    few = SymbolsConfig(
-        train_scenes=6, validation_scenes=1, test_scenes=1, unseen_scenes=1, train_questions=2
-    )
-    train = load_symbols(few, cache_dir=tmp_path_factory.mktemp("data"))["train"]
-    pictures = prepare_pictures(
-        dict(zip(train["image_id"], train["image"], strict=True)), model, processor
-    )
-    knowledge_base = KnowledgeBase.from_documents(load_documents(), processor.tokenizer)
-    instructions = write_instructions(
-        train, knowledge_base, processor.tokenizer, CONFIG.sampling, CONFIG.seed
-    )
-    return processor, InstructionDataset(instructions, pictures, processor)
 
 
 class StopAfter(TrainerCallback):
@@ -53,37 +28,46 @@ class StopAfter(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def tuned(ground, folder, config=CONFIG, callbacks=None):
-    processor, instructions = ground
-    return tune(
-        load_untuned_model(processor, seed=config.seed),
-        processor,
-        instructions,
-        folder,
-        config,
-        callbacks,
-    )
+def tuned(ground, folder, config=CONFIG, **options):
+    model = load_untuned_model(ground.processor, seed=config.seed)
+    return tune(model, ground.processor, ground.dataset(), folder, config, **options)
 
 
-def test_a_stopped_tuning_ends_as_if_it_had_not_stopped(ground, tmp_path) -> None:
-    whole = tuned(ground, tmp_path / "whole").state_dict()
+def losses(result):
+    return [entry["loss"] for entry in result.history if "loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def whole(ground, tmp_path_factory):
+    return tuned(ground, tmp_path_factory.mktemp("whole"))
+
+
+def test_a_stopped_tuning_ends_as_if_it_had_not_stopped(ground, whole, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        tuned(ground, tmp_path / "stopped", callbacks=[StopAfter(5)])
-    assert last_whole_checkpoint(tmp_path / "stopped").endswith("checkpoint-4")
+        tuned(ground, tmp_path, callbacks=[StopAfter(5)])
+    assert last_whole_checkpoint(tmp_path).endswith("checkpoint-4")
     # The process was killed while it wrote the next state.
-    half = tmp_path / "stopped" / "checkpoint-6"
+    half = tmp_path / "checkpoint-6"
     half.mkdir()
     (half / "adapter_config.json").write_text("{")
-    resumed = tuned(ground, tmp_path / "stopped").state_dict()
-    assert whole.keys() == resumed.keys()
-    for name, weight in whole.items():
-        torch.testing.assert_close(weight, resumed[name], rtol=1e-4, atol=1e-6, msg=name)
+    resumed = tuned(ground, tmp_path)
+    assert losses(resumed) == losses(whole)
+    state = resumed.model.state_dict()
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, state[name]), name
 
 
-def test_towers_stay_frozen_but_for_what_the_paper_tunes(ground, tmp_path) -> None:
-    processor, _ = ground
-    before = load_untuned_model(processor, seed=CONFIG.seed).state_dict()
-    after = tuned(ground, tmp_path, replace(CONFIG, save_steps=100)).state_dict()
+def test_one_seed_gives_one_result_and_another_another(ground, whole, tmp_path) -> None:
+    again = tuned(ground, tmp_path / "again")
+    assert losses(again) == losses(whole)
+    assert len(losses(whole)) == 6
+    other = tuned(ground, tmp_path / "other", replace(CONFIG, seed=1))
+    assert losses(other) != losses(whole)
+
+
+def test_towers_stay_frozen_but_for_what_the_paper_tunes(ground, whole) -> None:
+    before = load_untuned_model(ground.processor, seed=CONFIG.seed).state_dict()
+    after = whole.model.state_dict()
     changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
     language = {name for name in changed if "q_proj" in name or "v_proj" in name}
     visual = {
@@ -95,19 +79,95 @@ def test_towers_stay_frozen_but_for_what_the_paper_tunes(ground, tmp_path) -> No
     assert not [name for name in language if "vision" in name]
 
 
+def test_rank_0_leaves_the_language_model_frozen(ground, tmp_path) -> None:
+    result = tuned(ground, tmp_path, replace(CONFIG, lora_rank=0, max_steps=2))
+    before = load_untuned_model(ground.processor, seed=CONFIG.seed).language_model.state_dict()
+    for name, weight in result.model.language_model.state_dict().items():
+        assert torch.equal(weight, before[name]), name
+    assert result.trainable < 0.2 * result.parameters
+
+
 def test_lora_is_on_the_language_model_only(ground) -> None:
-    processor, _ = ground
-    adapted = add_lora(load_untuned_model(processor), CONFIG)
+    adapted = add_lora(load_untuned_model(ground.processor), CONFIG)
     lora = [name for name, p in adapted.named_parameters() if "lora_" in name and p.requires_grad]
     assert lora
     assert not [name for name in lora if "vision" in name]
+
+
+def test_two_small_batches_make_one_large_one(ground, tmp_path) -> None:
+    config = replace(CONFIG, lora_dropout=0.0, max_steps=3, batch_size=4)
+    large = tuned(ground, tmp_path / "large", config)
+    small = tuned(
+        ground, tmp_path / "small", replace(config, batch_size=2, gradient_accumulation=2)
+    )
+    torch.testing.assert_close(losses(small), losses(large), rtol=1e-4, atol=1e-5)
+
+
+def test_the_best_state_is_kept_and_ties_go_to_the_lower_loss(ground, tmp_path) -> None:
+    recalls = iter([0.2, 0.8, 0.8, 0.5, 0.1, 0.0])
+
+    def retrieval(model):
+        assert type(model).__name__ == "GeMKRForRetrieval"  # as a retriever takes it
+        return Metrics(0.0, 0.0, next(recalls), 1.0, 10)
+
+    result = tuned(
+        ground,
+        tmp_path,
+        validation=ValidationConfig(every=1),
+        held_out=ground.dataset(ground.held_out),
+        retrieval=retrieval,
+    )
+    validated = [entry for entry in result.history if "eval_R@5" in entry]
+    assert [entry["eval_R@5"] for entry in validated] == [0.2, 0.8, 0.8, 0.5, 0.1, 0.0]
+    best = min(validated[1:3], key=lambda entry: entry["eval_loss"])
+    assert result.best_step == best["step"]
+    # What came back is that state, not the last one, and so is the adapter.
+    for folder in (tmp_path / f"checkpoint-{result.best_step}", tmp_path / "adapter"):
+        model = load_untuned_model(ground.processor, seed=CONFIG.seed)
+        state = PeftModel.from_pretrained(model, folder).merge_and_unload().state_dict()
+        for name, weight in result.model.state_dict().items():
+            torch.testing.assert_close(weight, state[name], rtol=1e-6, atol=1e-7, msg=name)
+
+
+def test_gradient_checkpointing_gives_the_same_losses(ground, whole, tmp_path) -> None:
+    result = tuned(ground, tmp_path, replace(CONFIG, gradient_checkpointing=True))
+    torch.testing.assert_close(losses(result), losses(whole), rtol=1e-5, atol=1e-6)
+
+
+def test_workers_prepare_the_same_batches(ground, whole, tmp_path) -> None:
+    result = tuned(ground, tmp_path, replace(CONFIG, workers=2))
+    assert losses(result) == losses(whole)
 
 
 def test_no_checkpoint_is_no_checkpoint(tmp_path) -> None:
     assert last_whole_checkpoint(tmp_path) is None
 
 
+def test_fewer_instructions_than_a_batch_are_told(ground, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"24 instructions are fewer than a batch of 25"):
+        tuned(ground, tmp_path, replace(CONFIG, batch_size=25))
+
+
+def test_a_validation_needs_something_to_validate_on(ground, tmp_path) -> None:
+    with pytest.raises(ValueError, match="held out"):
+        tuned(ground, tmp_path, validation=ValidationConfig())
+
+
 @pytest.mark.parametrize("name", ["learning_rate", "batch_size", "epochs", "save_steps"])
 def test_settings_are_checked_before_any_work(name) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
         TuningConfig(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lora_dropout": 1.0}, r"lora_dropout lies in 0\.\.1"),
+        ({"precision": "int8"}, "precision is fp32, bf16 or fp16, not 'int8'"),
+        ({"warmup_steps": -1}, "warmup_steps must not be negative"),
+        ({"max_steps": 0}, "max_steps must be positive"),
+    ],
+)
+def test_further_settings_are_checked(settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        TuningConfig(**settings)
