@@ -64,9 +64,8 @@ def check(config: TrainConfig, base: Path, given: Benchmark | None = None) -> Be
     if config.tuning.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("tuning.precision: fp16 needs a GPU; bf16 and fp32 run on a CPU too")
     check_model(config.model)
-    output = Path(config.output)
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output: '{output}' is a file")
+    if Path(config.output).is_file():
+        raise ValueError(f"output: '{config.output}' is a file")
     benchmark = load_benchmark(config.data, base) if given is None else given
     if not len(benchmark.documents) and benchmark.knowledge_base is None:
         raise ValueError("There are no documents: give data.documents or data.knowledge_base")

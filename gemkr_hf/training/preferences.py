@@ -344,7 +344,7 @@ def _forward_with_log_probs(
         log_probs=log_probs_of_labels,
         entropy=spread(-(log_probs.exp() * log_probs).sum(-1)),
         mean_logits=spread(logits.detach().mean(-1)),
-        is_top1=spread((logits.detach().argmax(-1) == own).float()),
+        is_top1=spread((logits.detach().argmax(-1) == own).float()).bool(),
         label_mask=mask,
     )
 

@@ -177,6 +177,7 @@ def training_arguments(
         "save_steps": config.save_steps,
         "save_total_limit": 1,
         "seed": config.seed,
+        "data_seed": config.seed,
         "bf16": config.precision == "bf16",
         "fp16": config.precision == "fp16",
         "gradient_checkpointing": config.gradient_checkpointing,
