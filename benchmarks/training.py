@@ -1,0 +1,391 @@
+"""What training costs beside the bare model, and what each part of it adds on the symbols.
+
+python benchmarks/training.py --only speed      # steps/s, and the data pipeline; 2 minutes
+python benchmarks/training.py --only seeds      # two runs with one seed
+python benchmarks/training.py --only curve      # 100, 300, 1,000, all instructions; 15 minutes
+python benchmarks/training.py --only preferences
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from transformers import PrinterCallback, TrainerCallback
+
+from gemkr_hf.cli.common import be_quiet
+from gemkr_hf.data import Benchmark, load_benchmark
+from gemkr_hf.evaluation.metrics import Metrics
+from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.recipes.run import captions
+from gemkr_hf.recipes.start import load_model, load_processor
+from gemkr_hf.retriever import GeMKRRetriever
+from gemkr_hf.settings import parse, read_yaml
+from gemkr_hf.training.alignment import fit_alignment
+from gemkr_hf.training.config import PreferenceConfig, TrainConfig, TuningConfig, ValidationConfig
+from gemkr_hf.training.instructions import (
+    InstructionCollator,
+    InstructionDataset,
+    write_instructions,
+)
+from gemkr_hf.training.pictures import PreparedPictures, prepare_pictures
+from gemkr_hf.training.preferences import collect_preferences, tune_preferences
+from gemkr_hf.training.tuning import InstructionTrainer, add_lora, training_arguments, tune
+from gemkr_hf.training.validation import RetrievalValidation
+
+CONFIG = Path(__file__).resolve().parents[1] / "configs" / "symbols.yaml"
+
+
+class Ground:
+    """The small world with its instructions and prepared pictures."""
+
+    def __init__(self, folder: Path, scenes: int | None, instructions: int | None = None) -> None:
+        config: TrainConfig = parse(TrainConfig, read_yaml(CONFIG))
+        self.config = replace(config, data=replace(config.data, scenes=scenes))
+        self.folder = folder
+        self.processor = load_processor(config.model)
+        self.benchmark: Benchmark = load_benchmark(self.config.data)
+        self.knowledge_base = KnowledgeBase.from_documents(
+            self.benchmark.documents, self.processor.tokenizer
+        )
+        self.train = self.write("train")
+        if instructions is not None:
+            self.train = self.train.select(range(min(instructions, len(self.train))))
+        model = load_model(config.model, self.processor)
+        self.pictures: PreparedPictures = prepare_pictures(
+            self.benchmark.pictures,
+            self.train["image_id"],
+            model,
+            self.processor,
+            folder / "pictures",
+        )
+
+    def write(self, split: str) -> datasets.Dataset:
+        return write_instructions(
+            self.benchmark.questions[split],
+            self.knowledge_base,
+            self.processor.tokenizer,
+            self.config.sampling,
+        )
+
+    def start(self, train: datasets.Dataset | None = None) -> Any:
+        """A new model, its projections fitted to the objects of these instructions' pictures."""
+        model = load_model(self.config.model, self.processor)
+        model.config.decoding["aggregate"] = self.config.aggregate
+        own = set((train or self.train)["image_id"])
+        known = {
+            name: found
+            for name, found in captions(self.benchmark, self.pictures).items()
+            if name in own
+        }
+        fit_alignment(model, self.processor.tokenizer, self.pictures, known)
+        return model
+
+    def tune(self, train: datasets.Dataset, tuning: TuningConfig, name: str) -> Any:
+        return tune(
+            self.start(train),
+            self.processor,
+            InstructionDataset(train, self.pictures, self.processor),
+            self.folder / name,
+            tuning,
+        )
+
+    def score(self, model: Any, split: str) -> Metrics:
+        validation = RetrievalValidation(
+            self.benchmark.questions[split],
+            self.benchmark.pictures,
+            self.knowledge_base,
+            self.processor,
+            ValidationConfig(questions=None),
+        )
+        return validation(model.eval())
+
+
+def row(*cells: Any) -> None:
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(*cells: str) -> None:
+    row(*cells)
+    row(*["---"] * len(cells))
+
+
+# -- speed ---------------------------------------------------------------------------------------
+
+
+def bare_steps(ground: Ground, batches: list[dict[str, torch.Tensor]]) -> Callable[[], float]:
+    """Forward, backward and AdamW on batches that lie ready, and nothing else; seconds."""
+    model = add_lora(ground.start(), ground.config.tuning).train()
+    tuning = ground.config.tuning
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=tuning.learning_rate, fused=True)
+
+    def run() -> float:
+        started = time.perf_counter()
+        for batch in batches:
+            with torch.autocast("cpu", torch.bfloat16, enabled=tuning.precision == "bf16"):
+                loss = model(**batch).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, tuning.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.perf_counter() - started
+
+    return run
+
+
+class Clock(TrainerCallback):
+    """From the beginning of the loop over the steps to the end of the last one."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds = time.perf_counter() - self.started
+
+
+def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
+    """The loop of the Trainer as `gemkr train` uses it: data set, collator, scheduler, log."""
+    adapted = add_lora(ground.start(), ground.config.tuning)
+    train = ground.train.select(order)
+    dataset = InstructionDataset(train, ground.pictures, ground.processor)
+    tuning = replace(ground.config.tuning, epochs=1)
+    arguments = training_arguments(
+        ground.folder / "speed", tuning, disable_tqdm=True, save_strategy="no"
+    )
+
+    def run() -> float:
+        clock = Clock()
+        trainer = InstructionTrainer(
+            model=adapted,
+            args=arguments,
+            train_dataset=dataset,
+            data_collator=InstructionCollator(ground.processor.tokenizer.pad_token_id),
+            processing_class=ground.processor,
+            visual_learning_rate=tuning.visual_learning_rate,
+            callbacks=[clock],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        return clock.seconds
+
+    return run
+
+
+def speed(ground: Ground, steps: int, rounds: int) -> None:
+    tuning = ground.config.tuning
+    started = time.perf_counter()
+    dataset = InstructionDataset(ground.train, ground.pictures, ground.processor)
+    prompts = (time.perf_counter() - started) / len(dataset)
+    collate = InstructionCollator(ground.processor.tokenizer.pad_token_id)
+    order = np.random.default_rng(0).permutation(len(dataset))[: steps * tuning.batch_size]
+
+    def batches() -> Iterator[dict[str, torch.Tensor]]:
+        for start in range(0, len(order), tuning.batch_size):
+            yield collate([dataset[int(r)] for r in order[start : start + tuning.batch_size]])
+
+    ready = list(batches())
+    started = time.perf_counter()
+    for _ in batches():
+        pass
+    pipeline = (time.perf_counter() - started) / len(order)
+    runs = {"bare": bare_steps(ground, ready), "ours": our_steps(ground, order)}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            passed = run()
+            if number:  # the first round warms up
+                seconds[name].append(passed)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    lost = statistics.median(
+        ours / bare - 1 for ours, bare in zip(seconds["ours"], seconds["bare"], strict=True)
+    )
+    print(
+        f"\n{len(ready)} steps of {tuning.batch_size} instructions, {tuning.precision}, "
+        f"{torch.get_num_threads()} threads; medians of {rounds} rounds taken in turn\n"
+    )
+    head("training", "steps/s")
+    row("forward, backward, AdamW on batches that lie ready", f"{steps / medians['bare']:.2f}")
+    row("gemkr train", f"{steps / medians['ours']:.2f}")
+    print(f"\n{lost:+.1%} time for all that is around the model\n")
+    head("data pipeline", "us an example")
+    row("prompt and clue, once before training", f"{prompts * 1e6:.0f}")
+    row("picture, padding, batch, each time", f"{pipeline * 1e6:.0f}")
+    row("of a step's time", f"{pipeline * len(order) / medians['bare']:.2%}")
+    sampled(ground)
+
+
+def sampled(ground: Ground) -> None:
+    questions = ground.benchmark.questions["train"]
+    times = -(-10_000 // len(questions))
+    many = datasets.concatenate_datasets([questions] * times).select(range(10_000))
+    started = time.perf_counter()
+    written = write_instructions(many, ground.knowledge_base, ground.processor.tokenizer)
+    row(f"sampling, {len(written):,} instructions in s", f"{time.perf_counter() - started:.1f}")
+
+
+# -- what it learns --------------------------------------------------------------------------------
+
+
+def seeds(ground: Ground, steps: int) -> None:
+    tuning = replace(ground.config.tuning, max_steps=steps, logging_steps=1)
+    results = [ground.tune(ground.train, tuning, f"seed-{number}") for number in range(2)]
+    curves = [[e["loss"] for e in result.history if "loss" in e] for result in results]
+    weights = [result.model.state_dict() for result in results]
+    same = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    told = {True: "equal", False: "DIFFERENT"}
+    print(
+        f"\nTwo runs of {steps} steps with one seed: losses {told[curves[0] == curves[1]]}, "
+        f"all weights {told[same]}\n"
+    )
+
+
+def curve(ground: Ground, sizes: list[int | None], split: str) -> list[dict[str, Any]]:
+    """Every size has as many steps as all instructions have: what differs is what they are."""
+    full = ground.config.tuning
+    steps = int(len(ground.train) * full.epochs / full.batch_size)
+    order = np.random.default_rng(0).permutation(len(ground.train))
+    head("instructions", "pictures", "steps", "P@1", "P@5", "R@5", "R@10")
+    points = []
+    untuned = ground.score(ground.start(), split).as_dict()
+    row("0 (projections fitted alone)", "all", 0, *(f"{value:.3f}" for value in untuned.values()))
+    for size in sizes:
+        train = ground.train if size is None else ground.train.select(order[:size])
+        # 30 passes at most: more of a few instructions only learns them by heart.
+        few = min(steps, max(1, 30 * len(train) // full.batch_size))
+        tuning = replace(full, max_steps=few, warmup_steps=min(full.warmup_steps, few // 4))
+        result = ground.tune(train, tuning, f"curve-{len(train)}")
+        found = ground.score(result.model, split).as_dict()
+        points.append({"instructions": len(train), **found})
+        row(
+            f"{len(train):,}",
+            f"{len(set(train['image_id'])):,}",
+            few,
+            *(f"{value:.3f}" for value in found.values()),
+        )
+    return points
+
+
+def plot(points: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axis = figure.subplots()
+    for name in ("P@1", "R@5"):
+        axis.plot(
+            [point["instructions"] for point in points],
+            [point[name] for point in points],
+            marker="o",
+            label=name,
+        )
+    axis.set(xscale="log", xlabel="instructions", ylabel="validation split", ylim=(0, 1))
+    axis.set_xticks([point["instructions"] for point in points])
+    axis.set_xticklabels([f"{point['instructions']:,}" for point in points])
+    axis.minorticks_off()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def preferences(ground: Ground, split: str, questions: int) -> None:
+    """Half of the instructions, so that there is something to be preferred; then feedback."""
+    train = ground.train.select(range(len(ground.train) // 2))
+    half = replace(ground.config.tuning, epochs=1.0, save_steps=10**6)
+    tuned = ground.tune(train, half, "preferences-start")
+    start = ground.folder / "start"
+    tuned.model.save_pretrained(start)
+    head("tuning", "pairs", "P@1", "P@5", "R@5", "R@10", "minutes")
+
+    def tell(name: str, pairs: Any, model: Any, seconds: float) -> None:
+        found = ground.score(model, split).as_dict()
+        row(name, pairs, *(f"{value:.3f}" for value in found.values()), f"{seconds / 60:.1f}")
+
+    tell("instructions", "-", tuned.model, 0.0)
+    again = replace(half, learning_rate=half.learning_rate / 10, warmup_steps=10)
+    variants = {
+        "+ preferences from feedback": PreferenceConfig(questions=questions, pairs=2),
+        "+ with almost distinctive clues": PreferenceConfig(
+            questions=questions, pairs=2, hard_negatives=1
+        ),
+        "+ almost distinctive clues alone": PreferenceConfig(
+            questions=questions, pairs=2, hard_negatives=2
+        ),
+    }
+    for name, config in variants.items():
+        config = replace(config, learning_rate=1e-4, batch_size=16, beta=0.1, sft_weight=0.2)
+        started = time.perf_counter()
+        model = type(tuned.model).from_pretrained(start)
+        model.config.decoding["aggregate"] = ground.config.aggregate
+        pairs = collect_preferences(
+            GeMKRRetriever(model, ground.processor, ground.knowledge_base),
+            list(ground.benchmark.questions["train"]),
+            ground.benchmark.pictures,
+            train,
+            config,
+            ground.pictures,
+        )
+        preferred, _ = tune_preferences(
+            model,
+            ground.processor,
+            pairs,
+            ground.pictures,
+            ground.folder / name.strip("+ ").replace(" ", "-"),
+            half,
+            config,
+        )
+        tell(name, f"{len(pairs):,}", preferred, time.perf_counter() - started)
+    # The same time spent on instructions: is it the preferences, or only more tuning?
+    started = time.perf_counter()
+    more = tune(
+        type(tuned.model).from_pretrained(start),
+        ground.processor,
+        InstructionDataset(
+            train.select(range(min(len(train), 2 * questions))), ground.pictures, ground.processor
+        ),
+        ground.folder / "more",
+        replace(again, visual_learning_rate=None, learning_rate=1e-4, batch_size=16),
+    )
+    tell("+ as many instructions again", "-", more.model, time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["speed", "seeds", "curve", "preferences"])
+    parser.add_argument("--scenes", type=int, help="training pictures; the benchmark's own number")
+    parser.add_argument("--steps", type=int, default=20, help="of a round of `speed` and `seeds`")
+    parser.add_argument("--rounds", type=int, default=5, help="of `speed`")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[100, 300, 1000])
+    parser.add_argument("--questions", type=int, default=600, help="of `preferences`")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--work", type=Path, help="folder of what is made; a temporary one")
+    parser.add_argument("--plot", type=Path, help="a picture of the learning curve")
+    arguments = parser.parse_args()
+    be_quiet()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        ground = Ground(folder, arguments.scenes)
+        wanted = [arguments.only] if arguments.only else ["speed", "seeds", "curve", "preferences"]
+        if "speed" in wanted:
+            speed(ground, arguments.steps, arguments.rounds)
+        if "seeds" in wanted:
+            seeds(ground, arguments.steps)
+        if "curve" in wanted:
+            points = curve(ground, [*arguments.sizes, None], arguments.split)
+            (folder / "curve.json").write_text(json.dumps(points))
+            if arguments.plot is not None:
+                plot(points, arguments.plot)
+        if "preferences" in wanted:
+            preferences(ground, arguments.split, arguments.questions)
+
+
+if __name__ == "__main__":
+    main()
