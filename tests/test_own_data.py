@@ -5,11 +5,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from gemkr_hf.cli import app
-from gemkr_hf.small_world.assemble import CHECKPOINTS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "own-data.md").read_text()
@@ -35,14 +33,16 @@ def run_page(page: str) -> Iterator[str]:
                 yield result.output
 
 
-def test_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_own_data(tmp_path: Path, monkeypatch, capsys, short_quickstart: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    model = tmp_path / "runs" / "quickstart" / "model"
-    model.parent.mkdir(parents=True)
-    model.symlink_to(CHECKPOINTS / "tokenizer")
-    indexed, checked = run_page(PAGE.partition("<!-- training -->")[0])
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(short_quickstart)
+    indexed, checked, trained, answered = run_page(PAGE)
     assert "3 documents" in indexed
     assert re.search(r"questions +4 +2\n", checked)
     assert re.search(r"with a picture that is there +4 +2\n", checked)
     assert "Warning" not in checked
+    assert "8 instructions of 4 questions; 4 held out" in trained
+    assert "The model is in runs/own/model" in trained
+    assert "1. " in answered
     assert "['" in capsys.readouterr().out

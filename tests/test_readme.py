@@ -10,9 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS = (
+INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS = (
     re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
-    for name in ("fm-index.md", "model.md", "decoding.md")
+    for name in ("fm-index.md", "model.md", "decoding.md", "training.md")
 )
 
 
@@ -55,6 +55,14 @@ def test_the_blocks_about_decoding_run(short_quickstart, tmp_path) -> None:
     assert "dropped mass" in printed
     for strategy in ("clue", "first_sentence", "document", "free"):
         assert f"\n{strategy} [(" in printed
+
+
+def test_the_blocks_about_training_run(short_quickstart, tmp_path) -> None:
+    printed = run_blocks("".join(TRAINING_BLOCKS), short_quickstart, tmp_path)
+    assert (tmp_path / "runs" / "sampling.png").is_file()
+    assert "off-road circuits" in printed
+    assert "The model is in runs/few-symbols/model" in printed
+    assert "'R@5': " in printed
 
 
 def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:

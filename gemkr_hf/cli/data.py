@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from gemkr_hf.cli.common import be_quiet, one_sentence_errors
+from gemkr_hf.settings import read_yaml
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -98,14 +98,8 @@ def _number_or_name(value: str | None) -> str | int | None:
 
 def _data_section(path: Path) -> Any:
     """What stands under ``data:`` in a YAML file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file '{path}'")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"'{path}' is no YAML: {reason}") from None
-    if not isinstance(settings, dict) or "data" not in settings:
+    settings = read_yaml(path)
+    if "data" not in settings:
         raise ValueError(f"'{path}' has no section 'data'")
     return settings["data"]
 

@@ -152,7 +152,7 @@ class ValidationConfig:
             raise ValueError(f"every must be positive, got {self.every}")
         if self.questions == 0 and self.metric != "loss":
             raise ValueError(
-                f"questions: 0 leaves nothing but the loss: set metric, not {self.metric}"
+                f"Without questions there is only the loss: set metric to loss, not {self.metric}"
             )
         for name in ("questions", "batch_size"):
             if (getattr(self, name) or 0) < 0:

@@ -23,6 +23,7 @@ from gemkr_hf.training.instructions import InstructionCollator, pixels_of
 from gemkr_hf.training.pictures import PreparedPictures
 from gemkr_hf.training.progress import show_progress
 from gemkr_hf.training.tuning import last_whole_checkpoint, training_arguments
+from gemkr_hf.training.validation import is_hit, retrieve_for
 
 PREFERENCE_FEATURES = datasets.Features(
     {
@@ -36,9 +37,6 @@ PREFERENCE_FEATURES = datasets.Features(
     }
 )
 """A clue that leads to a relevant document, and one that does not; ``image`` is an id."""
-
-DOCUMENTS = 10
-"""Retrieved for each question, to see which clues lead where."""
 
 
 def almost_distinctive(
@@ -121,24 +119,16 @@ def collect_preferences(
     knowledge_base = retriever.knowledge_base
     for start in progress(range(0, len(records), batch_size), "collect preferences"):
         some = records[start : start + batch_size]
-        names = [record["image_id"] for record in some]
-        found = retriever.retrieve(
-            None if images is None else [images[name] for name in names],
-            [record["question"] for record in some],
-            k=DOCUMENTS,
-            objects=None if pictures is None else [pictures.objects_of(name) for name in names],
-            batch_size=batch_size,
-            captions=[captions[record["question_id"]] for record in some]
-            if any(captions.values())
-            else None,
+        words = [captions[record["question_id"]] for record in some]
+        found = retrieve_for(
+            retriever, some, images, pictures, words if any(captions.values()) else None
         )
         for record, hits in zip(some, found, strict=True):
-            relevant = set(record["relevant_ids"])
             right: list[tuple[float, Sequence[int]]] = []
             wrong: list[tuple[float, Sequence[int]]] = []
             for hit in hits:
-                is_right = any(str(name) in relevant for name in knowledge_base.ids(hit.row))
-                (right if is_right else wrong).extend(
+                relevant = is_hit(hit, record, "gold", knowledge_base)
+                (right if relevant else wrong).extend(
                     (clue.score, clue.pieces[0]) for clue in hit.clues
                 )
             chosen = [clue for _, clue in sorted(right, key=lambda one: -one[0])]

@@ -74,23 +74,13 @@ class RetrievalValidation:
         for start in range(0, len(own), config.batch_size):
             rows = own[start : start + config.batch_size]
             records = [self._questions[row] for row in rows]
-            names = [record["image_id"] for record in records]
-            images = None if self._images is None else [self._images[name] for name in names]
-            objects = (
-                None
-                if images is None or self._pictures is None
-                else [self._pictures.objects_of(name) for name in names]
-            )
-            beams: dict[str, Any] = (
-                {} if config.num_beams is None else {"num_beams": config.num_beams}
-            )
-            hits = retriever.retrieve(
-                images,
-                [record["question"] for record in records],
-                k=DOCUMENTS,
-                objects=objects,
-                batch_size=config.batch_size,
-                captions=[record["caption"] for record in records] if self._captions else None,
+            beams = {} if config.num_beams is None else {"num_beams": config.num_beams}
+            hits = retrieve_for(
+                retriever,
+                records,
+                self._images,
+                self._pictures,
+                [record["caption"] for record in records] if self._captions else None,
                 **beams,
             )
             found += [
@@ -103,6 +93,39 @@ class RetrievalValidation:
         return is_hit(hit, record, self._config.hit, self._knowledge_base)
 
 
+def retrieve_for(
+    retriever: GeMKRRetriever,
+    records: Sequence[Mapping[str, Any]],
+    images: Mapping[str, Any] | None,
+    pictures: PreparedPictures | None = None,
+    captions: list[str] | None = None,
+    **decoding: Any,
+) -> list[list[Hit]]:
+    """Ten documents for each question, in one batch.
+
+    Args:
+        retriever: with the model as it is.
+        records: with ``question`` and ``image_id``.
+        images: id -> picture; None for questions in words alone.
+        pictures: prepared ones, whose objects need not be found again.
+        captions: for a model that was tuned with them.
+        **decoding: for ``GeMKRRetriever.retrieve``.
+    """
+    names = [record["image_id"] for record in records]
+    known = None
+    if images is not None and pictures is not None:
+        known = [pictures.objects_of(name) if name in pictures else None for name in names]
+    return retriever.retrieve(
+        None if images is None else [images[name] for name in names],
+        [record["question"] for record in records],
+        k=DOCUMENTS,
+        objects=known,
+        batch_size=len(records),
+        captions=captions,
+        **decoding,
+    )
+
+
 def is_hit(hit: Hit, record: Mapping[str, Any], preset: str, knowledge_base: KnowledgeBase) -> bool:
     """Whether a retrieved document counts: by its id (``gold``), or because its lowercased text
     holds an answer (``answer``)."""
@@ -113,4 +136,4 @@ def is_hit(hit: Hit, record: Mapping[str, Any], preset: str, knowledge_base: Kno
     return any(str(name) in relevant for name in knowledge_base.ids(hit.row))
 
 
-__all__ = ["RetrievalValidation", "is_hit"]
+__all__ = ["RetrievalValidation", "is_hit", "retrieve_for"]

@@ -185,7 +185,7 @@ def test_clues_need_no_documents_of_questions(folder: Path) -> None:
     ("arguments", "message"),
     [
         ([], "Name a file with --config, or the questions' format with --format"),
-        (["--config", "none.yaml"], "There is no file 'none.yaml'"),
+        (["--config", "none.yaml"], "There is no configuration 'none.yaml'"),
         (["--config", "a.yaml"], "'a.yaml' has no section 'data'"),
         (["--config", "b.yaml"], "'b.yaml' is no YAML"),
         (["--config", "c.yaml"], "The section 'data' of 'c.yaml' holds no settings"),
