@@ -31,7 +31,7 @@ from gemkr_hf.training.config import TrainConfig
 from gemkr_hf.training.instructions import InstructionDataset, write_instructions
 from gemkr_hf.training.pictures import PreparedPictures, prepare_pictures
 from gemkr_hf.training.preferences import collect_preferences, tune_preferences
-from gemkr_hf.training.tuning import Tuned, last_whole_checkpoint, tune
+from gemkr_hf.training.tuning import Tuned, last_whole_checkpoint, tune, weights_are_divided
 from gemkr_hf.training.validation import RetrievalValidation
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ def check(config: TrainConfig, base: Path, given: Benchmark | None = None) -> Be
             raise ValueError(f"tuning.report_to: {name} needs its package: pip install {package}")
     if config.preferences is not None and importlib.util.find_spec("trl") is None:
         raise ValueError("preferences need TRL: pip install 'gemkr-hf[preferences]'")
+    if weights_are_divided():
+        _check_divided(config)
     if config.tuning.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("tuning.precision: fp16 needs a GPU; bf16 and fp32 run on a CPU too")
     check_model(config.model)
@@ -82,6 +84,19 @@ def check(config: TrainConfig, base: Path, given: Benchmark | None = None) -> Be
             f"'{next(iter(names))}' is the first: see data.pictures and data.picture_layout"
         )
     return benchmark
+
+
+def _check_divided(config: TrainConfig) -> None:
+    """What needs all weights on one GPU, with FSDP or ZeRO-3."""
+    for setting, wanted, mend in (
+        ("validation.questions", config.validation.questions != 0, "set it to 0"),
+        ("preferences", config.preferences is not None, "leave them out"),
+        ("tuning.lora_rank: 0", config.tuning.lora_rank == 0, "set it to 1 or more"),
+    ):
+        if wanted:
+            raise ValueError(
+                f"{setting} needs all weights on one GPU, and FSDP or ZeRO-3 divides them: {mend}"
+            )
 
 
 def _has_pictures(benchmark: Benchmark) -> bool:
@@ -374,6 +389,7 @@ def _tune(
         validation=None if held_out is None else config.validation,
         held_out=None if held_out is None else InstructionDataset(held_out, prepared, processor),
         retrieval=retrieval,
+        fresh=lambda: load_model(config.model, processor, config.tuning.seed),
     )
 
 

@@ -1,6 +1,7 @@
 """Instruction tuning with the HF Trainer and LoRA."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput
@@ -209,6 +210,20 @@ def training_arguments(
     return TrainingArguments(**{**arguments, **others})
 
 
+def weights_are_divided() -> bool:
+    """Whether accelerate was told to divide the weights over the GPUs (FSDP, ZeRO-3)."""
+    told = os.environ.get
+    return told("ACCELERATE_USE_FSDP") == "true" or (
+        told("ACCELERATE_USE_DEEPSPEED") == "true"
+        and told("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
+    )
+
+
+def with_adapter(model: Any, adapter: str | Path) -> Any:
+    """A model with a saved adapter merged into its weights."""
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+
+
 def tune(
     model: Any,
     processor: Any,
@@ -219,6 +234,7 @@ def tune(
     validation: ValidationConfig | None = None,
     held_out: InstructionDataset | None = None,
     retrieval: Callable[[Any], Metrics] | None = None,
+    fresh: Callable[[], Any] | None = None,
 ) -> Tuned:
     """Tune a ``GeMKRForRetrieval`` on instructions, or go on from the last saved step.
 
@@ -232,6 +248,8 @@ def tune(
         validation: when to validate; the best state is kept. None for no validation.
         held_out: the instructions whose loss is validated.
         retrieval: scores the model, see ``RetrievalValidation``.
+        fresh: loads the model as it started, for weights that are divided over several GPUs: LoRA
+            is merged into these.
 
     Raises:
         ValueError: there are fewer instructions than a batch takes.
@@ -265,10 +283,16 @@ def tune(
     )
     show_progress(trainer, "tune")
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
-    adapted = trainer.accelerator.unwrap_model(trainer.model)
-    if config.lora_rank and trainer.is_world_process_zero():
-        adapted.save_pretrained(str(output / "adapter"))
-    merged = adapted.merge_and_unload() if config.lora_rank else adapted
+    if weights_are_divided():
+        trainer.save_model(str(output / "adapter"))
+        if fresh is None:
+            raise ValueError("The weights are divided over several GPUs: give fresh")
+        merged = with_adapter(fresh(), output / "adapter")
+    else:
+        adapted = trainer.accelerator.unwrap_model(trainer.model)
+        if config.lora_rank and trainer.is_world_process_zero():
+            adapted.save_pretrained(str(output / "adapter"))
+        merged = adapted.merge_and_unload() if config.lora_rank else adapted
     best = trainer.state.best_global_step or trainer.state.global_step
     return Tuned(merged, list(trainer.state.log_history), int(best), trainable, every)
 
@@ -281,4 +305,6 @@ __all__ = [
     "last_whole_checkpoint",
     "training_arguments",
     "tune",
+    "weights_are_divided",
+    "with_adapter",
 ]

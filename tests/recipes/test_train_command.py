@@ -212,6 +212,16 @@ def test_wrong_settings_fail_before_a_model_is_loaded(files, monkeypatch, settin
     assert not (files / "runs" / "never").exists()
 
 
+@pytest.mark.parametrize("setting", ["preferences={}", "tuning.lora_rank=0", "tuning.seed=0"])
+def test_what_needs_all_weights_is_refused_with_fsdp(files, monkeypatch, setting) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    alone = ("--set", "validation.questions=0", "--set", "validation.metric=loss")
+    others = alone if "seed" not in setting else ()
+    done = train("--config", "own.yaml", "--check", "--set", setting, *others)
+    assert done.exit_code == 2
+    assert "needs all weights on one GPU" in done.output
+
+
 def test_an_output_that_is_a_file_is_refused(files) -> None:
     done = train("--config", "own.yaml", "--output", "train.csv")
     assert done.exit_code == 2

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.small_world.assemble import load_untuned_model
+from gemkr_hf.training import tuning
 from gemkr_hf.training.config import TuningConfig, ValidationConfig
 from gemkr_hf.training.tuning import add_lora, last_whole_checkpoint, tune
 
@@ -137,6 +138,34 @@ def test_gradient_checkpointing_gives_the_same_losses(ground, whole, tmp_path) -
 def test_workers_prepare_the_same_batches(ground, whole, tmp_path) -> None:
     result = tuned(ground, tmp_path, replace(CONFIG, workers=2))
     assert losses(result) == losses(whole)
+
+
+def test_divided_weights_are_merged_from_the_saved_adapter(
+    ground, whole, tmp_path, monkeypatch
+) -> None:
+    """As with FSDP, where no process holds the whole model."""
+    monkeypatch.setattr(tuning, "weights_are_divided", lambda: True)
+    result = tuned(
+        ground, tmp_path, fresh=lambda: load_untuned_model(ground.processor, seed=CONFIG.seed)
+    )
+    state = result.model.state_dict()
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(weight, state[name], rtol=1e-6, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("variables", "divided"),
+    [
+        ({}, False),
+        ({"ACCELERATE_USE_FSDP": "true"}, True),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, False),
+        ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
+    ],
+)
+def test_divided_weights_are_known_from_accelerate(variables, divided, monkeypatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert tuning.weights_are_divided() is divided
 
 
 def test_no_checkpoint_is_no_checkpoint(tmp_path) -> None:
