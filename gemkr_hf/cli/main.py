@@ -32,9 +32,9 @@ def quickstart(
 
     Example: gemkr quickstart --output runs/quickstart
     """
+    be_quiet()
     from gemkr_hf.quickstart import run_quickstart
 
-    be_quiet()
     run_quickstart(output, say=typer.echo)
 
 
@@ -55,10 +55,10 @@ def small_world(
 
     Example: gemkr small-world --work runs/small-world --output runs/stand-ins
     """
-    from gemkr_hf.small_world.build import CHECKPOINTS, STAGES, build_small_world
-
     log_to_standard_error()
     be_quiet()
+    from gemkr_hf.small_world.build import CHECKPOINTS, STAGES, build_small_world
+
     target = build_small_world(work, output or CHECKPOINTS, stages=tuple(stage or STAGES))
     typer.echo(f"The stand-ins are in {target}; figures.json there tells how good they are")
 
@@ -98,11 +98,11 @@ def retrieve(
 
     Example: gemkr retrieve --image scene.png --question "What is the red sign used for?"
     """
+    be_quiet()
     from gemkr_hf.decoding import plot_beams
     from gemkr_hf.quickstart.report import mark_clue
     from gemkr_hf.retriever import STRATEGIES, GeMKRRetriever
 
-    be_quiet()
     if not question.strip():
         raise ValueError("The question is empty")
     if k < 1:
