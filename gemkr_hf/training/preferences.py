@@ -177,6 +177,8 @@ def _pairs(
 class PreferenceCollator:
     """Pairs as TRL takes them: the rows of all chosen clues, then those of all rejected ones.
 
+    What is compared are the scores by which clues are ranked (Eq. 1), without an end token.
+
     Args:
         processor: writes the prompts.
         pictures: what the pairs are about; None for a model that reads captions.
@@ -201,8 +203,9 @@ class PreferenceCollator:
         batch = self._pad(
             [
                 {
-                    "input_ids": torch.tensor(prompt + ending),
-                    "labels": torch.tensor([-100] * len(prompt) + ending),
+                    # The end token has no part in a clue's score: it ends where it is distinctive.
+                    "input_ids": torch.tensor(prompt + ending[:-1]),
+                    "labels": torch.tensor([-100] * len(prompt) + ending[:-1]),
                     **pixels_of(pictures, name),
                 }
                 for (prompt, ending), name in zip(rows, names, strict=True)

@@ -105,6 +105,17 @@ def log_probs(model, ground, pairs):
     return (own * counted).sum(1).chunk(2)
 
 
+def test_what_is_compared_is_the_clue_without_an_end(ground, model) -> None:
+    pairs = collect(ground, model).select(range(3))
+    batch = PreferenceCollator(ground.processor, ground.pictures)(list(pairs))
+    counted = [
+        row[mask.bool()].tolist()
+        for row, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    ]
+    assert counted == [*pairs["chosen"], *pairs["rejected"]]
+    assert len(batch["pixel_values"]) == 6
+
+
 def test_preferred_clues_gain_on_the_others(ground, tmp_path) -> None:
     model = load_untuned_model(ground.processor)
     pairs = collect(ground, model, pairs=2, hard_negatives=1)
