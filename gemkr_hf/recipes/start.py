@@ -1,6 +1,8 @@
 """The model and the processor that a training starts from."""
 
+import dataclasses
 import importlib.util
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModel, AutoProcessor, BitsAndBytesConfig
 
 from gemkr_hf.knowledge_base import load_tokenizer
-from gemkr_hf.modeling import PRESETS, GeMKRForRetrieval
+from gemkr_hf.modeling import PRESETS, GeMKRConfig, GeMKRForRetrieval
 from gemkr_hf.processing import (
     GeMKRProcessor,
     TransformersDetector,
@@ -37,12 +39,36 @@ def check_model(config: ModelConfig) -> None:
     if config.checkpoint is not None:
         _check_folder("model.checkpoint", config.checkpoint, ("config.json",))
         return
+    _check_fields(config)
     _check_folder("model.language_model", config.language_model, ("config.json",))
     _check_folder("model.vision_model", config.vision_model, ("config.json",))
     if config.detector is not None:
         name = config.detector.removeprefix("transformers:")
         if Path(name).is_absolute() and not Path(name).exists():
             raise FileNotFoundError(f"model.detector: there is nothing at '{name}'")
+
+
+def _check_fields(config: ModelConfig) -> None:
+    """Fields that the model or the processor does not have, or that do not go together."""
+    fields = model_fields(config)
+    for setting, names, known in (
+        ("model.config", fields, {field.name for field in dataclasses.fields(GeMKRConfig)}),
+        ("model.processor", config.processor, inspect.signature(GeMKRProcessor).parameters),
+    ):
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"{setting}: there is no {unknown[0]}")
+    try:
+        GeMKRConfig(**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model.config: {error}") from None
+
+
+def model_fields(config: ModelConfig) -> dict[str, Any]:
+    """Fields of ``GeMKRConfig``: the preset's without its vision tower, and those named."""
+    fields = {**PRESETS[config.preset].config, **config.config}
+    fields.pop("vision_config", None)
+    return fields
 
 
 def _check_folder(setting: str, name: str, files: tuple[str, ...]) -> None:
@@ -65,7 +91,13 @@ def load_processor(config: ModelConfig) -> Any:
     add_image_tokens(tokenizer)
     if tokenizer.pad_token_id is None:  # LLaMA has none; padding is masked, whatever it is
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    settings = {**PRESETS[config.preset].processor, **config.processor}
+    # The two of the model's fields that the processor must have as well.
+    shared = {
+        name: value
+        for name, value in model_fields(config).items()
+        if name in ("max_objects", "max_object_slots")
+    }
+    settings = {**PRESETS[config.preset].processor, **shared, **config.processor}
     return GeMKRProcessor(
         AutoImageProcessor.from_pretrained(config.vision_model),
         tokenizer,
@@ -106,8 +138,7 @@ def load_model(config: ModelConfig, processor: Any, seed: int = 0) -> Any:
         return load_checkpoint(
             AutoModel, config.checkpoint, dtype=dtype, revision=config.revision, **options
         )
-    fields = {**PRESETS[config.preset].config, **config.config}
-    fields.pop("vision_config", None)
+    fields = model_fields(config)
     return GeMKRForRetrieval.from_pretrained_parts(
         config.vision_model if fields.get("use_visual_query", True) else None,
         config.language_model,

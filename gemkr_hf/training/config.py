@@ -170,6 +170,7 @@ class PreferenceConfig:
         questions: training questions that are retrieved for, to see which clues lead where; all
             where None.
         pairs: preferred and dispreferred clues for each question, at most.
+        only_mistakes: leave out questions whose first document was relevant already.
         hard_negatives: how many of them have, in the place of a clue that the model wrote, a clue
             of another document that begins as the preferred one does, as long as possible.
         learning_rate, batch_size, epochs, warmup_steps: of the preference tuning.
@@ -179,6 +180,7 @@ class PreferenceConfig:
 
     questions: int | None = None
     pairs: int = 2
+    only_mistakes: bool = False
     hard_negatives: int = 0
     learning_rate: float = 5e-6
     batch_size: int = 12

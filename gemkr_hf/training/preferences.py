@@ -124,6 +124,8 @@ def collect_preferences(
             retriever, some, images, pictures, words if any(captions.values()) else None
         )
         for record, hits in zip(some, found, strict=True):
+            if config.only_mistakes and hits and is_hit(hits[0], record, "gold", knowledge_base):
+                continue
             right: list[tuple[float, Sequence[int]]] = []
             wrong: list[tuple[float, Sequence[int]]] = []
             for hit in hits:

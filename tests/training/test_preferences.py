@@ -161,3 +161,17 @@ def test_settings_are_checked() -> None:
         PreferenceConfig(beta=0)
     with pytest.raises(ValueError, match=r"hard_negatives lies in 0\.\.2 \(pairs\), got 3"):
         replace(PreferenceConfig(), hard_negatives=3)
+
+
+def test_only_mistakes_are_learnt_from_where_wanted(ground, model) -> None:
+    pairs = collect(ground, model, only_mistakes=True)
+    retriever = GeMKRRetriever(model, ground.processor, ground.knowledge_base)
+    asked = {record["question_id"]: record for record in ground.benchmark.questions["train"]}
+    first = {}
+    for name in {*collect(ground, model)["question_id"]}:
+        record = asked[name]
+        hits = retriever.retrieve(
+            ground.benchmark.pictures[record["image_id"]], record["question"], k=10
+        )
+        first[name] = hits[0].document["id"] in record["relevant_ids"]
+    assert {name for name, right in first.items() if not right} == {*pairs["question_id"]}
