@@ -25,6 +25,7 @@ from gemkr_hf.cli.common import be_quiet
 from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.modeling import GeMKRForRetrieval
 from gemkr_hf.recipes.run import captions
 from gemkr_hf.recipes.start import load_model, load_processor
 from gemkr_hf.retriever import GeMKRRetriever
@@ -296,64 +297,64 @@ def plot(points: list[dict[str, Any]], path: Path) -> None:
 
 
 def preferences(ground: Ground, split: str, questions: int) -> None:
-    """Half of the instructions, so that there is something to be preferred; then feedback."""
-    train = ground.train.select(range(len(ground.train) // 2))
-    half = replace(ground.config.tuning, epochs=1.0, save_steps=10**6)
-    tuned = ground.tune(train, half, "preferences-start")
+    """Tune on half of the instructions; the questions of the other half give the feedback."""
+    middle = len(ground.train) // 2
+    first = ground.train.select(range(middle))
+    others = ground.train.select(range(middle, len(ground.train)))
+    tuning = replace(ground.config.tuning, epochs=1.0, save_steps=10**6)
     start = ground.folder / "start"
-    tuned.model.save_pretrained(start)
+    if not start.exists():
+        ground.tune(first, tuning, "preferences-start").model.save_pretrained(start)
+
+    def load() -> Any:
+        model = GeMKRForRetrieval.from_pretrained(start)
+        model.config.decoding["aggregate"] = ground.config.aggregate
+        return model
+
     head("tuning", "pairs", "P@1", "P@5", "R@5", "R@10", "minutes")
 
-    def tell(name: str, pairs: Any, model: Any, seconds: float) -> None:
+    def tell(name: str, pairs: Any, model: Any, started: float) -> None:
+        minutes = (time.perf_counter() - started) / 60
         found = ground.score(model, split).as_dict()
-        row(name, pairs, *(f"{value:.3f}" for value in found.values()), f"{seconds / 60:.1f}")
+        row(name, pairs, *(f"{value:.3f}" for value in found.values()), f"{minutes:.1f}")
 
-    tell("instructions", "-", tuned.model, 0.0)
-    again = replace(half, learning_rate=half.learning_rate / 10, warmup_steps=10)
-    variants = {
-        "+ preferences from feedback": PreferenceConfig(questions=questions, pairs=2),
-        "+ with almost distinctive clues": PreferenceConfig(
-            questions=questions, pairs=2, hard_negatives=1
-        ),
-        "+ almost distinctive clues alone": PreferenceConfig(
-            questions=questions, pairs=2, hard_negatives=2
-        ),
-    }
-    for name, config in variants.items():
-        config = replace(config, learning_rate=1e-4, batch_size=16, beta=0.1, sft_weight=0.2)
+    tell("half of the instructions", "-", load(), time.perf_counter())
+    settings = PreferenceConfig(
+        questions=questions, learning_rate=5e-5, batch_size=16, beta=0.1, sft_weight=0.5
+    )
+    for name, config in {
+        "+ preferences": settings,
+        "+ preferences, half almost distinctive": replace(settings, hard_negatives=1),
+        "+ preferences, all almost distinctive": replace(settings, hard_negatives=2),
+        "+ preferences, mistakes alone": replace(settings, only_mistakes=True),
+    }.items():
         started = time.perf_counter()
-        model = type(tuned.model).from_pretrained(start)
-        model.config.decoding["aggregate"] = ground.config.aggregate
+        model = load()
         pairs = collect_preferences(
             GeMKRRetriever(model, ground.processor, ground.knowledge_base),
             list(ground.benchmark.questions["train"]),
             ground.benchmark.pictures,
-            train,
+            others,
             config,
             ground.pictures,
         )
+        states = ground.folder / name.strip("+ ").replace(" ", "-")
         preferred, _ = tune_preferences(
-            model,
-            ground.processor,
-            pairs,
-            ground.pictures,
-            ground.folder / name.strip("+ ").replace(" ", "-"),
-            half,
-            config,
+            model, ground.processor, pairs, ground.pictures, states, tuning, config
         )
-        tell(name, f"{len(pairs):,}", preferred, time.perf_counter() - started)
-    # The same time spent on instructions: is it the preferences, or only more tuning?
+        tell(name, f"{len(pairs):,}", preferred, started)
+    # Is it the preferences, or only more of the same? Two clues of as many further questions.
     started = time.perf_counter()
-    more = tune(
-        type(tuned.model).from_pretrained(start),
+    more = others.select(range(min(len(others), 2 * questions)))
+    again = replace(tuning, learning_rate=5e-5, visual_learning_rate=None, batch_size=16)
+    result = tune(
+        load(),
         ground.processor,
-        InstructionDataset(
-            train.select(range(min(len(train), 2 * questions))), ground.pictures, ground.processor
-        ),
+        InstructionDataset(more, ground.pictures, ground.processor),
         ground.folder / "more",
-        replace(again, visual_learning_rate=None, learning_rate=1e-4, batch_size=16),
+        replace(again, warmup_steps=settings.warmup_steps),
     )
-    tell("+ as many instructions again", "-", more.model, time.perf_counter() - started)
+    tell("+ instructions of as many questions", f"{len(more):,}", result.model, started)
 
 
 def main() -> None:
@@ -363,7 +364,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of a round of `speed` and `seeds`")
     parser.add_argument("--rounds", type=int, default=5, help="of `speed`")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 300, 1000])
-    parser.add_argument("--questions", type=int, default=600, help="of `preferences`")
+    parser.add_argument("--questions", type=int, default=1000, help="of `preferences`")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--work", type=Path, help="folder of what is made; a temporary one")
     parser.add_argument("--plot", type=Path, help="a picture of the learning curve")
