@@ -90,7 +90,7 @@ def _hardware() -> str:
     if torch.cuda.is_available():
         number = torch.cuda.device_count()
         return f"{number} x {torch.cuda.get_device_name()}"
-    return f"{torch.get_num_threads()} CPU cores, {platform.machine()}"
+    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
 def plot_curves(

@@ -22,7 +22,12 @@ from gemkr_hf.training.config import PreferenceConfig, TuningConfig
 from gemkr_hf.training.instructions import InstructionCollator, pixels_of
 from gemkr_hf.training.pictures import PreparedPictures
 from gemkr_hf.training.progress import show_progress
-from gemkr_hf.training.tuning import last_whole_checkpoint, training_arguments
+from gemkr_hf.training.tuning import (
+    dtypes_of,
+    last_whole_checkpoint,
+    trained_in_float32,
+    training_arguments,
+)
 from gemkr_hf.training.validation import is_hit, retrieve_for
 
 PREFERENCE_FEATURES = datasets.Features(
@@ -265,6 +270,7 @@ def tune_preferences(
             tuning.lora_rank or 16, tuning.lora_alpha, tuning.lora_dropout, tuning.lora_layers
         )
     )
+    dtypes = dtypes_of(model)
     trainer = _trainer_class()(
         model=model,
         args=arguments,
@@ -273,13 +279,17 @@ def tune_preferences(
         processing_class=processor,
         peft_config=lora,
     )
+    trained_in_float32(trainer.model)
     show_progress(trainer, "tune preferences")
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
     adapted = trainer.accelerator.unwrap_model(trainer.model)
     base = adapted.get_base_model()
     if "forward" in base.__dict__:
         del base.forward  # the model's own again
-    return adapted.merge_and_unload(), list(trainer.state.log_history)
+    merged = adapted.merge_and_unload()
+    for name, dtype in dtypes.items():
+        getattr(merged, name).to(dtype)
+    return merged, list(trainer.state.log_history)
 
 
 def _trainer_class() -> Any:

@@ -106,15 +106,29 @@ class Tuned:
 def add_lora(model: Any, config: TuningConfig) -> Any:
     """LoRA on the language model; prefix, gates and projections in full; the rest frozen.
 
-    With rank 0 the model itself, its towers frozen (Table 3, "w/o Lora").
+    With rank 0 the model itself, its towers frozen (Table 3, "w/o Lora"). What is trained is in
+    float32, whatever the rest is in: in bfloat16 a step of 6e-5 would be rounded away.
     """
     if config.lora_rank == 0:
         model.freeze_backbones()
-        return model
+        return trained_in_float32(model)
     arguments = model.lora_arguments(
         config.lora_rank, config.lora_alpha, config.lora_dropout, config.lora_layers
     )
-    return get_peft_model(model, LoraConfig(**arguments))
+    return trained_in_float32(get_peft_model(model, LoraConfig(**arguments)))
+
+
+def trained_in_float32(model: Any) -> Any:
+    """The model, its trained parameters in float32."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return model
+
+
+def dtypes_of(model: Any) -> dict[str, torch.dtype]:
+    """The types of the parts that are trained in full."""
+    return {name: next(getattr(model, name).parameters()).dtype for name in model.modules_to_save}
 
 
 def _unadapted(model: Any) -> Any:
@@ -260,6 +274,7 @@ def tune(
     if validation is None:
         retrieval = None
     torch.manual_seed(config.seed)
+    dtypes = dtypes_of(model)
     adapted = add_lora(model, config)
     trainable, every = count_parameters(adapted)
     logger.info(f"{trainable:,} of {every:,} parameters are trained ({trainable / every:.1%})")
@@ -293,6 +308,8 @@ def tune(
         if config.lora_rank and trainer.is_world_process_zero():
             adapted.save_pretrained(str(output / "adapter"))
         merged = adapted.merge_and_unload() if config.lora_rank else adapted
+    for name, dtype in dtypes.items():
+        getattr(merged, name).to(dtype)
     best = trainer.state.best_global_step or trainer.state.global_step
     return Tuned(merged, list(trainer.state.log_history), int(best), trainable, every)
 
@@ -302,7 +319,9 @@ __all__ = [
     "Tuned",
     "add_lora",
     "count_parameters",
+    "dtypes_of",
     "last_whole_checkpoint",
+    "trained_in_float32",
     "training_arguments",
     "tune",
     "weights_are_divided",

@@ -7,6 +7,7 @@ from accelerate.utils import gather_object
 
 from gemkr_hf.evaluation.metrics import Metrics, score_run
 from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.progress import progress
 from gemkr_hf.retriever import GeMKRRetriever, Hit
 from gemkr_hf.training.config import ValidationConfig
 from gemkr_hf.training.pictures import PreparedPictures
@@ -71,7 +72,8 @@ class RetrievalValidation:
         config = self._config
         own = range(self._rank, len(self._questions), self._processes)
         found = []
-        for start in range(0, len(own), config.batch_size):
+        starts = range(0, len(own), config.batch_size)
+        for start in progress(starts, "validate", disable=self._rank > 0):
             rows = own[start : start + config.batch_size]
             records = [self._questions[row] for row in rows]
             beams = {} if config.num_beams is None else {"num_beams": config.num_beams}

@@ -140,6 +140,38 @@ def test_workers_prepare_the_same_batches(ground, whole, tmp_path) -> None:
     assert losses(result) == losses(whole)
 
 
+def test_what_is_trained_is_in_float32_and_comes_back_in_its_own_type(ground, tmp_path) -> None:
+    """In bfloat16 the steps of a small learning rate would be rounded away."""
+    model = load_untuned_model(ground.processor, seed=CONFIG.seed).to(torch.bfloat16)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    trained = []
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, model=None, **kwargs):
+            trained.extend(p.dtype for p in model.parameters() if p.requires_grad)
+
+    config = replace(CONFIG, precision="bf16", max_steps=3)
+    result = tune(model, ground.processor, ground.dataset(), tmp_path, config, callbacks=[Look()])
+    assert set(trained) == {torch.float32}
+    state = result.model.state_dict()
+    assert {weight.dtype for weight in state.values()} == {torch.bfloat16}
+    assert not torch.equal(state["alignment.weight"], before["alignment.weight"])
+
+
+def test_a_finished_tuning_is_not_done_again(ground, whole, tmp_path) -> None:
+    first = tuned(ground, tmp_path)
+
+    class Never(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            raise AssertionError("a step was taken")
+
+    again = tuned(ground, tmp_path, callbacks=[Never()])
+    assert losses(again) == losses(first) == losses(whole)
+    state = again.model.state_dict()
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, state[name]), name
+
+
 def test_divided_weights_are_merged_from_the_saved_adapter(
     ground, whole, tmp_path, monkeypatch
 ) -> None:
