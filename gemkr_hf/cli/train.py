@@ -40,7 +40,8 @@ def train(
     from gemkr_hf.training.config import TrainConfig
 
     parsed = parse(TrainConfig, settings)
-    from gemkr_hf.recipes.run import check, run_training
+    from gemkr_hf.recipes.checks import check
+    from gemkr_hf.recipes.run import run_training
 
     if check_only:
         benchmark = check(parsed, Path())

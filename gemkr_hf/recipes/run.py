@@ -1,106 +1,39 @@
 """``gemkr train``: from a configuration to a tuned model, in steps that are each kept."""
 
-import importlib.util
 import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-import yaml
 from accelerate import PartialState
 
-from gemkr_hf.data import Benchmark, load_benchmark
+from gemkr_hf.data import Benchmark
 from gemkr_hf.data.documents import document_id_of
-from gemkr_hf.data.pictures import NoPictures
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.files import HEADER_FILE
 from gemkr_hf.recipes.card import write_card
-from gemkr_hf.recipes.start import check_model, load_model, load_processor
+from gemkr_hf.recipes.checks import check, has_pictures
+from gemkr_hf.recipes.folder import claim, save_dataset, save_model
+from gemkr_hf.recipes.start import load_model, load_processor
 from gemkr_hf.retriever import GeMKRRetriever
-from gemkr_hf.settings import as_plain
 from gemkr_hf.training.alignment import fit_alignment
 from gemkr_hf.training.config import TrainConfig
 from gemkr_hf.training.instructions import InstructionDataset, write_instructions
 from gemkr_hf.training.pictures import PreparedPictures, prepare_pictures
 from gemkr_hf.training.preferences import collect_preferences, tune_preferences
-from gemkr_hf.training.tuning import Tuned, last_whole_checkpoint, tune, weights_are_divided
+from gemkr_hf.training.tuning import Tuned, last_whole_checkpoint, tune
 from gemkr_hf.training.validation import RetrievalValidation
 
 logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
-CONFIG_FILE = "train.yaml"
-REPORTERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}
-
-
-def check(config: TrainConfig, base: Path, given: Benchmark | None = None) -> Benchmark:
-    """All that can be known to be wrong before a model is loaded.
-
-    Args:
-        config: the settings.
-        base: where relative paths of the data begin.
-        given: the benchmark, where it is there already.
-
-    Returns:
-        The benchmark, its question files read.
-
-    Raises:
-        ValueError, FileNotFoundError: one sentence that names the setting, file or package.
-    """
-    for name in config.tuning.report_to:
-        package = REPORTERS.get(name, name)
-        if importlib.util.find_spec(package) is None:
-            raise ValueError(f"tuning.report_to: {name} needs its package: pip install {package}")
-    if config.preferences is not None and importlib.util.find_spec("trl") is None:
-        raise ValueError("preferences need TRL: pip install 'gemkr-hf[preferences]'")
-    if weights_are_divided():
-        _check_divided(config)
-    if config.tuning.precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("tuning.precision: fp16 needs a GPU; bf16 and fp32 run on a CPU too")
-    check_model(config.model)
-    if Path(config.output).is_file():
-        raise ValueError(f"output: '{config.output}' is a file")
-    benchmark = load_benchmark(config.data, base) if given is None else given
-    if not len(benchmark.documents) and benchmark.knowledge_base is None:
-        raise ValueError("There are no documents: give data.documents or data.knowledge_base")
-    if "train" not in benchmark.questions:
-        raise ValueError("data.train is missing: there is nothing to learn from")
-    if not any(map(len, benchmark.questions["train"]["relevant_ids"])) and not any(
-        map(len, benchmark.questions["train"]["clues"])
-    ):
-        raise ValueError("No training question has a relevant document: nothing can be learnt")
-    names = dict.fromkeys(benchmark.questions["train"]["image_id"])
-    if _has_pictures(benchmark) and not any(name in benchmark.pictures for name in names):
-        raise ValueError(
-            f"None of the {len(names):,} pictures that the training questions name is there, "
-            f"'{next(iter(names))}' is the first: see data.pictures and data.picture_layout"
-        )
-    return benchmark
-
-
-def _check_divided(config: TrainConfig) -> None:
-    """What needs all weights on one GPU, with FSDP or ZeRO-3."""
-    for setting, wanted, mend in (
-        ("validation.questions", config.validation.questions != 0, "set it to 0"),
-        ("preferences", config.preferences is not None, "leave them out"),
-        ("tuning.lora_rank: 0", config.tuning.lora_rank == 0, "set it to 1 or more"),
-    ):
-        if wanted:
-            raise ValueError(
-                f"{setting} needs all weights on one GPU, and FSDP or ZeRO-3 divides them: {mend}"
-            )
-
-
-def _has_pictures(benchmark: Benchmark) -> bool:
-    return not isinstance(benchmark.pictures, NoPictures)
 
 
 @dataclass
@@ -147,7 +80,7 @@ def run_training(
     shop = _Workshop(folder, config, say if state.is_main_process else _silent, state)
     with state.main_process_first():
         if state.is_main_process:
-            _claim(folder, config, overwrite)
+            claim(folder, config, overwrite)
     metrics_path = shop.path("metrics.json")
     if metrics_path.exists() and shop.path("model").exists():
         shop.say(f"This run is finished: {folder / 'model'}")
@@ -191,43 +124,6 @@ def run_training(
 
 def _silent(line: str) -> None:
     """Processes beside the main one say nothing."""
-
-
-def _claim(folder: Path, config: TrainConfig, overwrite: bool) -> None:
-    """Make the folder this run's own, or find that it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / CONFIG_FILE
-    settings = json.loads(json.dumps(as_plain(config)))
-    del settings["output"]  # a folder may be moved
-    stated = yaml.safe_dump(settings, sort_keys=False)
-    if path.exists() and path.read_text(encoding="utf-8") != stated:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = _first_difference(before, yaml.safe_load(stated))
-        if not overwrite:
-            raise ValueError(
-                f"'{folder}' holds a run with other settings ({changed}): name another output, or "
-                "replace it with --overwrite"
-            )
-        for name in ("instructions", "checkpoints", "preferences", "model"):
-            _remove(folder / name)
-        _remove(folder / "metrics.json")
-    write_renamed(path, lambda unfinished: unfinished.write_text(stated, encoding="utf-8"))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _first_difference(before: Any, after: Any, name: str = "") -> str:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in {**before, **after}:
-            if before.get(key) != after.get(key):
-                where = f"{name}.{key}" if name else str(key)
-                return _first_difference(before.get(key), after.get(key), where)
-    return f"{name} was {before!r} and is {after!r}"
 
 
 # -- what is made before the model is loaded ---------------------------------------------------
@@ -284,7 +180,7 @@ def _instructions(
                     config.tuning.seed,
                     config.captions,
                 )
-                _save_dataset(made, folder)
+                save_dataset(made, folder)
             written[number] = datasets.load_from_disk(folder)
     train, held_out = written
     if train is None:
@@ -301,7 +197,7 @@ def _instructions(
 def _with_pictures(shop: _Workshop, benchmark: Benchmark, split: str) -> datasets.Dataset:
     """The questions whose picture there is."""
     questions = benchmark.questions[split]
-    if not _has_pictures(benchmark):
+    if not has_pictures(benchmark):
         return questions
     there = [row for row, name in enumerate(questions["image_id"]) if name in benchmark.pictures]
     if len(there) < len(questions):
@@ -318,7 +214,7 @@ def _pictures(
     processor: Any,
 ) -> PreparedPictures | None:
     """Pixels, objects and their features, computed once; None for a model that reads captions."""
-    if not _has_pictures(benchmark) or model.vision_tower is None:
+    if not has_pictures(benchmark) or model.vision_tower is None:
         return None
     names = [name for part in instructions if part is not None for name in part["image_id"]]
     with shop.state.main_process_first():
@@ -417,7 +313,7 @@ def _prefer(
                 prepared,
                 shop.config.tuning.seed,
             )
-            _save_dataset(pairs, folder)
+            save_dataset(pairs, folder)
         pairs = datasets.load_from_disk(folder)
     shop.say(f"{len(pairs):,} preferences, {sum(pairs['hard']):,} of them almost distinctive")
     model, history = tune_preferences(
@@ -457,33 +353,6 @@ def _finish(
 def as_figures(metrics: Metrics) -> dict[str, float]:
     """A ``Metrics`` as JSON has it."""
     return {**metrics.as_dict(), "questions": metrics.questions}
-
-
-def save_model(
-    model: Any, processor: Any, target: Path, also: Callable[[Path], Any] | None = None
-) -> None:
-    """Model and processor in one folder, which is there whole or not at all.
-
-    Args:
-        model, processor: what is saved.
-        target: the folder; one that is there is replaced.
-        also: writes further files into the folder that it is given.
-    """
-    unfinished = target.with_name(f".{target.name}.new")
-    _remove(unfinished)
-    model.save_pretrained(unfinished)
-    processor.save_pretrained(unfinished)
-    if also is not None:
-        also(unfinished)
-    _remove(target)
-    unfinished.rename(target)
-
-
-def _save_dataset(made: datasets.Dataset, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.new")
-    _remove(unfinished)
-    made.save_to_disk(unfinished)
-    unfinished.rename(target)
 
 
 __all__ = ["as_figures", "captions", "check", "run_training", "save_model"]

@@ -222,6 +222,28 @@ def test_what_needs_all_weights_is_refused_with_fsdp(files, monkeypatch, setting
     assert "needs all weights on one GPU" in done.output
 
 
+def test_what_no_training_made_is_left_alone(files) -> None:
+    own = files / "runs" / "foreign" / "model"
+    own.mkdir(parents=True)
+    (own / "precious.txt").write_text("mine")
+    done = train("--config", "own.yaml", "--output", "runs/foreign")
+    assert done.exit_code == 2
+    assert "holds 'model', which no training has made" in done.output
+    assert (own / "precious.txt").read_text() == "mine"
+
+
+def test_another_run_replaces_one_where_it_is_told_to(files) -> None:
+    short = ("--config", "own.yaml", "--output", "runs/replaced", "--set", "tuning.max_steps=2")
+    assert train(*short, "--set", "validation.every=2").exit_code == 0
+    before = (files / "runs" / "replaced" / "pictures" / "pictures-00000.safetensors").stat()
+    others = (*short, "--set", "validation.every=1", "--overwrite")
+    assert train(*others).exit_code == 0
+    figures = json.loads((files / "runs" / "replaced" / "metrics.json").read_text())
+    assert len([entry for entry in figures["history"] if "eval_R@5" in entry]) == 2
+    after = (files / "runs" / "replaced" / "pictures" / "pictures-00000.safetensors").stat()
+    assert before.st_mtime_ns == after.st_mtime_ns  # pictures do not depend on these settings
+
+
 def test_an_output_that_is_a_file_is_refused(files) -> None:
     done = train("--config", "own.yaml", "--output", "train.csv")
     assert done.exit_code == 2
