@@ -44,7 +44,8 @@ def check_model(config: ModelConfig) -> None:
     _check_folder("model.vision_model", config.vision_model, ("config.json",))
     if config.detector is not None:
         name = config.detector.removeprefix("transformers:")
-        if Path(name).is_absolute() and not Path(name).exists():
+        on_the_hub = name.count("/") >= 1 and not name.startswith((".", "/", "~"))
+        if not on_the_hub and not Path(name).exists():
             raise FileNotFoundError(f"model.detector: there is nothing at '{name}'")
 
 

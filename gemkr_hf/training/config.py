@@ -17,8 +17,8 @@ class ModelConfig:
         language_model: folder or Hub id of a causal language model (paper: LLaMA-7b).
         vision_model: folder or Hub id of a CLIP or SigLIP (paper: ViT-L/14 of CLIP).
         detector: YOLO weights that ``ultralytics`` reads (paper: YOLOv7, which ultralytics does not
-            have), or a detector of transformers, ``transformers:`` before its folder or Hub id;
-            None for no objects.
+            have), a file here or in a repository of the Hub (``org/name/best.pt``); or a detector
+            of transformers, ``transformers:`` before its folder or Hub id; None for no objects.
         preset: ``paper`` or ``released-code``, settings of model and processor.
         config: further fields of ``GeMKRConfig``.
         processor: further arguments of ``GeMKRProcessor``.
@@ -31,7 +31,7 @@ class ModelConfig:
     checkpoint: str | None = None
     language_model: str = "huggyllama/llama-7b"
     vision_model: str = "openai/clip-vit-large-patch14"
-    detector: str | None = "yolov8x.pt"
+    detector: str | None = "Ultralytics/YOLOv8/yolov8x.pt"
     preset: Literal["paper", "released-code"] = "paper"
     config: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)

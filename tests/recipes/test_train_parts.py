@@ -90,6 +90,7 @@ def test_a_model_of_parts_is_tuned_and_saved(files) -> None:
         ({"processor": {"objects": 2}}, "model.processor: there is no objects"),
         ({"language_model": "./nowhere"}, "there is no config.json in './nowhere'"),
         ({"detector": "/nowhere/best.pt"}, "model.detector: there is nothing at"),
+        ({"detector": "best.pt"}, "model.detector: there is nothing at 'best.pt'"),
     ],
 )
 def test_parts_that_cannot_be_joined_are_told_before_they_are_loaded(files, model, message) -> None:
