@@ -362,7 +362,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["speed", "seeds", "curve", "preferences"])
     parser.add_argument("--scenes", type=int, help="training pictures; the benchmark's own number")
     parser.add_argument("--steps", type=int, default=20, help="of a round of `speed` and `seeds`")
-    parser.add_argument("--rounds", type=int, default=5, help="of `speed`")
+    parser.add_argument("--rounds", type=int, default=9, help="of `speed`")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 300, 1000])
     parser.add_argument("--questions", type=int, default=1000, help="of `preferences`")
     parser.add_argument("--split", default="validation")

@@ -256,7 +256,11 @@ class GeMKRRetriever:
         return answer
 
     def _encode(
-        self, images: list[Any], questions: Sequence[str | None], objects: Any, captions: Any
+        self,
+        images: list[Any],
+        questions: Sequence[str | None],
+        objects: Any,
+        captions: Any = None,
     ) -> Mapping[str, torch.Tensor]:
         pictures = None if all(image is None for image in images) else images
         encoded = self.processor(

@@ -288,7 +288,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         image_features : float tensor (pictures, 1 + objects, D), optional
             H'_v from `get_image_features(...).pooler_output`, instead of `pixel_values`.
         labels : int64 tensor (batch_size, sequence_length), optional
-            Clue tokens; -100 everywhere else.
+            Clue tokens; -100 everywhere else. With `logits_to_keep=n` those of the last n positions
+            alone, (batch_size, n): the head is then computed only where clues are.
         logits_to_keep : int or tensor
             As in transformers: how many last positions, or which, get logits.
         num_items_in_batch : int or int tensor, optional
@@ -309,8 +310,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
         if pixel_values is not None and image_features is not None:
             raise ValueError("Pass pixel_values or image_features, not both.")
-        if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
-            raise ValueError("labels need the logits of all positions: leave logits_to_keep out.")
+        if labels is not None and not (
+            isinstance(logits_to_keep, int) and logits_to_keep in (0, labels.shape[1])
+        ):
+            raise ValueError(
+                "labels are those of all positions, or with a number as logits_to_keep those of so "
+                "many last ones: leave logits_to_keep out, or cut the labels."
+            )
         if pixel_values is not None:
             image_features = self.get_image_features(
                 pixel_values, object_pixel_values, object_mask, object_features, return_dict=True

@@ -194,23 +194,20 @@ class InstructionDataset(Dataset):
 
 def pixels_of(pictures: PreparedPictures | None, image_id: str) -> dict[str, torch.Tensor]:
     """What the model takes of one picture besides its prompt."""
-    if pictures is None:
-        return {}
-    picture = pictures[image_id]
-    return {
-        "pixel_values": picture.pixel_values,
-        "object_features": picture.object_features,
-        "object_mask": picture.object_mask,
-    }
+    return {} if pictures is None else pictures.tensors_of(image_id)
 
 
 class InstructionCollator:
-    """Pads a batch on the left; labels are -100 at padding and prompt (Eq. 8)."""
+    """Pads a batch on the left; labels are -100 at padding and prompt (Eq. 8).
+
+    Clues stand at the ends of rows: labels are those of the last positions alone, ``(B, n)``, and
+    ``logits_to_keep`` says how many, so that the language model's head is not computed for prompts.
+    """
 
     def __init__(self, pad_token_id: int) -> None:
         self._pad = pad_token_id
 
-    def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, Any]:
         length = max(len(item["input_ids"]) for item in items)
         shape = (len(items), length)
         input_ids = torch.full(shape, self._pad, dtype=torch.long)
@@ -221,7 +218,14 @@ class InstructionCollator:
             input_ids[row, start:] = item["input_ids"]
             labels[row, start:] = item["labels"]
             attention_mask[row, start:] = 1
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        # One more than the longest clue: its first token is predicted by the position before.
+        kept = int((labels != -100).any(0).sum()) + 1
+        batch: dict[str, Any] = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "labels": labels[:, -kept:],
+            "logits_to_keep": min(kept, length),
+        }
         if "pixel_values" in items[0]:
             batch["pixel_values"] = torch.stack([item["pixel_values"] for item in items]).float()
             for name in ("object_features", "object_mask"):

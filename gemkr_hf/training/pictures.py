@@ -16,6 +16,7 @@ from gemkr_hf.progress import progress_bar
 
 SHARD = 256
 """Pictures of a file."""
+TENSORS = ("pixel_values", "object_features", "object_mask")
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,16 @@ class PreparedPictures(Mapping[str, Picture]):
                 self._words[words["id"]] = words
 
     def __getitem__(self, name: str) -> Picture:
+        return Picture(self.size_of(name), self.objects_of(name), **self.tensors_of(name))
+
+    def tensors_of(self, name: str) -> dict[str, torch.Tensor]:
+        """``pixel_values``, ``object_features`` and ``object_mask`` alone."""
         path, row = self._places[name]
         if path not in self._files:
-            self._files[path] = safe_open(path, framework="pt")
-        file, words = self._files[path], self._words[name]
-        return Picture(
-            size=tuple(words["size"]),
-            objects=self.objects_of(name),
-            pixel_values=file.get_slice("pixel_values")[row],
-            object_features=file.get_slice("object_features")[row],
-            object_mask=file.get_slice("object_mask")[row],
-        )
+            with safe_open(path, framework="pt") as file:
+                # Views of the mapped file: what is not looked at is not read.
+                self._files[path] = {tensor: file.get_tensor(tensor) for tensor in TENSORS}
+        return {tensor: values[row] for tensor, values in self._files[path].items()}
 
     def size_of(self, name: str) -> tuple[int, int]:
         """Width and height, without reading the tensors."""
@@ -137,10 +137,7 @@ def prepare_pictures(
                 some = shard[start : start + batch_size]
                 batches.append(_prepare([images[name] for name in some], model, processor))
                 bar.update(len(some))
-            tensors = {
-                name: torch.cat([batch[name] for batch in batches])
-                for name in ("pixel_values", "object_features", "object_mask")
-            }
+            tensors = {name: torch.cat([batch[name] for batch in batches]) for name in TENSORS}
             words = [
                 {"id": name, **described}
                 for name, described in zip(

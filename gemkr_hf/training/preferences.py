@@ -218,7 +218,9 @@ class PreferenceCollator:
                 for (prompt, ending), name in zip(rows, names, strict=True)
             ]
         )
-        batch["completion_mask"] = (batch.pop("labels") != -100).long()
+        mask = torch.zeros_like(batch["input_ids"])
+        mask[:, -batch.pop("logits_to_keep") :] = (batch.pop("labels") != -100).long()
+        batch["completion_mask"] = mask
         return batch
 
 

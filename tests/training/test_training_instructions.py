@@ -109,8 +109,12 @@ def test_a_batch_is_what_the_processor_would_make_of_the_pictures(ground) -> Non
         clues=list(records["clue"]),
         return_tensors="pt",
     )
-    for name in ("input_ids", "attention_mask", "labels", "object_mask"):
+    for name in ("input_ids", "attention_mask", "object_mask"):
         assert torch.equal(batch[name], whole[name]), name
+    # Labels are those of the last positions, where the clues are.
+    assert batch["logits_to_keep"] == batch["labels"].shape[1] == 14
+    assert torch.equal(batch["labels"], whole["labels"][:, -14:])
+    assert (whole["labels"][:, :-13] == -100).all()
     torch.testing.assert_close(batch["pixel_values"], whole["pixel_values"], rtol=0, atol=2e-3)
     model = load_untuned_model(ground.processor)
     with torch.no_grad():
