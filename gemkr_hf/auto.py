@@ -1,4 +1,5 @@
-"""Registers the installed classes, so that a local checkpoint is not loaded as remote code."""
+"""Registers the installed classes, so that a local checkpoint is not loaded as remote code, and
+the task ``pipeline("knowledge-retrieval")``."""
 
 from transformers import (
     AutoConfig,
@@ -7,8 +8,10 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
-from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
+from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval, KnowledgeRetrievalPipeline
+from gemkr_hf.modeling.pipeline_gemkr import TASK
 from gemkr_hf.processing import GeMKRProcessor
 
 AutoConfig.register(GeMKRConfig.model_type, GeMKRConfig, exist_ok=True)
@@ -17,3 +20,5 @@ AutoModelForImageTextToText.register(GeMKRConfig, GeMKRForRetrieval, exist_ok=Tr
 # PEFT's AutoPeftModelForCausalLM, which loads what lora_arguments() made, asks for this one.
 AutoModelForCausalLM.register(GeMKRConfig, GeMKRForRetrieval, exist_ok=True)
 AutoProcessor.register(GeMKRConfig, GeMKRProcessor, exist_ok=True)
+if TASK not in PIPELINE_REGISTRY.get_supported_tasks():
+    PIPELINE_REGISTRY.register_pipeline(TASK, KnowledgeRetrievalPipeline, pt_model=AutoModel)

@@ -5,15 +5,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 from transformers import AutoModel, AutoProcessor
 
-import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
+from gemkr_hf.checkpoints.loading import load_checkpoint
 from gemkr_hf.decoding import FMIndexConstraint, FoundClue, SearchTrace, TreeSearch
-from gemkr_hf.knowledge_base import CONSTRAINED, KnowledgeBase
+from gemkr_hf.knowledge_base import CONSTRAINED, KnowledgeBase, tokenizer_fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,8 @@ class GeMKRRetriever:
             ``config.decoding["aggregate"]`` where None.
 
     Raises:
-        ValueError: the knowledge base was made with another tokenizer, or another ``aggregate``.
+        ValueError: the knowledge base was made with another tokenizer, the model was tuned with
+            another, or another ``aggregate``.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class GeMKRRetriever:
         aggregate = aggregate or model.config.decoding["aggregate"]
         _check_aggregate(aggregate)
         knowledge_base.check_tokenizer(processor.tokenizer)
+        _check_tuned_with(model, processor)
         for name in ("image_token_id", "object_token_id"):
             ours, theirs = getattr(model.config, name), getattr(processor, name)
             if ours != theirs:
@@ -126,24 +127,40 @@ class GeMKRRetriever:
         knowledge_base: str | PathLike[str] | KnowledgeBase,
         device: str | torch.device | None = None,
         aggregate: str | None = None,
+        knowledge_base_revision: str | None = None,
         **kwargs: Any,
     ) -> "GeMKRRetriever":
         """Load model, processor and knowledge base.
 
         Args:
-            checkpoint: folder or Hub id of model and processor.
+            checkpoint: folder or Hub id of model and processor, or of an adapter.
             knowledge_base: folder or Hub id, or one that is loaded already.
             device: where the model runs; a GPU if there is one.
             aggregate: how the scores of a document's clues make its own; the checkpoint's
                 choice where None.
-            **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...).
+            knowledge_base_revision: branch, tag or commit of a knowledge base on the Hub.
+            **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...), and
+                ``verify`` (compare all files from the Hub with its checksums; by default those of
+                up to 64 MiB).
+
+        Raises:
+            FileNotFoundError: a folder, a repository or a file that cannot be had.
+            ValueError: parts that do not belong together, or a damaged file.
         """
         if aggregate is not None:
             _check_aggregate(aggregate)
         if not isinstance(knowledge_base, KnowledgeBase):
-            knowledge_base = KnowledgeBase.from_pretrained(knowledge_base)
+            where = _where(kwargs) | {"revision": knowledge_base_revision}
+            knowledge_base = KnowledgeBase.from_pretrained(
+                knowledge_base, **{name: value for name, value in where.items() if value}
+            )
+        if not knowledge_base.has_documents:
+            raise ValueError(
+                "The knowledge base was loaded without its documents, which are what is retrieved: "
+                "load it with documents=True"
+            )
         model = load_checkpoint(AutoModel, checkpoint, **kwargs)
-        processor = load_checkpoint(AutoProcessor, checkpoint, revision=kwargs.get("revision"))
+        processor = load_checkpoint(AutoProcessor, checkpoint, verify=False, **_where(kwargs))
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), processor, knowledge_base, aggregate=aggregate)
 
@@ -403,6 +420,23 @@ class GeMKRRetriever:
         return [Hit(score, row, self.knowledge_base[row], ordered) for score, row, ordered in best]
 
 
+def _where(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that say where on the Hub something lies, and who asks."""
+    names = ("cache_dir", "local_files_only", "revision", "token")
+    return {name: options[name] for name in names if options.get(name) is not None}
+
+
+def _check_tuned_with(model: Any, processor: Any) -> None:
+    """Raise ValueError where the model was tuned with another tokenizer than the processor's."""
+    tuned_with = getattr(model.config, "tokenizer_fingerprint", None)
+    given = tokenizer_fingerprint(processor.tokenizer)
+    if tuned_with is not None and tuned_with != given:
+        raise ValueError(
+            f"The model was tuned with the tokenizer {tuned_with[:8]}, and the processor and the "
+            f"knowledge base have {given[:8]}: they belong to different checkpoints"
+        )
+
+
 def _check_decoding(strategy: str, decoding: Mapping[str, Any], to_generate: bool) -> None:
     """Raise ValueError for a setting that the strategy or the search does not have."""
     if strategy == "clue":
@@ -426,28 +460,3 @@ class _Decoding:
     strategy: str
     return_trace: bool
     decoding: Mapping[str, Any]
-
-
-def load_checkpoint(auto_class: Any, checkpoint: str | PathLike[str], **kwargs: Any) -> Any:
-    """``auto_class.from_pretrained`` with one clear sentence where the folder is no checkpoint.
-
-    Raises:
-        FileNotFoundError: neither a folder with a ``config.json`` nor a repository that can be
-            reached.
-    """
-    kwargs = {name: value for name, value in kwargs.items() if value is not None}
-    path = Path(checkpoint)
-    looks_like_path = path.is_absolute() or str(checkpoint).count("/") > 1 or path.exists()
-    if looks_like_path and not (path / "config.json").is_file():
-        raise FileNotFoundError(
-            f"'{checkpoint}' is no GeMKR checkpoint: there is no config.json in it"
-        )
-    try:
-        return auto_class.from_pretrained(checkpoint, trust_remote_code=True, **kwargs)
-    except OSError as error:
-        if path.exists():
-            raise
-        raise FileNotFoundError(
-            f"'{checkpoint}' is neither a folder with a checkpoint nor a repository on the Hub "
-            f"that can be reached ({type(error).__name__})"
-        ) from error

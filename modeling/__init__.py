@@ -4,6 +4,7 @@ from .beam_search_gemkr import BeamSearchOutput, DiverseBeamSearch
 from .configuration_gemkr import PAPER_DECODING, GeMKRConfig
 from .generation_gemkr import diverse_beam_search
 from .modeling_gemkr import GeMKRForRetrieval, GeMKROutput
+from .pipeline_gemkr import KnowledgeRetrievalPipeline
 from .presets_gemkr import ABLATIONS, LANGUAGE_MODELS, PRESETS
 from .vision_gemkr import GeMKRSiglipVisionTower, GeMKRVisionTower
 
@@ -19,5 +20,6 @@ __all__ = [
     "GeMKROutput",
     "GeMKRSiglipVisionTower",
     "GeMKRVisionTower",
+    "KnowledgeRetrievalPipeline",
     "diverse_beam_search",
 ]

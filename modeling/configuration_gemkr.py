@@ -30,6 +30,9 @@ PAPER_DECODING: dict[str, Any] = {
     "aggregate": "max",
 }
 
+FORMAT_VERSION = 1
+"""Of checkpoints: raised when older code could no longer read them."""
+
 
 class GeMKRConfig(PreTrainedConfig):
     """Configuration of `GeMKRForRetrieval`; the defaults are the paper's ViT-L/14 and LLaMA-7B.
@@ -72,6 +75,17 @@ class GeMKRConfig(PreTrainedConfig):
         Keys that are left out keep the paper's value.
     initializer_range : float
         Standard deviation of the prefix and the projections at the start.
+    tokenizer_fingerprint : str, optional
+        Of the tokenizer that the model was tuned with (`tokenizer_fingerprint`): a knowledge base
+        of another one is refused.
+    base_models : dict, optional
+        The published checkpoints that the frozen parts come from: `{"vision": {"name": Hub id,
+        "revision": commit}, "text": {...}}`.
+    by_reference : bool
+        The checkpoint holds no weights: the towers are loaded from `base_models`, and what joins
+        them is new or comes with an adapter.
+    format_version : int
+        Of the checkpoint; one that is newer than this code is refused.
 
     Raises
     ------
@@ -105,10 +119,24 @@ class GeMKRConfig(PreTrainedConfig):
     object_token_id: int = 32001
     decoding: Any = None
     initializer_range: float = 0.02
+    tokenizer_fingerprint: str | None = None
+    base_models: Any = None
+    by_reference: bool = False
+    format_version: int = FORMAT_VERSION
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if not isinstance(self.format_version, int) or self.format_version > FORMAT_VERSION:
+            raise ValueError(
+                f"This checkpoint has format version {self.format_version}, and this code reads "
+                f"versions up to {FORMAT_VERSION}: upgrade gemkr-hf."
+            )
+        if not type(self).__module__.startswith("transformers_modules"):
+            # Installed code knows the task itself (gemkr_hf.auto): none need be fetched for it.
+            kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
+        if self.by_reference and not self.base_models:
+            raise ValueError("A checkpoint by reference must say of which base_models.")
         unknown = [name for name in self.decoding or {} if name not in PAPER_DECODING]
         if unknown:
             raise ValueError(
@@ -211,4 +239,4 @@ class GeMKRConfig(PreTrainedConfig):
 
 GeMKRConfig.register_for_auto_class()
 
-__all__ = ["PAPER_DECODING", "GeMKRConfig"]
+__all__ = ["FORMAT_VERSION", "PAPER_DECODING", "GeMKRConfig"]

@@ -40,6 +40,17 @@ def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
     return LogitsProcessorList([logits_processor])
 
 
+def check_tokenizers(fingerprint: str | None, processors: LogitsProcessorList) -> None:
+    """Raise ValueError for the constraint of a knowledge base that another tokenizer indexed."""
+    for processor in processors:
+        other = getattr(processor, "tokenizer_fingerprint", None)
+        if fingerprint and other and fingerprint != other:
+            raise ValueError(
+                f"This model was tuned with the tokenizer {fingerprint[:8]}, and the constraint's "
+                f"knowledge base was made with {other[:8]}: their tokens are different words."
+            )
+
+
 def _begin_anew(processor: LogitsProcessor) -> None:
     """Tell a constraint that what comes is no continuation of the call before."""
     reset = getattr(processor, "reset", None)
@@ -145,11 +156,17 @@ class GeMKRGenerationMixin(GenerationMixin):
         -------
         int64 tensor (batch_size * num_return_sequences, longest), prompts and clues; or
         `BeamSearchOutput` with `return_dict_in_generate=True`.
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range, or the constraint is of another tokenizer.
         """
         if kwargs.get("pixel_values") is not None:
             kwargs = self._encode_pictures(kwargs)
         given = _given(generation_config, kwargs)
         processors = as_processor_list(logits_processor)
+        check_tokenizers(self.config.tokenizer_fingerprint, processors)
         # Slots are for prompts. A constraint with a search of its own only writes what documents
         # hold, and steps aside for no other processor.
         if not any(hasattr(processor, "search_tree") for processor in processors):
@@ -236,5 +253,6 @@ __all__ = [
     "DiverseBeamSearch",
     "GeMKRGenerationMixin",
     "as_processor_list",
+    "check_tokenizers",
     "diverse_beam_search",
 ]

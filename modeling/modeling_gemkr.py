@@ -1,9 +1,11 @@
 """GeMKRForRetrieval: pictures, objects and a question in; the tokens of a knowledge clue out."""
 
+import copy
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
@@ -22,10 +25,12 @@ from .parts_gemkr import (
     adopt_quantization,
     align_special_tokens,
     check_quantization,
+    clear_new_rows,
     load_language_model,
     load_vision_model,
     only_language_model,
 )
+from .reference_gemkr import base_model_of, find_checkpoint, forget_paths, load_by_reference
 from .slots_gemkr import check_slots, fill_slots, find_slots
 from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
 
@@ -69,6 +74,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    loaded_from: tuple[str, dict[str, Any]] | None = None
+    """Folder or Hub id of the checkpoint or adapter, and what says where it lies (revision...): a
+    processor is found there. None for a model that was not loaded."""
 
     def __init__(self, config: GeMKRConfig, language_model: PreTrainedModel | None = None) -> None:
         """Build with random weights; `language_model` takes the place of a new one as it is."""
@@ -472,15 +480,36 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     # -- parts and files ---------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers; a bitsandbytes configuration that names nothing to skip quantises the
-        language model alone."""
-        if kwargs.get("quantization_config") is not None:
-            parts = ("vision_tower", "prefix", "object_projection", "alignment")
-            kwargs["quantization_config"] = only_language_model(
-                kwargs["quantization_config"], parts
-            )
-        return super().from_pretrained(*args, **kwargs)
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers, of checkpoints and of adapters on top of one.
+
+        A checkpoint by reference (`config.by_reference`) is put together from the repositories
+        that it names. A bitsandbytes configuration that names nothing to skip quantises the
+        language model alone. Weights are read from safetensors and from nothing else.
+
+        Raises
+        ------
+        ValueError
+            If an option means nothing to a checkpoint by reference, or an adapter's weights are no
+            safetensors.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        name = pretrained_model_name_or_path
+        if name is None:
+            return super().from_pretrained(name, *args, **kwargs)
+        found = find_checkpoint(cls.config_class, name, kwargs)
+        if found.config is not None:
+            loaded: Any = load_by_reference(cls, found, kwargs)
+        else:
+            if kwargs.get("quantization_config") is not None:
+                parts = ("vision_tower", "prefix", "object_projection", "alignment")
+                kwargs["quantization_config"] = only_language_model(
+                    kwargs["quantization_config"], parts
+                )
+            loaded = super().from_pretrained(name, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.loaded_from = found.name, dict(found.where)
+        return loaded
 
     @classmethod
     def from_pretrained_parts(
@@ -541,6 +570,12 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             object_token_id=object_token_id,
             **config,
         )
+        bases = {
+            "vision": base_model_of(vision, vision_options),
+            "text": base_model_of(text, text_options),
+        }
+        if bases["text"] is not None and (vision is None or bases["vision"] is not None):
+            configuration.base_models = bases
         model = cls(configuration, language_model=language_model)
         if model.vision_tower is not None and vision_model is not None:
             model.vision_tower.load_state_dict(vision_model.state_dict())
@@ -548,6 +583,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         needed = max(image_token_id, object_token_id) + 1
         if needed > vocabulary:
             model.resize_token_embeddings(needed, mean_resizing=False)
+            clear_new_rows(model, vocabulary)
         align_special_tokens(model, language_model)
         # Part by part: a quantised language model must keep its own types.
         for name, part in model.named_children():
@@ -560,13 +596,48 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         if check_quantization(self, self.language_model):
             # transformers cannot turn back how it read a checkpoint in few bits, nor needs to.
             kwargs.setdefault("save_original_format", False)
+        self.config.by_reference = False
+        self._describe_code()
+        return super().save_pretrained(*args, **kwargs)
+
+    def save_reference(self, save_directory: str | PathLike) -> None:
+        """Write a checkpoint by reference: configuration and code, a few kilobytes.
+
+        It names the published models that the towers are (`config.base_models`) in the place of
+        their weights. What joins them is not in it: it is the base of an adapter.
+
+        Raises
+        ------
+        ValueError
+            If the model was not put together from repositories on the Hub.
+        """
+        if not self.config.base_models:
+            raise ValueError(
+                "Only a model that from_pretrained_parts made of two Hub ids can be saved by "
+                "reference; save_pretrained writes its weights."
+            )
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._describe_code()
+        config = copy.deepcopy(self.config)
+        config.by_reference = True
+        custom_object_save(self, folder, config=config)  # type: ignore[arg-type]
+        config.save_pretrained(folder)
+        self.generation_config.save_pretrained(folder)
+
+    def _describe_code(self) -> None:
+        """Have the configuration say what this code is for, and nothing of this machine."""
+        # Its file is copied because it is imported here.
+        from .pipeline_gemkr import CUSTOM_PIPELINES
+
+        forget_paths(self.config)
         # `register_for_auto_class` knows one auto class per model; these are the others, of which
         # PEFT's AutoPeftModelForCausalLM asks for the last.
         auto_map = dict(getattr(self.config, "auto_map", None) or {})
         for name in ("AutoModelForImageTextToText", "AutoModelForCausalLM"):
             auto_map[name] = f"modeling_gemkr.{type(self).__name__}"
         self.config.auto_map = auto_map
-        return super().save_pretrained(*args, **kwargs)
+        self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
 
 
 class _Same(nn.Module):

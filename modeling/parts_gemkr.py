@@ -175,6 +175,19 @@ def _of_bitsandbytes(quantizer: Any) -> bool:
     return hasattr(getattr(quantizer, "quantization_config", None), "llm_int8_skip_modules")
 
 
+@torch.no_grad()
+def clear_new_rows(model: Any, vocabulary: int) -> None:
+    """Zero the embeddings of the slots, which pictures replace, and their rows of the head.
+
+    The same base models then give the same scores everywhere, also where only their names are
+    known.
+    """
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for weight in (layer.weight, getattr(layer, "bias", None)):
+            if weight is not None and not weight.is_meta:
+                weight[vocabulary:] = 0
+
+
 def align_special_tokens(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
     """Let `model` end and pad clues with the language model's tokens.
 
@@ -192,6 +205,7 @@ __all__ = [
     "align_special_tokens",
     "check_folder",
     "check_quantization",
+    "clear_new_rows",
     "load_language_model",
     "load_vision_model",
     "only_language_model",

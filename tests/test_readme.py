@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+# What is asked of the Hub runs in tests/hub, against a stand-in for it.
+BLOCKS = [
+    block
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    if '"org/' not in block
+]
 INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS = (
     re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
     for name in ("fm-index.md", "model.md", "decoding.md", "training.md")

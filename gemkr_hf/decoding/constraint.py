@@ -140,6 +140,8 @@ class FMIndexConstraint(LogitsProcessor):
         if prompt_length is not None and prompt_length < 0:
             raise ValueError(f"prompt_length must not be negative, got {prompt_length}")
         self.prompt_length = prompt_length
+        # Of the tokenizer whose tokens these are, where it is known: a model compares it.
+        self.tokenizer_fingerprint: str | None = None
         after_end = ends if pad_token_id is None else {*ends, pad_token_id}
         self._after_end = np.array(sorted(after_end), dtype=np.int64)
         self._local = threading.local()

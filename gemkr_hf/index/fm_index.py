@@ -201,6 +201,11 @@ class FMIndex:
         return int(self._first_rows[-1])
 
     @property
+    def first_rows(self) -> NDArray[np.int64]:
+        """The first row of each shard, and the number of rows, int64[num_shards + 1]."""
+        return np.asarray(self._first_rows, dtype=np.int64)
+
+    @property
     def removed(self) -> NDArray[np.int64]:
         """Rows of the documents that have been removed, sorted."""
         return self._removed

@@ -6,7 +6,7 @@ one step; what only the old one named is then deleted.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,15 @@ def named_files(header: Mapping[str, Any]) -> set[str]:
     return names
 
 
+def counts(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Documents and tokens of some shards, without what was removed from them."""
+    totals = dict.fromkeys(("num_documents", "num_tokens"), 0)
+    for record in shards:
+        for name in totals:
+            totals[name] += record[name] - (record.get("removed") or {}).get(name, 0)
+    return totals
+
+
 def check_target(target: Path) -> None:
     """Raise ValueError where no knowledge base can be written."""
     if target.is_file():
@@ -143,6 +152,7 @@ __all__ = [
     "check_files",
     "check_target",
     "copy_tokenizer",
+    "counts",
     "move_in",
     "named_files",
     "read_header",

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.decoding import FMIndexConstraint
+from gemkr_hf.hub import upload
 from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex, check_options
 from gemkr_hf.index.storage import StoredFile
 from gemkr_hf.knowledge_base import files
@@ -26,7 +27,7 @@ from gemkr_hf.knowledge_base.best_match import BestMatch
 from gemkr_hf.knowledge_base.builder import Builder, with_primary
 from gemkr_hf.knowledge_base.collector import Collector
 from gemkr_hf.knowledge_base.files import HEADER_FILE
-from gemkr_hf.knowledge_base.hub import download_knowledge_base, upload_knowledge_base
+from gemkr_hf.knowledge_base.hub import KnowledgeBaseCard, locate, plan_knowledge_base
 from gemkr_hf.knowledge_base.records import (
     PRIMARY,
     ROW,
@@ -35,9 +36,16 @@ from gemkr_hf.knowledge_base.records import (
     number_of,
     read_dataset,
     read_table,
+    rows_among,
     write_table,
 )
-from gemkr_hf.knowledge_base.tokens import TokenizerIdentity, encode_documents, load_tokenizer
+from gemkr_hf.knowledge_base.selection import Selection
+from gemkr_hf.knowledge_base.tokens import (
+    TokenizerIdentity,
+    encode_documents,
+    load_tokenizer,
+    tokenizer_fingerprint,
+)
 from gemkr_hf.progress import progress, progress_bar
 from gemkr_hf.text import first_sentence
 
@@ -65,17 +73,19 @@ class KnowledgeBase:
 
     def __init__(
         self,
-        documents: Dataset,
+        documents: Dataset | None,
         index: FMIndex,
         tokenizer_identity: TokenizerIdentity,
         duplicates: pa.Table | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
-        self._documents = documents
+        self._records = documents
         self.index = index
         self.tokenizer_identity = tokenizer_identity
         self._duplicates = duplicates
         self._tokenizer = tokenizer
+        # The folder that holds just this.
+        self._folder: Path | None = None
         # Where on disk the first documents are, and the tokenizer: what need not be written again.
         self._stored: list[StoredFile] = []
         self._stored_tokenizer: tuple[Path, dict[str, Any]] | None = None
@@ -177,6 +187,19 @@ class KnowledgeBase:
         return cls.from_pretrained(target, tokenizer, verify=False, threads=threads)
 
     # -- looking things up -------------------------------------------------------------------------
+
+    @property
+    def _documents(self) -> Dataset:
+        if self._records is None:
+            raise ValueError(
+                "This knowledge base was loaded without its documents: load it with documents=True"
+            )
+        return self._records
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether it can show documents; one that was loaded without them only tells rows."""
+        return self._records is not None
 
     def __len__(self) -> int:
         return self.index.num_documents
@@ -356,7 +379,7 @@ class KnowledgeBase:
         whole = strategy != "clue"
         if max_length is None:
             max_length = MAX_WHOLE_LENGTH if whole else max(15, min_length)
-        return FMIndexConstraint(
+        constraint = FMIndexConstraint(
             self.first_sentences if strategy == "first_sentence" else self.index,
             eos_token_id,
             min_length=1 if whole else min_length,
@@ -368,6 +391,8 @@ class KnowledgeBase:
             renormalize=renormalize,
             keep_ambiguous=keep_ambiguous,
         )
+        constraint.tokenizer_fingerprint = self.tokenizer_fingerprint
+        return constraint
 
     @property
     def first_sentences(self) -> FMIndex:
@@ -414,12 +439,17 @@ class KnowledgeBase:
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raise ValueError if `tokenizer` reads documents otherwise than the index's tokenizer."""
         given = TokenizerIdentity.of(tokenizer)
-        if given.fingerprint != self.tokenizer_fingerprint:
-            raise ValueError(
-                f"This knowledge base was made with the tokenizer '{self.tokenizer_identity.name}' "
-                f"({self.tokenizer_fingerprint[:8]}), not with '{given.name}' "
-                f"({given.fingerprint[:8]}): make it anew with KnowledgeBase.from_documents"
-            )
+        if given.fingerprint == self.tokenizer_fingerprint:
+            return
+        # Another version of the tokenizers library may tell of a tokenizer in other words.
+        kept = self._tokenizer is not None or (self._stored_tokenizer or (None, {}))[1]
+        if kept and tokenizer_fingerprint(self.tokenizer) == given.fingerprint:
+            return
+        raise ValueError(
+            f"This knowledge base was made with the tokenizer '{self.tokenizer_identity.name}' "
+            f"({self.tokenizer_fingerprint[:8]}), not with '{given.name}' "
+            f"({given.fingerprint[:8]}): make it anew with KnowledgeBase.from_documents"
+        )
 
     # -- documents that come and go ----------------------------------------------------------------
 
@@ -517,7 +547,7 @@ class KnowledgeBase:
         return other
 
     def _changed(
-        self, documents: Dataset, index: FMIndex, duplicates: pa.Table | None
+        self, documents: Dataset | None, index: FMIndex, duplicates: pa.Table | None
     ) -> KnowledgeBase:
         if duplicates is not None and len(duplicates) == 0:
             duplicates = None
@@ -570,12 +600,15 @@ class KnowledgeBase:
             self._moved(new, target)
 
     def _write(self, folder: Path) -> None:
+        documents = self._documents
         parts = [stored.put(folder) for stored in takewhile(StoredFile.exists, self._stored)]
         rows = sum(part["num_rows"] for part in parts)
-        if rows < len(self._documents) or not parts:
-            table = self._documents.select(range(rows, len(self._documents)))
-            arrow = table.with_format("arrow")[:]
-            parts.append(write_table(arrow, folder, f"documents-{len(parts):05d}"))
+        # A file for each shard, so that a shard can be had with its documents and no others.
+        for last in self.index.first_rows[1:].tolist():
+            if last > rows or not parts:
+                arrow = documents.select(range(rows, last)).with_format("arrow")[:]
+                parts.append(write_table(arrow, folder, f"documents-{len(parts):05d}"))
+                rows = last
         duplicates = None
         if self._duplicates is not None:
             duplicates = write_table(self._duplicates, folder, "duplicates")
@@ -598,9 +631,11 @@ class KnowledgeBase:
         files.write_header(folder, header)
         self._stored = [StoredFile(folder, part) for part in parts]
         self._stored_tokenizer = folder, tokenizer_files
+        self._folder = folder
 
     def _moved(self, old: Path, new: Path) -> None:
         """The folder that was written has got another name."""
+        self._folder = new
         for stored in self._stored:
             stored.moved(old, new)
         if self._stored_tokenizer is not None and self._stored_tokenizer[0] == old:
@@ -615,9 +650,14 @@ class KnowledgeBase:
         backend: str = "numba",
         verify: bool | None = None,
         threads: int | None = None,
+        documents: bool = True,
+        shards: Sequence[int] | None = None,
         **hub_kwargs: Any,
     ) -> KnowledgeBase:
-        """Load a knowledge base; the index is memory-mapped.
+        """Load a knowledge base, or a part of it; the index is memory-mapped.
+
+        Of one on the Hub only the files that are needed are downloaded; they are mapped where they
+        lie in the cache.
 
         Parameters
         ----------
@@ -626,41 +666,71 @@ class KnowledgeBase:
         backend : "numba" or "pysdsl"
         verify : whether to compare all checksums; by default those of files up to 64 MiB
         threads : cores that a query may use; by default all that this process may use
+        documents : False for the index alone: constraints and `lookup` work, `kb[row]` does not
+        shards : numbers of the shards wanted, counted from 0; all by default. What is
+            distinctive is so among their documents, whose rows are counted anew.
         **hub_kwargs : for `huggingface_hub.snapshot_download` (`revision`, `token`, `cache_dir`...)
 
         Raises
         ------
         FileNotFoundError
-            If there is no knowledge base.
+            If there is no knowledge base, or it lacks a file.
         ValueError
-            If it is broken, of another format version, or made with another tokenizer.
+            If it is broken, of another format version, made with another tokenizer, or has no such
+            shard.
         """
-        folder = Path(name_or_path)
-        if not (folder / HEADER_FILE).is_file():
-            folder = download_knowledge_base(name_or_path, HEADER_FILE, **hub_kwargs)
-        header = files.read_header(folder)
+        folder, selection = locate(name_or_path, documents, shards, **hub_kwargs)
+        try:
+            return cls._load(folder, selection, tokenizer, backend, verify, threads)
+        except ValueError as error:
+            if folder == Path(name_or_path):
+                raise
+            raise ValueError(
+                f"{error} ('{name_or_path}' as it lies in the cache; force_download=True has it "
+                "anew)"
+            ) from None
+
+    @classmethod
+    def _load(
+        cls,
+        folder: Path,
+        selection: Selection,
+        tokenizer: PreTrainedTokenizerBase | None,
+        backend: str,
+        verify: bool | None,
+        threads: int | None,
+    ) -> KnowledgeBase:
+        header, in_parts = selection.header, selection.in_parts
         try:
             identity = TokenizerIdentity(**header["tokenizer"])
         except (KeyError, TypeError):
             raise ValueError(f"'{folder / HEADER_FILE}' is broken: no tokenizer in it") from None
         files.check_files(folder, header, verify)
-        index = FMIndex.from_record(folder, header["index"], backend, verify, threads)
-        parts = [read_dataset(folder / part["file"]) for part in header["documents"]]
-        documents = parts[0] if len(parts) == 1 else concatenate_datasets(parts)
-        if len(documents) != index.num_rows or header.get("num_documents") != len(index):
-            raise ValueError(
-                f"The knowledge base in '{folder}' is mixed from two: {len(documents)} documents "
-                f"and an index of {index.num_rows}"
-            )
-        duplicates = header.get("duplicates")
-        knowledge_base = cls(
-            documents,
-            index,
-            identity,
-            read_table(folder / duplicates["file"]) if duplicates else None,
-        )
-        knowledge_base._stored = [StoredFile(folder, part) for part in header["documents"]]
+        counts = {} if selection.kept is None else files.counts(header["index"]["shards"])
+        index = FMIndex.from_record(folder, {**header["index"], **counts}, backend, verify, threads)
+        dataset = None
+        if header["documents"]:
+            parts = [read_dataset(folder / part["file"]) for part in header["documents"]]
+            dataset = parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+            if in_parts is not None:
+                dataset = dataset.select(in_parts)
+            number = header.get("num_documents") if selection.kept is None else len(index)
+            if len(dataset) != index.num_rows or number != len(index):
+                raise ValueError(
+                    f"The knowledge base in '{folder}' is mixed from two: {len(dataset)} documents "
+                    f"and an index of {index.num_rows}"
+                )
+        duplicates = None
+        if header.get("duplicates"):
+            duplicates = read_table(folder / header["duplicates"]["file"])
+            if selection.kept is not None:
+                duplicates = rows_among(duplicates, selection.kept)
+        knowledge_base = cls(dataset, index, identity, duplicates)
+        if in_parts is None:
+            knowledge_base._stored = [StoredFile(folder, part) for part in header["documents"]]
         knowledge_base._stored_tokenizer = folder, header.get("tokenizer_files", {})
+        if selection.kept is None and dataset is not None:
+            knowledge_base._folder = folder
         if tokenizer is not None:
             knowledge_base.check_tokenizer(tokenizer)
             knowledge_base._tokenizer = tokenizer
@@ -680,10 +750,11 @@ class KnowledgeBase:
         FileNotFoundError, ValueError
             If something is wrong, with the first thing that is.
         """
-        if self._stored:
-            folder = self._stored[0].folder
-            files.check_files(folder, files.read_header(folder), True)
+        if self._folder is not None:
+            files.check_files(self._folder, files.read_header(self._folder), True)
         self.index.verify()
+        if self._records is None:
+            return
         if self._tokenizer is None and not (self._stored_tokenizer and self._stored_tokenizer[1]):
             return
         live = np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
@@ -697,32 +768,45 @@ class KnowledgeBase:
                 )
 
     def push_to_hub(
-        self, repo_id: str, private: bool | None = None, token: str | None = None, **kwargs: Any
+        self,
+        repo_id: str,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+        **card: Any,
     ) -> str:
-        """Upload as a dataset repo with a card.
+        """Upload as a dataset repo with a card, in one commit.
+
+        Stopped, the repository is as it was, and the same call again sends only what is not there.
+        Shards that are there already are not sent again.
 
         Parameters
         ----------
         repo_id : "user/name"
-        private, token : as everywhere in huggingface_hub
-        **kwargs : for `HfApi.upload_folder` (`commit_message`, `revision`, `create_pr`...)
+        private, token, revision, commit_message, create_pr : as everywhere in huggingface_hub
+        **card : of `KnowledgeBaseCard`: `license`, `language`, `source`, `model`
 
         Returns
         -------
         str : address of the repo
+
+        Raises
+        ------
+        ValueError, PermissionError, ConnectionError
+            See `gemkr_hf.hub.upload`.
         """
+        settings = KnowledgeBaseCard(**card)
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name, "knowledge_base")
-            folder.mkdir()
-            copy = self._changed(self._documents, self.index, self._duplicates)
-            copy._write(folder)
-            facts = {
-                "num_documents": len(self),
-                "num_tokens": self.index.num_tokens,
-                "columns": self.column_names,
-                "tokenizer": self.tokenizer_identity,
-            }
-            return upload_knowledge_base(folder, repo_id, facts, private, token, **kwargs)
+            folder = self._folder
+            if folder is None or not (folder / HEADER_FILE).is_file():
+                folder = Path(name, "knowledge_base")
+                folder.mkdir()
+                self._changed(self._documents, self.index, self._duplicates)._write(folder)
+            plan = plan_knowledge_base(folder, repo_id, settings)
+            done = upload(plan, private, revision, token, commit_message, create_pr)
+        return done.url
 
 
 def _primaries(duplicates: pa.Table | None) -> dict[int, dict[str, Any]]:

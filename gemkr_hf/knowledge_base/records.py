@@ -5,10 +5,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset
+from numpy.typing import NDArray
 
 from gemkr_hf.index.files import file_record, sync_folder, write_renamed
 
@@ -204,6 +206,22 @@ def read_table(path: Path) -> pa.Table:
         raise ValueError(f"'{path}' is broken: {error}") from None
 
 
+def rows_among(table: pa.Table, kept: NDArray[np.int64]) -> pa.Table | None:
+    """The table of further ids where only some rows are left, which are counted anew.
+
+    Parameters
+    ----------
+    kept : int64[n], sorted
+    """
+    rows = table.column(ROW).to_numpy()
+    places = np.searchsorted(kept, rows)
+    found = np.isin(rows, kept)
+    left = table.filter(pa.array(found)).set_column(
+        table.column_names.index(ROW), ROW, pa.array(places[found], pa.int64())
+    )
+    return left if len(left) else None
+
+
 __all__ = [
     "BATCH",
     "PRIMARY",
@@ -214,5 +232,6 @@ __all__ = [
     "read_dataset",
     "read_table",
     "record_batches",
+    "rows_among",
     "write_table",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -63,19 +64,45 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
     Vocabulary, merges, normalisation, pre-tokenization and added words are part of it. Padding,
     truncation, special tokens and the template that sets them are not: a tokenizer to which a
-    processor adds its `<image>` token still reads documents alike.
+    processor adds its `<image>` token still reads documents alike. Neither are settings that are
+    off: a later version of `tokenizers` may know more of them.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         parts = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
     else:
         state = json.loads(backend.to_str())
-        parts = {name: state.get(name) for name in ("model", "normalizer", "pre_tokenizer")}
-        parts["added_tokens"] = [
-            token for token in state.get("added_tokens") or [] if not token.get("special")
-        ]
+        model = dict(state.get("model") or {})
+        vocabulary, merges = model.pop("vocab", None), model.pop("merges", None) or []
+        parts = {
+            "vocabulary": vocabulary,
+            # Pairs were written as one text once.
+            "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
+            "model": _settings_that_are_on(model),
+            "normalizer": _settings_that_are_on(state.get("normalizer")),
+            "pre_tokenizer": _settings_that_are_on(state.get("pre_tokenizer")),
+            "added_tokens": [
+                _settings_that_are_on(token)
+                for token in state.get("added_tokens") or []
+                if not token.get("special")
+            ],
+        }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _settings_that_are_on(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        inner = {name: _settings_that_are_on(value) for name, value in settings.items()}
+        # 0 is a value: "is False" tells the two apart.
+        return {
+            name: value
+            for name, value in inner.items()
+            if value is not None and value is not False and value not in ([], {})
+        }
+    if isinstance(settings, list):
+        return [_settings_that_are_on(value) for value in settings]
+    return settings
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,15 @@ from gemkr_hf.settings import as_plain
 from gemkr_hf.training.config import TrainConfig
 
 CONFIG_FILE = "train.yaml"
-MADE = ("instructions", "checkpoints", "preferences", "model", "metrics.json")
+MADE = (
+    "instructions",
+    "checkpoints",
+    "preferences",
+    "model",
+    "adapter",
+    "base",
+    "metrics.json",
+)
 """What belongs to the settings and is made anew with others."""
 
 
@@ -65,26 +73,6 @@ def _first_difference(before: Any, after: Any, name: str = "") -> str:
     return f"{name} was {before!r} and is {after!r}"
 
 
-def save_model(
-    model: Any, processor: Any, target: Path, also: Callable[[Path], Any] | None = None
-) -> None:
-    """Model and processor in one folder, which is there whole or not at all.
-
-    Args:
-        model, processor: what is saved.
-        target: the folder; one that is there is replaced.
-        also: writes further files into the folder that it is given.
-    """
-    unfinished = target.with_name(f".{target.name}.new")
-    remove(unfinished)
-    model.save_pretrained(unfinished)
-    processor.save_pretrained(unfinished)
-    if also is not None:
-        also(unfinished)
-    remove(target)
-    unfinished.rename(target)
-
-
 def save_dataset(made: datasets.Dataset, target: Path) -> None:
     """A data set in a folder that is there whole or not at all."""
     unfinished = target.with_name(f".{target.name}.new")
@@ -93,4 +81,4 @@ def save_dataset(made: datasets.Dataset, target: Path) -> None:
     unfinished.rename(target)
 
 
-__all__ = ["claim", "save_dataset", "save_model"]
+__all__ = ["claim", "save_dataset"]

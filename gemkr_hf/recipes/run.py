@@ -12,16 +12,18 @@ import datasets
 import torch
 from accelerate import PartialState
 
+from gemkr_hf.checkpoints.card import model_card
+from gemkr_hf.checkpoints.saving import save_adapter, save_model
 from gemkr_hf.data import Benchmark
 from gemkr_hf.data.documents import document_id_of
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.index.files import write_renamed
-from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base import KnowledgeBase, tokenizer_fingerprint
 from gemkr_hf.knowledge_base.files import HEADER_FILE
-from gemkr_hf.recipes.card import write_card
 from gemkr_hf.recipes.checks import check, has_pictures
-from gemkr_hf.recipes.folder import claim, save_dataset, save_model
-from gemkr_hf.recipes.start import load_model, load_processor
+from gemkr_hf.recipes.facts import keep_facts
+from gemkr_hf.recipes.folder import claim, save_dataset
+from gemkr_hf.recipes.start import SMALL_WORLD, load_model, load_processor
 from gemkr_hf.retriever import GeMKRRetriever
 from gemkr_hf.training.alignment import fit_alignment
 from gemkr_hf.training.config import TrainConfig
@@ -91,6 +93,7 @@ def run_training(
     train, held_out = _instructions(shop, benchmark, knowledge_base, processor)
     model = load_model(config.model, processor, config.tuning.seed)
     model.config.decoding["aggregate"] = config.aggregate
+    model.config.tokenizer_fingerprint = tokenizer_fingerprint(processor.tokenizer)
     model.to(state.device)
     prepared = _pictures(shop, benchmark, (train, held_out), model, processor)
     if config.tuning.fit_objects and prepared is not None:
@@ -333,12 +336,30 @@ def _finish(
 ) -> None:
     """Save the model, and say how good it is."""
     figures["seconds"] = round(time.time() - started, 1)
-    save_model(
-        model,
-        processor,
-        shop.path("model"),
-        lambda folder: write_card(folder, shop.config, figures),
-    )
+    fingerprint = model.config.tokenizer_fingerprint
+    bases = model.config.base_models
+    name = Path(shop.config.output).name
+
+    def describe(folder: Path, base: str | None = None) -> None:
+        keep_facts(folder, shop.config, figures, fingerprint, bases)
+        card = model_card(folder, name, adapter_base=base, ask_the_hub=False)
+        (folder / "README.md").write_text(str(card), encoding="utf-8")
+
+    stages = [
+        shop.path(part) / "adapter"
+        for part in ("checkpoints", "preferences/checkpoints")
+        if (shop.path(part) / "adapter").is_dir()
+    ]
+    if shop.config.tuning.lora_rank:
+        base = _save_base(shop, model, processor)
+        save_adapter(
+            stages,
+            processor,
+            shop.path("adapter"),
+            base,
+            also=lambda folder: describe(folder, base or "its base"),
+        )
+    save_model(model, processor, shop.path("model"), describe)
     text = json.dumps(figures, indent=2) + "\n"
     write_renamed(
         shop.path("metrics.json"), lambda unfinished: unfinished.write_text(text, encoding="utf-8")
@@ -348,6 +369,26 @@ def _finish(
             said = ", ".join(f"{k} {v:.3f}" for k, v in figures[name].items() if k != "questions")
             shop.say(f"{name.replace('_', ' ').capitalize()}: {said}")
     shop.say(f"Done in {figures['seconds']:.0f} s. The model is in {shop.path('model')}")
+
+
+def _save_base(shop: _Workshop, model: Any, processor: Any) -> str | None:
+    """What the adapter is on top of: a Hub id or a folder; None where nothing can be named.
+
+    Parts from the Hub are named in a checkpoint by reference, and the small world's are small.
+    """
+    config, target = shop.config.model, shop.path("base")
+    if config.checkpoint not in (None, SMALL_WORLD):
+        return config.checkpoint
+    if config.checkpoint == SMALL_WORLD:
+        untuned = load_model(config, processor, shop.config.tuning.seed)
+        untuned.config.decoding = dict(model.config.decoding)
+        untuned.config.tokenizer_fingerprint = model.config.tokenizer_fingerprint
+        save_model(untuned, processor, target)
+        return str(target.resolve())
+    if model.config.base_models:
+        save_model(model, processor, target, by_reference=True)
+        return str(target.resolve())
+    return None
 
 
 def as_figures(metrics: Metrics) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoProcessor, BitsAndBytesConfig
 
+from gemkr_hf.checkpoints.loading import load_checkpoint
 from gemkr_hf.knowledge_base import load_tokenizer
 from gemkr_hf.modeling import PRESETS, GeMKRConfig, GeMKRForRetrieval
 from gemkr_hf.processing import (
@@ -17,7 +18,6 @@ from gemkr_hf.processing import (
     YoloDetector,
     add_image_tokens,
 )
-from gemkr_hf.retriever import load_checkpoint
 from gemkr_hf.small_world.assemble import load_processor as load_small_world_processor
 from gemkr_hf.small_world.assemble import load_untuned_model
 from gemkr_hf.training.config import ModelConfig

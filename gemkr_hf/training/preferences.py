@@ -25,6 +25,7 @@ from gemkr_hf.training.progress import show_progress
 from gemkr_hf.training.tuning import (
     dtypes_of,
     last_whole_checkpoint,
+    save_peft,
     trained_in_float32,
     training_arguments,
 )
@@ -288,6 +289,8 @@ def tune_preferences(
     base = adapted.get_base_model()
     if "forward" in base.__dict__:
         del base.forward  # the model's own again
+    if trainer.is_world_process_zero():
+        save_peft(adapted, Path(output) / "adapter")
     merged = adapted.merge_and_unload()
     for name, dtype in dtypes.items():
         getattr(merged, name).to(dtype)

@@ -233,6 +233,11 @@ def weights_are_divided() -> bool:
     )
 
 
+def save_peft(adapted: Any, folder: Path) -> None:
+    """What PEFT trained, without embeddings, which nothing changes."""
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
+
+
 def with_adapter(model: Any, adapter: str | Path) -> Any:
     """A model with a saved adapter merged into its weights."""
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
@@ -306,7 +311,7 @@ def tune(
     else:
         adapted = trainer.accelerator.unwrap_model(trainer.model)
         if config.lora_rank and trainer.is_world_process_zero():
-            adapted.save_pretrained(str(output / "adapter"))
+            save_peft(adapted, output / "adapter")
         merged = adapted.merge_and_unload() if config.lora_rank else adapted
     for name, dtype in dtypes.items():
         getattr(merged, name).to(dtype)
@@ -321,6 +326,7 @@ __all__ = [
     "count_parameters",
     "dtypes_of",
     "last_whole_checkpoint",
+    "save_peft",
     "trained_in_float32",
     "training_arguments",
     "tune",

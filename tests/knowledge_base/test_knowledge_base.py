@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
-from huggingface_hub import DatasetCard, RepoUrl
 from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -195,56 +194,12 @@ def test_broken_header(saved, change, message) -> None:
 
 
 def test_folders_that_are_no_knowledge_base(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(hub, "snapshot_download", lambda *args, **kwargs: pytest.fail("asked"))
+    monkeypatch.setattr(hub, "download_files", lambda *args, **kwargs: pytest.fail("asked"))
     with pytest.raises(FileNotFoundError, match=r"no knowledge_base\.json in it"):
         KnowledgeBase.from_pretrained(tmp_path)
     for missing in (tmp_path / "nowhere", "./nowhere", "a/b/c", "/nowhere", "~/kb"):
         with pytest.raises(FileNotFoundError, match="no folder"):
             KnowledgeBase.from_pretrained(missing)
-
-
-def test_from_the_hub(saved, monkeypatch) -> None:
-    calls = []
-
-    def download(repo_id: str, **kwargs: object) -> str:
-        calls.append((repo_id, kwargs))
-        return str(saved)
-
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    assert len(KnowledgeBase.from_pretrained("org/symbols", revision="v1")) == 4
-    assert calls == [("org/symbols", {"repo_type": "dataset", "revision": "v1"})]
-
-
-def test_a_repository_that_cannot_be_had(monkeypatch) -> None:
-    def download(repo_id: str, **kwargs: object) -> str:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    with pytest.raises(FileNotFoundError, match="neither a folder"):
-        KnowledgeBase.from_pretrained("org/symbols")
-
-
-def test_push_to_hub(knowledge_base, tokenizer, tmp_path, monkeypatch) -> None:
-    class Api:
-        def __init__(self, token: str | None) -> None:
-            assert token == "t"
-
-        def create_repo(self, repo_id: str, **kwargs: object) -> RepoUrl:
-            assert kwargs == {"repo_type": "dataset", "private": True, "exist_ok": True}
-            return RepoUrl(f"https://huggingface.co/datasets/{repo_id}")
-
-        def upload_folder(self, folder_path: Path, repo_id: str, **kwargs: object) -> None:
-            assert kwargs == {"repo_type": "dataset", "commit_message": "first"}
-            shutil.copytree(folder_path, tmp_path / "repo")
-
-    monkeypatch.setattr(hub, "HfApi", Api)
-    url = knowledge_base.push_to_hub("org/symbols", private=True, token="t", commit_message="first")
-    assert url == "https://huggingface.co/datasets/org/symbols"
-    assert len(KnowledgeBase.from_pretrained(tmp_path / "repo", tokenizer)) == 4
-    card = DatasetCard.load(tmp_path / "repo" / "README.md")
-    assert card.data.tags == ["gemkr", "fm-index", "generative-retrieval"]
-    assert "4 documents" in card.text
-    assert 'KnowledgeBase.from_pretrained("org/symbols"' in card.text
 
 
 def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) -> None:
