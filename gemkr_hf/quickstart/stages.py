@@ -13,6 +13,7 @@ from typing import Any, Literal
 import datasets
 import torch
 
+from gemkr_hf.checkpoints import Result, record_results
 from gemkr_hf.data import DataConfig
 from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.evaluation.baselines import BM25Baseline, any_object_right_aspect
@@ -135,6 +136,7 @@ def run_quickstart(
     _write_json(folder / "metrics.json", metrics)
     say_and_log(f"\nDone in {metrics['seconds']:.0f} s. Figures: {folder / 'metrics.json'}")
     picture = _relative(folder / "examples" / "scene-1.png")
+    _keep_results(shop, metrics)
     say_and_log(
         "Ask a question of your own:\n"
         f'  gemkr retrieve --image {picture} --question "What does this sign mean?" '
@@ -259,6 +261,19 @@ def _evaluate(
     return metrics
 
 
+def _keep_results(shop: _Workshop, metrics: dict[str, Any]) -> None:
+    """Have the figures on the cards, should model or adapter be pushed."""
+    names = ("P@1", "P@5", "R@5", "R@10")
+    results = []
+    for split, found in metrics["splits"].items():
+        ours = {name: found["systems"]["GeMKR"][name] for name in names}
+        stage = "after instruction tuning"
+        results.append(Result(split, stage, found["questions"], metrics["preset"], ours))
+    for folder in (shop.path("model"), shop.path("training") / "adapter"):
+        if folder.is_dir():
+            record_results(folder, *results)
+
+
 def _kept_run(shop: _Workshop, name: str, run_system: Callable[[], Run]) -> Run:
     """The run of an earlier quickstart in this folder, or a new one."""
     path = shop.path("runs") / f"{name}.json"
@@ -278,6 +293,7 @@ def _examples(shop: _Workshop, test: datasets.Dataset, retriever: GeMKRRetriever
     folder = shop.path("examples")
     folder.mkdir(exist_ok=True)
     numbers = [len(objects) for objects in test["objects"]]
+    asked = []
     for number, wanted in enumerate((2, 3, 4), start=1):
         if wanted not in numbers:
             continue
@@ -287,6 +303,8 @@ def _examples(shop: _Workshop, test: datasets.Dataset, retriever: GeMKRRetriever
         for line in example_lines(record, objects, hits):
             shop.say(line)
         record["image"].save(folder / f"scene-{number}.png")
+        asked.append({"image": f"scene-{number}.png", "question": record["question"]})
         drawn = folder / f"example-{number}.png"
         draw_example(retriever.processor.draw(record["image"], objects), record, hits).save(drawn)
         shop.say(f"  picture: {_relative(drawn)}")
+    _write_json(folder / "examples.json", asked)  # for the demo

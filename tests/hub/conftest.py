@@ -1,12 +1,16 @@
-"""A stand-in Hub with all that a quickstart makes, pushed by a process of its own."""
+"""A stand-in Hub, clients of it, and one with all that a quickstart makes."""
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from tests.hub.hub_stand_in import StandInHub
 
@@ -20,8 +24,8 @@ def hub() -> Iterator[StandInHub]:
         yield started
 
 
-def make_client(hub: StandInHub, folder: Path) -> Client:
-    """What a Python program prints that runs in a process with a fresh cache.
+def process_of(hub: StandInHub, folder: Path) -> Client:
+    """Runs a Python program in a process of its own, with a fresh cache; gives what it prints.
 
     ``without_library`` keeps it from importing gemkr_hf; ``fails`` expects an error, and gives its
     last line.
@@ -52,9 +56,50 @@ def make_client(hub: StandInHub, folder: Path) -> Client:
     return run
 
 
+def client_of(hub: StandInHub, folder: Path) -> Client:
+    """Runs a Python program in this process, which looks to huggingface_hub like one of its own
+    with a fresh cache; gives what it prints, or with ``fails`` the error.
+
+    A process takes seconds to import all that it needs, and there are many faults to try.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def run(
+        code: str,
+        token: str | None = "hf_test_alice",
+        fails: bool = False,
+        offline: bool = False,
+    ) -> str:
+        printed = StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for name, value in {
+                "ENDPOINT": hub.endpoint,
+                "HUGGINGFACE_CO_URL_TEMPLATE": hub.endpoint
+                + "/{repo_id}/resolve/{revision}/{filename}",
+                "HF_HUB_CACHE": str(folder / "hub"),
+                "HF_HUB_OFFLINE": offline,
+                "HF_HUB_DISABLE_XET": True,
+                "HF_TOKEN_PATH": str(folder / "token"),
+            }.items():
+                patch.setattr(constants, name, value)
+            patch.delenv("HF_TOKEN", raising=False)
+            if token is not None:
+                patch.setenv("HF_TOKEN", token)
+            with redirect_stdout(printed):
+                if not fails:
+                    exec(textwrap.dedent(code), {})
+                    return printed.getvalue()
+                with pytest.raises(Exception) as error:
+                    exec(textwrap.dedent(code), {})
+        return f"{error.type.__name__}: {error.value}"
+
+    return run
+
+
 @pytest.fixture
 def client(hub: StandInHub, tmp_path: Path) -> Client:
-    return make_client(hub, tmp_path / "client")
+    return client_of(hub, tmp_path / "client")
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +109,7 @@ def full_hub(short_quickstart: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("pushing")
     (folder / "quickstart").symlink_to(short_quickstart)
     with StandInHub() as started:
-        make_client(started, folder)(PUSH)
+        process_of(started, folder)(PUSH)
         yield started, folder
 
 

@@ -74,8 +74,6 @@ class Repositories:
 
     def create(self, repo_type: str, repo_id: str, private: bool) -> Repository:
         with self.lock:
-            if (repo_type, repo_id) in self.repositories:
-                raise HubFault(409, "You already created this repo")
             repository = Repository(repo_id, repo_type, private)
             attributes = self.keep(b"*.safetensors filter=lfs\n", large=False)
             repository.commit({".gitattributes": attributes}, "main", "initial commit")

@@ -109,11 +109,17 @@ class StandInHub:
 
     def downloaded(self) -> set[str]:
         """Names of files that were fetched with their contents."""
+        names = {
+            stored.oid: path
+            for repository in self.state.repositories.values()
+            for files in repository.commits.values()
+            for path, stored in files.items()
+        }
         found = set()
         for request in self.requests:
-            match = re.search(r"/resolve/[^/]+/(.+)", request.path)
-            if match and request.method == "GET" and request.status < 400:
-                found.add(match[1])
+            match = re.search(r"/resolve/[^/]+/(.+)|/cdn/(.+)", request.path)
+            if match and request.method == "GET" and request.status in (200, 206):
+                found.add(match[1] or names[match[2]])
         return found
 
     # -- faults ----------------------------------------------------------------------------------
@@ -249,9 +255,12 @@ class _Handler(BaseHTTPRequestHandler):
         kind, repo_id = asked.get("type") or "model", f"{owner}/{asked['name']}"
         if kind == "space" and not asked.get("sdk"):
             raise HubFault(400, "A Space needs an sdk")
-        self.hub.state.create(kind, repo_id, private)
         prefix = "" if kind == "model" else f"{kind}s/"
-        self._json({"url": f"{self.hub.endpoint}/{prefix}{repo_id}", "name": repo_id})
+        answer = {"url": f"{self.hub.endpoint}/{prefix}{repo_id}", "name": repo_id}
+        if (kind, repo_id) in self.hub.state.repositories:
+            raise HubFault(409, "You already created this repo", **answer)
+        self.hub.state.create(kind, repo_id, private)
+        self._json(answer)
 
     def branch(self, type: str, owner: str, name: str, branch: str) -> None:
         self._writer(owner)
@@ -374,9 +383,7 @@ class _Handler(BaseHTTPRequestHandler):
         commit = repository.commit_of(revision)
         headers = {"X-Repo-Commit": commit}
         stored = repository.commits[commit].get(path)
-        if stored is None or (
-            self.command == "GET" and (repository.repo_id, path) in self.hub.lost
-        ):
+        if stored is None or (repository.repo_id, path) in self.hub.lost:
             headers |= {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
             self._json({"error": "Entry not found"}, 404, headers)
             return

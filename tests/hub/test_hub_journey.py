@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.conftest import ROOT, make_client
+from tests.hub.conftest import ROOT, process_of
 
 PULL = """
 import torch
 from safetensors.torch import load_file
-from transformers import {auto}, AutoProcessor
-model = {auto}.from_pretrained("{name}", trust_remote_code=True).eval()
+from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
 folder = "{folder}"
 inputs = load_file(folder + "/inputs.safetensors")
@@ -22,8 +21,10 @@ again = processor(
 )
 for name, tensor in inputs.items():
     assert torch.equal(again[name], tensor), name
-with torch.no_grad():
-    assert torch.equal(model(**inputs).logits, expected["logits"])
+for auto in (AutoModel, AutoModelForImageTextToText):
+    model = auto.from_pretrained("{name}", trust_remote_code=True).eval()
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, expected["logits"])
 assert torch.equal(model.generate(**inputs, num_beams=4, max_new_tokens=6), expected["free"])
 print(type(model).__module__, type(processor.detector).__name__)
 """
@@ -33,28 +34,29 @@ kb = KnowledgeBase.from_pretrained("alice/symbols")
 clues = model.generate(**inputs, logits_processor=kb.constraint(), num_beams=4)
 assert torch.equal(clues, expected["clues"])
 """
+PUSHED = [("alice/gemkr", "model"), ("alice/lora", "adapter")]
 
 
-@pytest.mark.parametrize("auto", ["AutoModel", "AutoModelForImageTextToText"])
-@pytest.mark.parametrize(("name", "answers"), [("alice/gemkr", "model"), ("alice/lora", "adapter")])
-def test_without_the_library(full_hub, tmp_path, auto, name, answers) -> None:
+@pytest.mark.parametrize(("name", "answers"), PUSHED)
+def test_without_the_library(full_hub, tmp_path, name, answers) -> None:
     hub, folder = full_hub
-    code = PULL.format(auto=auto, name=name, answers=answers, folder=folder)
-    printed = make_client(hub, tmp_path)(code, token=None, without_library=True)
+    code = PULL.format(name=name, answers=answers, folder=folder)
+    printed = process_of(hub, tmp_path)(code, token=None, without_library=True)
     assert printed.startswith("transformers_modules.")
     assert printed.split()[1] == "YoloDetector"
 
 
-@pytest.mark.parametrize(("name", "answers"), [("alice/gemkr", "model"), ("alice/lora", "adapter")])
+@pytest.mark.parametrize(("name", "answers"), PUSHED)
 def test_with_the_library(full_hub, tmp_path, name, answers) -> None:
     hub, folder = full_hub
-    code = PULL.format(auto="AutoModel", name=name, answers=answers, folder=folder)
-    printed = make_client(hub, tmp_path)(code + WITH_LIBRARY, token=None)
+    code = PULL.format(name=name, answers=answers, folder=folder)
+    printed = process_of(hub, tmp_path)(code + WITH_LIBRARY, token=None)
     assert "YoloDetector" in printed
 
 
-@pytest.mark.parametrize("first", ["", "import gemkr_hf.auto\n"])
-@pytest.mark.parametrize("name", ["alice/gemkr", "alice/lora"])
+@pytest.mark.parametrize(
+    ("name", "first"), [("alice/gemkr", "import gemkr_hf.auto"), ("alice/lora", "")]
+)
 def test_the_pipeline(full_hub, tmp_path, first, name) -> None:
     """From the Hub ids alone, and with the library's own class where it is imported."""
     hub, folder = full_hub
@@ -75,7 +77,7 @@ assert next(lazily)[0]["row"] == found[0]["row"]
 assert len(ask(None, [question, question], k=1)) == 2
 print(type(ask).__module__)
 """
-    printed = make_client(hub, tmp_path)(code, token=None)
+    printed = process_of(hub, tmp_path)(code, token=None)
     assert printed.startswith("gemkr_hf." if first else "transformers_modules.")
 
 
@@ -85,9 +87,11 @@ def test_the_pipeline_says_what_is_missing(full_hub, tmp_path) -> None:
 from transformers import pipeline
 pipeline("knowledge-retrieval", model="alice/gemkr", trust_remote_code=True{more})
 """
-    run = make_client(hub, tmp_path)
-    assert 'pass knowledge_base="org/documents"' in run(code.format(more=""), fails=True)
-    last = run(code.format(more=", knowledge_base='a/b'"), without_library=True, fails=True)
+    last = process_of(hub, tmp_path)(code.format(more=""), fails=True)
+    assert 'pass knowledge_base="org/documents"' in last
+    last = process_of(hub, tmp_path)(
+        code.format(more=", knowledge_base='a/b'"), without_library=True, fails=True
+    )
     assert "pip install gemkr-hf" in last
 
 
@@ -103,24 +107,23 @@ def test_the_readmes_quickstart_from_the_hub(full_hub, tmp_path, short_quickstar
     for name, ours in (("org/gemkr-symbols", "alice/gemkr"), ("org/symbols", "alice/symbols")):
         assert f'"{name}"' in block
         block = block.replace(f'"{name}"', f'"{ours}"')
-    printed = make_client(hub, tmp_path)(block, token=None)
+    printed = process_of(hub, tmp_path)(block, token=None)
     assert len(printed.splitlines()) == 5
 
 
-@pytest.mark.parametrize(
-    ("repo_id", "repo_type", "blocks"),
-    [("alice/gemkr", "model", 2), ("alice/lora", "model", 3), ("alice/symbols", "dataset", 3)],
-)
-def test_the_code_of_the_cards_runs(full_hub, tmp_path, repo_id, repo_type, blocks) -> None:
+def test_the_code_of_the_cards_runs(full_hub, tmp_path) -> None:
     hub, folder = full_hub
-    card = hub.files(repo_id, repo_type)["README.md"].decode()
-    code = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-    assert len(code) == blocks
+    code = []
+    for name, repo_type, blocks in (
+        ("alice/gemkr", "model", 2), ("alice/lora", "model", 3), ("alice/symbols", "dataset", 3)
+    ):  # fmt: skip
+        card = hub.files(name, repo_type)["README.md"].decode()
+        found = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+        assert len(found) == blocks
+        code += found
     picture = Path(folder, "quickstart/examples/scene-1.png").read_bytes()
     (tmp_path / "picture.png").write_bytes(picture)
-    run = make_client(hub, tmp_path)
-    for block in code:
-        run(block, token=None)
+    process_of(hub, tmp_path)("\n".join(code), token=None)
 
 
 def test_an_adapter_is_hardly_larger_than_its_tensors(full_hub) -> None:
