@@ -621,6 +621,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self._describe_code()
         config = copy.deepcopy(self.config)
         config.by_reference = True
+        config.dtype = str(self.dtype).removeprefix("torch.")
         custom_object_save(self, folder, config=config)  # type: ignore[arg-type]
         config.save_pretrained(folder)
         self.generation_config.save_pretrained(folder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file, is_peft_available
 from transformers.utils.hub import resolve_revision
@@ -117,6 +118,10 @@ def load_by_reference(
     for_parts = {key: given[key] for key in _FOR_PARTS if key in given}
     for_text = {key: given[key] for key in _FOR_TEXT if key in given}
     dtype = given.get("dtype", given.get("torch_dtype", "auto"))
+    if dtype == "auto":
+        dtype = config.dtype
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
     own = {field.name for field in dataclasses.fields(GeMKRConfig)}
     own -= {field.name for field in dataclasses.fields(PreTrainedConfig)}
     own -= {"vision_config", "text_config", "base_models", "by_reference", "tie_word_embeddings"}
@@ -124,7 +129,7 @@ def load_by_reference(
     model = model_class.from_pretrained_parts(
         bases["vision"]["name"] if bases.get("vision") else None,
         bases["text"]["name"],
-        dtype=config.dtype if dtype == "auto" else dtype,
+        dtype=dtype,
         vision_options={**for_parts, "revision": (bases.get("vision") or {}).get("revision")},
         text_options={**for_parts, **for_text, "revision": bases["text"].get("revision")},
         **{name: getattr(config, name) for name in sorted(own)},

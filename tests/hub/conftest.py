@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers.utils import hub as transformers_hub
 
 from tests.hub.hub_stand_in import StandInHub
 
@@ -83,6 +84,7 @@ def client_of(hub: StandInHub, folder: Path) -> Client:
                 "HF_TOKEN_PATH": str(folder / "token"),
             }.items():
                 patch.setattr(constants, name, value)
+            patch.setattr(transformers_hub, "_hf_api", None)  # it would ask an earlier test's Hub
             patch.delenv("HF_TOKEN", raising=False)
             if token is not None:
                 patch.setenv("HF_TOKEN", token)
