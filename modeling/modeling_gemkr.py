@@ -25,10 +25,10 @@ from .parts_gemkr import (
     adopt_quantization,
     align_special_tokens,
     check_quantization,
-    clear_new_rows,
     load_language_model,
     load_vision_model,
     only_language_model,
+    set_slot_rows,
 )
 from .reference_gemkr import base_model_of, find_checkpoint, forget_paths, load_by_reference
 from .slots_gemkr import check_slots, fill_slots, find_slots
@@ -583,7 +583,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         needed = max(image_token_id, object_token_id) + 1
         if needed > vocabulary:
             model.resize_token_embeddings(needed, mean_resizing=False)
-            clear_new_rows(model, vocabulary)
+            set_slot_rows(model, vocabulary)
         align_special_tokens(model, language_model)
         # Part by part: a quantised language model must keep its own types.
         for name, part in model.named_children():

@@ -176,16 +176,21 @@ def _of_bitsandbytes(quantizer: Any) -> bool:
 
 
 @torch.no_grad()
-def clear_new_rows(model: Any, vocabulary: int) -> None:
-    """Zero the embeddings of the slots, which pictures replace, and their rows of the head.
+def set_slot_rows(model: Any, vocabulary: int) -> None:
+    """Give the slots, which pictures replace, embeddings and rows of the head that never vary.
 
     The same base models then give the same scores everywhere, also where only their names are
-    known.
+    known. Each slot's embedding is another, and not the zeros of padding: `find_slots` tells
+    them by it.
     """
-    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-        for weight in (layer.weight, getattr(layer, "bias", None)):
-            if weight is not None and not weight.is_meta:
-                weight[vocabulary:] = 0
+    head = model.get_output_embeddings()
+    for parameter in (head.weight, getattr(head, "bias", None)):
+        if parameter is not None and not parameter.is_meta:
+            parameter[vocabulary:] = 0
+    weight = model.get_input_embeddings().weight
+    if not weight.is_meta:
+        number = torch.arange(1, len(weight) - vocabulary + 1, device=weight.device)
+        weight[vocabulary:] = (number / 1024).to(weight.dtype)[:, None]
 
 
 def align_special_tokens(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
@@ -205,8 +210,8 @@ __all__ = [
     "align_special_tokens",
     "check_folder",
     "check_quantization",
-    "clear_new_rows",
     "load_language_model",
     "load_vision_model",
     "only_language_model",
+    "set_slot_rows",
 ]

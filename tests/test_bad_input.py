@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from gemkr_hf import GeMKRRetriever, KnowledgeBase
 from gemkr_hf.cli import app
@@ -76,8 +76,8 @@ def test_a_repository_that_cannot_be_reached(short_quickstart, monkeypatch) -> N
     def unreachable(*args, **kwargs):
         raise OSError("We couldn't connect.\nCheck your internet connection.")
 
-    monkeypatch.setattr(AutoModel, "from_pretrained", unreachable)
-    with pytest.raises(FileNotFoundError, match="'nobody/nothing' is neither a folder") as error:
+    monkeypatch.setattr("gemkr_hf.hub.download.snapshot_download", unreachable)
+    with pytest.raises(FileNotFoundError, match="the Hub cannot be reached") as error:
         GeMKRRetriever.from_pretrained(
             "nobody/nothing", knowledge_base=short_quickstart / "knowledge_base"
         )

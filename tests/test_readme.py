@@ -15,9 +15,9 @@ BLOCKS = [
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     if '"org/' not in block
 ]
-INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS = (
+INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS, HUB_BLOCKS = (
     re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
-    for name in ("fm-index.md", "model.md", "decoding.md", "training.md")
+    for name in ("fm-index.md", "model.md", "decoding.md", "training.md", "hub.md")
 )
 
 
@@ -68,6 +68,11 @@ def test_the_blocks_about_training_run(short_quickstart, tmp_path) -> None:
     assert "off-road circuits" in printed
     assert "The model is in runs/few-symbols/model" in printed
     assert "'R@5': " in printed
+
+
+def test_the_blocks_about_the_hub_run(short_quickstart, tmp_path) -> None:
+    """Those that need no Hub; what is pushed there is tested in tests/hub."""
+    run_blocks("".join(HUB_BLOCKS), short_quickstart, tmp_path)
 
 
 def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:

@@ -1,11 +1,14 @@
 """``gemkr push`` as its users run it."""
 
+import re
+import shlex
 import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from gemkr_hf.cli import app
+from tests.hub.conftest import ROOT
 
 
 def gemkr(*arguments) -> tuple[int, str]:
@@ -50,3 +53,35 @@ def test_mistakes(arguments, said) -> None:
 def test_an_adapter_needs_a_base(short_quickstart) -> None:
     code, said = gemkr("adapter", short_quickstart / "training", "alice/lora")
     assert code == 2 and "name the repository that it has there, or is to have, with --base" in said
+
+
+def test_the_commands_of_the_docs_push_all_of_a_quickstart(
+    hub, client, short_quickstart, tmp_path
+) -> None:
+    """As they stand, and without --dry-run."""
+    (tmp_path / "client" / "runs").mkdir()
+    (tmp_path / "client" / "runs" / "quickstart").symlink_to(short_quickstart)
+    text = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
+    block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1].replace("\\\n", " ")
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert [command[1] for command in commands] == ["kb", "model", "adapter", "space"]
+    run = """
+    from typer.testing import CliRunner
+    from gemkr_hf.cli import app
+    result = CliRunner().invoke(app, {command})
+    assert result.exit_code == 0, result.output
+    print(result.output)
+    """
+    for command in commands:
+        if "--dry-run" in command:
+            assert "Nothing was uploaded" in client(run.format(command=command))
+        real = [word for word in command if word != "--dry-run"]
+        assert "(commit " in client(run.format(command=real))
+    for name, repo_type, file in (
+        ("org/symbols", "dataset", "knowledge_base.json"),
+        ("org/gemkr-symbols", "model", "model.safetensors"),
+        ("org/gemkr-lora", "model", "adapter_model.safetensors"),
+        ("org/gemkr-base", "model", "config.json"),
+        ("org/ask", "space", "app.py"),
+    ):
+        assert file in hub.files(name, repo_type), sorted(hub.files(name, repo_type))
