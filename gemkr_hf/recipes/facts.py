@@ -16,6 +16,8 @@ from gemkr_hf.training.config import ModelConfig, TrainConfig
 
 PRESETS = {"gold": "gold", "answer": "vrr"}
 """Names of the hit presets by those of the validation's settings."""
+_OF_PARTS = ("language_model", "vision_model", "detector", "preset", "config", "processor")
+"""Settings of a model that is made of parts: a checkpoint has its own."""
 METRICS = ("P@1", "P@5", "R@5", "R@10")
 _STAGES = {
     "validation": "after instruction tuning",
@@ -76,7 +78,7 @@ def keep_facts(
             "versions": {
                 name: version(name) for name in ("gemkr-hf", "torch", "transformers", "peft")
             },
-            "settings": _without_paths(as_plain(config)),
+            "settings": _settings_in_use(config),
             "results": [asdict(result) for result in results],
         },
     )
@@ -112,9 +114,22 @@ def _last_part(name: str) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
+def _settings_in_use(config: TrainConfig) -> dict[str, Any]:
+    """Settings that had a part in the training, without what is laid out on a machine."""
+    settings = as_plain(config)
+    if config.model.checkpoint is not None:
+        for name in _OF_PARTS:
+            del settings["model"][name]
+    return _without_paths(settings)
+
+
 def _without_paths(settings: Any) -> Any:
     if isinstance(settings, Mapping):
-        return {name: _without_paths(value) for name, value in settings.items()}
+        return {
+            name: _without_paths(value)
+            for name, value in settings.items()
+            if value is not None and value != {} and value != []
+        }
     if isinstance(settings, list | tuple):
         return [_without_paths(value) for value in settings]
     return _last_part(settings) if isinstance(settings, str) else settings

@@ -28,6 +28,9 @@ def test_what_was_pushed_is_valid_and_complete(full_hub) -> None:
     assert {result.dataset_split for result in card.data.eval_results} == {"test", "unseen"}
     for said in ("| `gold` |", "learning_rate: ", "AGPL-3.0", "CPU", "minutes", "## Limits"):
         assert said in card.text, said
+    # Settings that had no part in it are not told as if they had.
+    assert "checkpoint: small-world" in card.text
+    assert "language_model:" not in card.text and "null" not in card.text
     entries = yaml.safe_load(hub.files("alice/gemkr")[".eval_results/gemkr.yaml"])
     assert entries[0]["dataset"] == {"id": "alice/symbols", "task_id": "test-p_at_1-gold"}
     adapter = ModelCard(hub.files("alice/lora")["README.md"].decode())
