@@ -3,7 +3,13 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    RepoCard,
+)
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -27,7 +33,7 @@ class Uploaded:
     """What an upload did.
 
     Attributes:
-        url: address of the repository.
+        url: address of the repository, or of the pull request that was asked for.
         commit: id of the new commit, or of the one that held all of it already.
         deleted: files of an older upload that are gone.
     """
@@ -102,10 +108,10 @@ def upload(
             api.create_branch(url.repo_id, branch=revision, repo_type=plan.repo_type, exist_ok=True)
         present = api.list_repo_files(url.repo_id, repo_type=plan.repo_type, revision=revision)
         deleted = plan.stale(present)
-        commit = _commit(api, plan, url.repo_id, deleted, revision, message, create_pr, say)
+        done = _commit(api, plan, url.repo_id, deleted, revision, message, create_pr, say)
     except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise _in_one_sentence(error, plan) from error
-    return Uploaded(str(url), commit, tuple(deleted))
+    return Uploaded(done.pr_url or str(url), done.oid, tuple(deleted))
 
 
 def _commit(
@@ -117,7 +123,7 @@ def _commit(
     message: str | None,
     create_pr: bool,
     say: Say,
-) -> str:
+) -> CommitInfo:
     operations = [
         CommitOperationAdd(
             file.path, file.source if isinstance(file.source, bytes) else str(file.source)
@@ -137,7 +143,7 @@ def _commit(
         )
         sent += sum(operation.upload_info.size for operation in group)
         say(f"{readable_size(sent)} of {readable_size(plan.size)} are there")
-    done = api.create_commit(
+    return api.create_commit(
         repo_id,
         operations=[*operations, *(CommitOperationDelete(path) for path in deleted)],
         commit_message=message or plan.message,
@@ -145,7 +151,6 @@ def _commit(
         revision=revision,
         create_pr=create_pr,
     )
-    return done.pr_url or done.oid
 
 
 def _check_card(plan: UploadPlan) -> None:

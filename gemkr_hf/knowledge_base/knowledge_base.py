@@ -790,7 +790,7 @@ class KnowledgeBase:
 
         Returns
         -------
-        str : address of the repo
+        str : address of the repo, or of the pull request
 
         Raises
         ------

@@ -372,9 +372,15 @@ class _Handler(BaseHTTPRequestHandler):
         for change in changes:
             if change["key"] == "file":
                 change["value"]["content"] = base64.b64decode(change["value"]["content"])
+        answer = {"hookOutput": ""}
+        address = f"{self.hub.endpoint}/{repository.repo_id}"
+        if "create_pr=1" in self.path:
+            number = sum(name.startswith("refs/pr/") for name in repository.refs) + 1
+            repository.refs[f"refs/pr/{number}"] = repository.commit_of(revision)
+            revision = f"refs/pr/{number}"
+            answer["pullRequestUrl"] = f"{address}/discussions/{number}"
         commit = self.hub.state.apply(repository, revision, header["summary"], changes)
-        url = f"{self.hub.endpoint}/{repository.repo_id}/commit/{commit}"
-        self._json({"commitUrl": url, "commitOid": commit, "hookOutput": ""})
+        self._json({"commitUrl": f"{address}/commit/{commit}", "commitOid": commit, **answer})
 
     # -- downloads ---------------------------------------------------------------------------------
 

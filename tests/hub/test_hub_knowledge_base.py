@@ -197,6 +197,20 @@ assert len(KnowledgeBase.from_pretrained("alice/ships", revision="fewer")) == 7
     )
 
 
+def test_a_pull_request(pushed, client, saved, hub) -> None:
+    """It leaves the branch as it was, and its address is what comes back."""
+    printed = client(
+        f"""
+from gemkr_hf import KnowledgeBase
+kb = KnowledgeBase.from_pretrained({str(saved)!r})
+print(kb.remove(["d0"]).push_to_hub("alice/ships", create_pr=True))
+assert len(KnowledgeBase.from_pretrained("alice/ships")) == 8
+assert len(KnowledgeBase.from_pretrained("alice/ships", revision="refs/pr/1")) == 7
+"""
+    )
+    assert "/discussions/1" in printed
+
+
 def test_the_documents_are_a_data_set(saved, tmp_path) -> None:
     """What the viewer reads: the card's configuration leads to the documents alone."""
     card = plan_knowledge_base(saved, "alice/ships").files[0].read().decode()

@@ -85,3 +85,21 @@ def test_the_commands_of_the_docs_push_all_of_a_quickstart(
         ("org/ask", "space", "app.py"),
     ):
         assert file in hub.files(name, repo_type), sorted(hub.files(name, repo_type))
+
+
+def test_a_private_repository_and_a_branch(hub, client, short_quickstart) -> None:
+    run = f"""
+    from typer.testing import CliRunner
+    from gemkr_hf.cli import app
+    kb = {str(short_quickstart / "knowledge_base")!r}
+    result = CliRunner().invoke(app, ["push", "kb", kb, "alice/kb", *{{options}}])
+    print(result.exit_code, result.output)
+    """
+    assert client(run.format(options=["--private", "--revision", "trial"])).startswith("0 ")
+    repository = hub.repository("alice/kb", "dataset")
+    assert repository.private
+    assert "knowledge_base.json" in hub.files("alice/kb", "dataset", "trial")
+    assert "knowledge_base.json" not in hub.files("alice/kb", "dataset", "main")
+    repository.private = False
+    said = client(run.format(options=["--private"]))
+    assert said.startswith("2 ") and "is there and public" in said
