@@ -138,12 +138,12 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         beams = len(pictures) * BEAMS
         token = inputs["input_ids"][:1, -1:].expand(beams, 1)
         with torch.no_grad():
-            cache = prefill(language_model).past_key_values
+            cache = prefill(language_model).cache
             cache.batch_repeat_interleave(BEAMS)
         longer = torch.cat([mask.repeat_interleave(BEAMS, 0), mask.new_ones(beams, 1)], dim=1)
 
         def run() -> None:
-            part(input_ids=token, attention_mask=longer, past_key_values=cache)
+            part(input_ids=token, attention_mask=longer, cache=cache)
             cache.crop(-1)
 
         return run

@@ -41,7 +41,7 @@ class BeamSearchOutput(GenerateBeamDecoderOnlyOutput):
         log of Eq. 1, divided by length ** length_penalty; -inf in rows beyond what was found.
     beam_indices : int64 tensor (batch_size * num_return_sequences, longest), with `output_scores`
         The row of `scores[step]` that each token was chosen in, -1 behind the clue.
-    past_key_values : Cache of the open beams after the last step.
+    cache : Cache of the open beams after the last step.
     beam_groups : int64 tensor (batch_size * num_return_sequences,)
         The group that found the clue, -1 in rows beyond what was found.
     """
@@ -136,9 +136,9 @@ class DiverseBeamSearch:
             log_probs = logits_processor(search.sequences, log_probs)  # type: ignore[arg-type]
             record.keep(scores=log_probs)
             search.advance(log_probs)
-            cache = model_kwargs.get("past_key_values")
+            cache = model_kwargs.get("cache")
             if search.is_done():
-                return search.output(past_key_values=cache, **record.kept)
+                return search.output(cache=cache, **record.kept)
             if cache is not None:
                 cache.reorder_cache(search.parents)
             inputs = model.prepare_inputs_for_generation(
@@ -170,7 +170,7 @@ class DiverseBeamSearch:
             and search.prompt_length > 0
             and len(search.extra_criteria) == 0
             and model_kwargs.get("use_cache", True)
-            and not getattr(model_kwargs.get("past_key_values"), "is_compileable", False)
+            and not getattr(model_kwargs.get("cache"), "is_compileable", False)
             and not any(record.wants(f"output_{name}") for name in outputs)
         )
 
@@ -182,7 +182,7 @@ class DiverseBeamSearch:
         record: _Record,
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Compute each prompt once, then share it among the query's beams."""
-        if getattr(model_kwargs.get("past_key_values"), "is_compileable", False):
+        if getattr(model_kwargs.get("cache"), "is_compileable", False):
             raise ValueError(
                 "Diverse beam search shares one prompt among its beams, which a static cache "
                 "cannot; leave cache_implementation out."
@@ -203,7 +203,7 @@ class DiverseBeamSearch:
         if not self.shared_prompt:
             return logits, model_kwargs
         if model_kwargs["use_cache"]:
-            model_kwargs["past_key_values"].batch_repeat_interleave(self.num_beams)
+            model_kwargs["cache"].batch_repeat_interleave(self.num_beams)
         return self._for_beams(logits), self._all_for_beams(model_kwargs)
 
     def _for_beams(self, rows: torch.Tensor) -> torch.Tensor:

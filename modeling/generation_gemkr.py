@@ -231,7 +231,7 @@ class GeMKRGenerationMixin(GenerationMixin):
             is_first_iteration=is_first_iteration,
             **kwargs,
         )
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get("cache")
         # The first step of an assistant in assisted decoding is none for core.
         begun = not is_first_iteration and cache is not None and cache.get_seq_length() > 0
         if begun and kwargs.get("use_cache", True):

@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MultimodalModelOutput
 from transformers.processing_utils import Unpack
-from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils import TransformersKwargs
+from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_gemkr import GeMKRConfig
@@ -34,25 +35,30 @@ from .reference_gemkr import base_model_of, find_checkpoint, forget_paths, load_
 from .slots_gemkr import check_slots, fill_slots, find_slots
 from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
 
+_ASKED = ("output_hidden_states", "output_attentions")
+
 
 @dataclass
-class GeMKROutput(ModelOutput):
+class GeMKROutput(MultimodalModelOutput):
     """Output of `GeMKRForRetrieval`.
 
     loss : float tensor (), with `labels`: Eq. 8 per clue token.
     logits : float tensor (batch_size, sequence_length, vocab_size).
-    past_key_values : Cache of the language model.
+    cache : Cache of the language model.
     hidden_states, attentions : of the language model, when asked for.
     image_hidden_states : float tensor (pictures, 1 + objects, D), H'_v of Eq. 7; None without
         pictures.
+    image_outputs : of `get_image_features`, with `pixel_values`; hidden states and attentions of
+        the vision tower when asked for.
     """
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
     image_hidden_states: torch.Tensor | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
 
 
 class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
@@ -68,7 +74,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     main_input_name = "input_ids"
     input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = ["cache"]  # noqa: RUF012
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -261,12 +267,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     # -- the model ---------------------------------------------------------------------------
 
     @can_return_tuple
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         object_pixel_values: torch.Tensor | None = None,
@@ -325,16 +332,24 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 "labels are those of all positions, or with a number as logits_to_keep those of so "
                 "many last ones: leave logits_to_keep out, or cut the labels."
             )
+        image_outputs = None
         if pixel_values is not None:
-            image_features = self.get_image_features(
-                pixel_values, object_pixel_values, object_mask, object_features, return_dict=True
-            ).pooler_output
+            asked = {name: kwargs[name] for name in _ASKED if name in kwargs}
+            image_outputs = self.get_image_features(
+                pixel_values,
+                object_pixel_values,
+                object_mask,
+                object_features,
+                return_dict=True,
+                **asked,
+            )
+            image_features = image_outputs.pooler_output
         inputs_embeds = self._embed(
             input_ids,
             inputs_embeds,
             image_features,
             object_mask,
-            past_key_values,
+            cache,
         )
         if position_ids is None and self._takes_position_ids:
             position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
@@ -344,7 +359,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
+            cache=cache,
             logits_to_keep=logits_to_keep,
             return_dict=True,
             **kwargs,
@@ -361,10 +376,11 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         return GeMKROutput(
             loss=loss,
             logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,
+            image_outputs=image_outputs,
         )
 
     def _embed(
@@ -373,14 +389,12 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         inputs_embeds: torch.Tensor | None,
         image_features: torch.Tensor | None,
         object_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
     ) -> torch.Tensor:
         """The language model's input (batch_size, sequence_length, D), pictures in their slots."""
         embeddings = self.get_input_embeddings()
         # What was written behind a prompt has no slots, and compiled code does not look at values.
-        check = not torch.compiler.is_compiling() and (
-            past_key_values is None or past_key_values.get_seq_length() == 0
-        )
+        check = not torch.compiler.is_compiling() and (cache is None or cache.get_seq_length() == 0)
         if image_features is None and (input_ids is None or not check):
             return embeddings(input_ids) if inputs_embeds is None else inputs_embeds
         slots = find_slots(input_ids, inputs_embeds, embeddings, self.config)

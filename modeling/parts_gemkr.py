@@ -107,12 +107,22 @@ def load_language_model(
         raise ValueError(f"{name} is no causal language model; load one with AutoModelForCausalLM.")
     if text.config.model_type == GeMKRConfig.model_type:
         raise ValueError("A GeMKR is no part of another; take its language model.")
-    if "past_key_values" not in inspect.signature(text.forward).parameters:
+    if not _keeps_keys_and_values(text):
         raise ValueError(
             f"{type(text).__name__} keeps no keys and values, which GeMKR's search needs; take a "
             "language model with attention."
         )
     return text if dtype is None or text.dtype == dtype else text.to(dtype)  # type: ignore
+
+
+def _keeps_keys_and_values(text: Any) -> bool:
+    """Whether a layer of a language model has attention, so that its cache is no mere state."""
+    if "cache" not in inspect.signature(text.forward).parameters:
+        return False
+    if not getattr(text, "_is_stateful", False):
+        return True
+    kinds = getattr(text.config.get_text_config(decoder=True), "layer_types", None) or []
+    return not set(kinds) <= {"linear_attention", "mlp", "moe"}
 
 
 def only_language_model(quantization_config: Any, parts: Sequence[str]) -> Any:

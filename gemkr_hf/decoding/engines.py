@@ -94,15 +94,15 @@ class TreeAttention:
         self._prompt_mask = self._prompts.mask
         self._rows = {query: query for query in range(len(self._prompts.lengths))}
         number = _text_config(self.model).num_hidden_layers
-        arguments["past_key_values"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
+        arguments["cache"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
         if self.static_cache:
             prompt = self._prompts.mask.shape[1]
             # Few different lengths, so that a compiled pass serves prompts of many.
             length = -(-(prompt + _ROOM) // _ROOM) * _ROOM
             self._room = length - prompt
-            arguments["past_key_values"] = StaticCache(_text_config(self.model), length)
+            arguments["cache"] = StaticCache(_text_config(self.model), length)
         outputs = self.model(**arguments)
-        self._cache = outputs.past_key_values
+        self._cache = outputs.cache
         return outputs.logits[:, -1]
 
     def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
@@ -142,7 +142,7 @@ class TreeAttention:
             input_ids=inputs[0],
             attention_mask=mask[:, None],
             position_ids=inputs[1],
-            past_key_values=self._cache,
+            cache=self._cache,
             use_cache=True,
             return_dict=True,
         )
@@ -215,7 +215,7 @@ class RowByRow:
     keys and values.
 
     What a clue has in common with others is computed once more for each of them, and in each pass;
-    of a model without such a cache the prompt as well.
+    of a model without such a cache, or with recurrent layers, the prompt as well.
     """
 
     def __init__(self, model: Any) -> None:
@@ -225,7 +225,9 @@ class RowByRow:
         self._prompts = _Prompts(self.model, inputs)
         self._inputs = inputs
         outputs = self.model(**self._prompts.arguments(self.model, inputs))
-        self._cache = getattr(outputs, "past_key_values", None)
+        # Some recurrent layers begin anew where several tokens stand behind their cache.
+        stateful = getattr(_language_model(self.model), "_is_stateful", False)
+        self._cache = None if stateful else getattr(outputs, "cache", None)
         return outputs.logits[:, -1]
 
     def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
@@ -258,8 +260,8 @@ class RowByRow:
         mask = torch.cat([self._prompts.mask[queries], real], dim=1).long()
         arguments: dict[str, Any] = {"attention_mask": mask}
         if self._cache is not None:
-            arguments["past_key_values"] = _copied(self._cache)
-            arguments["past_key_values"].reorder_cache(queries)
+            arguments["cache"] = _copied(self._cache)
+            arguments["cache"].reorder_cache(queries)
             arguments.update(input_ids=ids, use_cache=True)
         else:  # a model of another kind of memory reads its prompts again
             given = {name: value[queries] for name, value in self._inputs.items()}
@@ -313,7 +315,7 @@ def supports_tree_attention(model: Any) -> bool:
         and window is None
         and getattr(config, "attention_layers", None) is None
         and not getattr(config, "alibi", False)
-        and {"position_ids", "past_key_values"} <= set(_parameters(language_model))
+        and {"position_ids", "cache"} <= set(_parameters(language_model))
     )
 
 

@@ -137,6 +137,14 @@ OTHERS: dict[str, dict] = {
     "mistral": {**KINDS["llama"], "sliding_window": 4},
     "bloom": {"hidden_size": 24, "n_layer": 2, "n_head": 4},  # ALiBi, no position ids
     "mamba": {"hidden_size": 24, "num_hidden_layers": 2, "state_size": 4},  # no attention
+    "jamba": {  # attention in every second layer, and a state in the others
+        **KINDS["llama"],
+        "attn_layer_offset": 1,
+        "attn_layer_period": 2,
+        "mamba_d_state": 4,
+        "num_experts": 1,
+        "num_experts_per_tok": 1,
+    },
     "gemma3_text": {**KINDS["llama"], "head_dim": 6, "sliding_window": 4},
     "gpt_neo": {
         "hidden_size": 24,

@@ -91,8 +91,8 @@ def test_the_cache_continues_a_prompt(tiny):
                 "attention_mask": mask,
             }
         )
-        cache = model(**inputs, use_cache=True).past_key_values
-        rest = model(input_ids=clue, attention_mask=mask, past_key_values=cache)
+        cache = model(**inputs, use_cache=True).cache
+        rest = model(input_ids=clue, attention_mask=mask, cache=cache)
     torch.testing.assert_close(rest.logits, whole.logits[:, -2:], **CLOSE)
 
 
