@@ -1,4 +1,9 @@
-"""Precision and recall at K, as the paper and its benchmarks define them."""
+"""Precision and recall at K, as the paper and its benchmarks define them, for the training's loop.
+
+Four figures by the ids of documents, without ranx, whose kernels take seconds to compile. They
+equal those of `gemkr_hf.evaluation.measures.score` under the hit preset ``gold``, which measures
+more, and lets a run lack questions.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +32,14 @@ class Metrics:
 
 
 def precision_at(k: int, retrieved: Sequence[str], relevant: Sequence[str]) -> float:
-    """Hits among the first ``k`` over ``k``, also where fewer documents came back.
+    """Relevant documents among the first ``k`` over ``k``, also where fewer came back.
 
-    >>> precision_at(5, ["a", "b"], ["b"])
+    One that came back twice counts once.
+
+    >>> precision_at(5, ["a", "b", "b"], ["b"])
     0.2
     """
-    wanted = set(relevant)
-    return sum(document in wanted for document in retrieved[:k]) / k
+    return len(set(relevant).intersection(retrieved[:k])) / k
 
 
 def recall_at(k: int, retrieved: Sequence[str], relevant: Sequence[str]) -> float:
