@@ -111,7 +111,7 @@ class Finding:
     Attributes:
         evidence: what is known of it.
         cause: the first that applies.
-        detail: the cause in this question, one sentence; "" for a hit.
+        detail: the cause in this question, one sentence; "" where there is no more to say.
         rank: where the first hit stands, from 1; None where none came back.
     """
 
@@ -167,7 +167,7 @@ def _unseen(evidence: Evidence) -> Reason | None:
         return None
     number = len(evidence.objects)
     if evidence.truth is None:
-        return (Cause.NO_OBJECT, "No box was found in the picture.") if not number else None
+        return (Cause.NO_OBJECT, "") if not number else None
     target = evidence.truth.target
     nearest = max((overlap(found.box, target.box) for found in evidence.objects), default=0.0)
     if nearest > FOUND_OVERLAP:
@@ -189,7 +189,7 @@ def _ambiguous(evidence: Evidence) -> Reason | None:
                     f"“{clue.text}” (score {clue.score:.2f}) is held by several documents."
                 )
     if not evidence.record.retrieved:
-        return Cause.NOTHING_RETRIEVED, "The list of retrieved documents is empty."
+        return Cause.NOTHING_RETRIEVED, ""
     return None
 
 

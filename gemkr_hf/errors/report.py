@@ -1,6 +1,5 @@
 """The report: one HTML file that shows why the questions of a run failed."""
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -32,8 +31,6 @@ from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.processing import GeMKRProcessor
 from gemkr_hf.progress import progress
 from gemkr_hf.retriever import GeMKRRetriever
-
-logger = logging.getLogger(__name__)
 
 _PAIRS = 20  # of symbols that are shown
 
@@ -231,15 +228,12 @@ def render(
                 for pair in pairs[:_PAIRS]
             ],
             more_pairs=len(pairs[_PAIRS:]),
-            in_scenes=any(finding.evidence.truth is not None for finding in findings),
             cards=cards,
             shown_causes=[cause for cause in Cause if any(c.finding.cause is cause for c in cards)],
             left_out=wanted - len(cards),
             wanted=wanted,
             include_hits=include_hits,
             unlike=failed - len(searched) if asked_again else 0,
-            asked_again=asked_again,
-            causes=Cause,
         )
 
 
