@@ -8,6 +8,7 @@ import typer
 from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_errors
 from gemkr_hf.cli.data import data
 from gemkr_hf.cli.demo import demo
+from gemkr_hf.cli.evaluate import evaluate
 from gemkr_hf.cli.index import index
 from gemkr_hf.cli.push import push
 from gemkr_hf.cli.train import train
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(index, name="index")
 app.add_typer(data, name="data")
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(push, name="push")
 app.command()(train)
 app.command()(demo)
