@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemkr_hf.cli.common import be_quiet, one_sentence_errors
+from gemkr_hf.cli.tables import add_table_commands
 from gemkr_hf.settings import read_yaml
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ evaluate = typer.Typer(
     help="Measure what was retrieved, and compare systems question by question.\n"
     "\nExample: gemkr evaluate score run.trec --measure P@5 --measure MRR@10",
 )
+
+add_table_commands(evaluate)
 
 Data = Annotated[
     Path | None,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gemkr_hf.checkpoints.facts import Result, write_facts
-from gemkr_hf.recipes.start import SMALL_WORLD
+from gemkr_hf.recipes.start import stand_ins_of
 from gemkr_hf.settings import as_plain
 from gemkr_hf.training.config import ModelConfig, TrainConfig
 
@@ -86,7 +86,7 @@ def keep_facts(
 
 def _starts_from(model: ModelConfig, bases: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The parts that a model started from: Hub ids, or the last folders of paths."""
-    if model.checkpoint == SMALL_WORLD:
+    if stand_ins_of(model.checkpoint) is not None:
         source = "the stand-ins of gemkr_hf's small world"
         return [{"part": "checkpoint", "source": source, "license": SMALL_WORLD_LICENSE}]
     if model.checkpoint is not None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +32,44 @@ def claim(folder: Path, config: TrainConfig, overwrite: bool) -> None:
     Raises:
         ValueError: it holds a run with other settings, or something that no run made.
     """
+    settings = as_plain(config)
+    del settings["output"]  # a folder may be moved
+    claim_for(folder, settings, overwrite, MADE, CONFIG_FILE)
+
+
+def claim_for(
+    folder: Path, settings: Mapping[str, Any], overwrite: bool, made: Sequence[str], file: str
+) -> None:
+    """Make a folder belong to some settings, or find that it does.
+
+    Args:
+        folder: made where it is not there.
+        settings: what is made follows from them.
+        overwrite: remove what was made with others.
+        made: names of files and folders that follow from the settings.
+        file: where the folder keeps them.
+
+    Raises:
+        ValueError: it holds what was made with other settings, or what these did not make.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / CONFIG_FILE
+    path = folder / file
     if not path.exists():
-        foreign = [name for name in MADE if (folder / name).exists()]
+        foreign = [name for name in made if (folder / name).exists()]
         if foreign:
             raise ValueError(
-                f"'{folder}' holds '{foreign[0]}', which no training has made: name another output"
+                f"'{folder}' holds '{foreign[0]}', which no run has made: name another output"
             )
-    settings = json.loads(json.dumps(as_plain(config)))
-    del settings["output"]  # a folder may be moved
-    stated = yaml.safe_dump(settings, sort_keys=False)
+    stated = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False)
     if path.exists() and path.read_text(encoding="utf-8") != stated:
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = _first_difference(before, yaml.safe_load(stated))
+        changed = first_difference(before, yaml.safe_load(stated))
         if not overwrite:
             raise ValueError(
                 f"'{folder}' holds a run with other settings ({changed}): name another output, or "
                 "replace it with --overwrite"
             )
-        for name in MADE:
+        for name in made:
             remove(folder / name)
     write_renamed(path, lambda unfinished: unfinished.write_text(stated, encoding="utf-8"))
 
@@ -64,12 +82,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _first_difference(before: Any, after: Any, name: str = "") -> str:
+def first_difference(before: Any, after: Any, name: str = "") -> str:
+    """The first setting of two nested mappings that is not the same, in words."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in {**before, **after}:
             if before.get(key) != after.get(key):
                 where = f"{name}.{key}" if name else str(key)
-                return _first_difference(before.get(key), after.get(key), where)
+                return first_difference(before.get(key), after.get(key), where)
     return f"{name} was {before!r} and is {after!r}"
 
 
@@ -81,4 +100,4 @@ def save_dataset(made: datasets.Dataset, target: Path) -> None:
     unfinished.rename(target)
 
 
-__all__ = ["claim", "save_dataset"]
+__all__ = ["claim", "claim_for", "first_difference", "remove", "save_dataset"]

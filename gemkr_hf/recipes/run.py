@@ -23,7 +23,7 @@ from gemkr_hf.knowledge_base.files import HEADER_FILE
 from gemkr_hf.recipes.checks import check, has_pictures
 from gemkr_hf.recipes.facts import keep_facts
 from gemkr_hf.recipes.folder import claim, save_dataset
-from gemkr_hf.recipes.start import SMALL_WORLD, load_model, load_processor
+from gemkr_hf.recipes.start import load_model, load_processor, stand_ins_of
 from gemkr_hf.retriever import GeMKRRetriever
 from gemkr_hf.training.alignment import fit_alignment
 from gemkr_hf.training.config import TrainConfig
@@ -46,6 +46,7 @@ class _Workshop:
     config: TrainConfig
     say: Say
     state: PartialState
+    pictures: Path
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -57,6 +58,7 @@ def run_training(
     say: Say = print,
     overwrite: bool = False,
     benchmark: Benchmark | None = None,
+    pictures: Path | None = None,
 ) -> dict[str, Any]:
     """Tune a model as the configuration says, or go on where a stopped run was.
 
@@ -67,6 +69,7 @@ def run_training(
         say: takes each line for the reader, on the main process.
         overwrite: clear the output of a run with other settings.
         benchmark: in the place of what ``config.data`` names.
+        pictures: folder of prepared pictures that several runs share; the run's own where None.
 
     Returns:
         Figures: what is in ``metrics.json``.
@@ -79,7 +82,8 @@ def run_training(
     state = PartialState(cpu=not torch.cuda.is_available())
     benchmark = check(config, base, benchmark)
     folder = Path(config.output)
-    shop = _Workshop(folder, config, say if state.is_main_process else _silent, state)
+    heard = say if state.is_main_process else _silent
+    shop = _Workshop(folder, config, heard, state, pictures or folder / "pictures")
     with state.main_process_first():
         if state.is_main_process:
             claim(folder, config, overwrite)
@@ -221,7 +225,7 @@ def _pictures(
         return None
     names = [name for part in instructions if part is not None for name in part["image_id"]]
     with shop.state.main_process_first():
-        return prepare_pictures(benchmark.pictures, names, model, processor, shop.path("pictures"))
+        return prepare_pictures(benchmark.pictures, names, model, processor, shop.pictures)
 
 
 def captions(
@@ -377,9 +381,10 @@ def _save_base(shop: _Workshop, model: Any, processor: Any) -> str | None:
     Parts from the Hub are named in a checkpoint by reference, and the small world's are small.
     """
     config, target = shop.config.model, shop.path("base")
-    if config.checkpoint not in (None, SMALL_WORLD):
+    stand_ins = stand_ins_of(config.checkpoint)
+    if config.checkpoint is not None and stand_ins is None:
         return config.checkpoint
-    if config.checkpoint == SMALL_WORLD:
+    if stand_ins is not None:
         untuned = load_model(config, processor, shop.config.tuning.seed)
         untuned.config.decoding = dict(model.config.decoding)
         untuned.config.tokenizer_fingerprint = model.config.tokenizer_fingerprint

@@ -20,9 +20,20 @@ from gemkr_hf.processing import (
 )
 from gemkr_hf.small_world.assemble import load_processor as load_small_world_processor
 from gemkr_hf.small_world.assemble import load_untuned_model
+from gemkr_hf.small_world.build import CHECKPOINTS
 from gemkr_hf.training.config import ModelConfig
 
 SMALL_WORLD = "small-world"
+"""The stand-ins that the library has; ``small-world:FOLDER`` for those of a folder of one's own."""
+
+
+def stand_ins_of(checkpoint: str | None) -> Path | None:
+    """The folder of the stand-ins that a checkpoint's name means; None where it means none."""
+    if checkpoint == SMALL_WORLD:
+        return CHECKPOINTS
+    if checkpoint is not None and checkpoint.startswith(SMALL_WORLD + ":"):
+        return Path(checkpoint.removeprefix(SMALL_WORLD + ":"))
+    return None
 
 
 def check_model(config: ModelConfig) -> None:
@@ -36,10 +47,15 @@ def check_model(config: ModelConfig) -> None:
         raise ValueError(
             f"model.bits: {config.bits} needs bitsandbytes: pip install 'gemkr-hf[quantization]'"
         )
-    if config.checkpoint is not None:
+    stand_ins = stand_ins_of(config.checkpoint)
+    if stand_ins is not None and not (stand_ins / "language_model").is_dir():
+        raise FileNotFoundError(f"model.checkpoint: there are no stand-ins in '{stand_ins}'")
+    if config.checkpoint is not None and stand_ins is None:
         _check_folder("model.checkpoint", config.checkpoint, ("config.json",))
         return
     _check_fields(config)
+    if stand_ins is not None:
+        return
     _check_folder("model.language_model", config.language_model, ("config.json",))
     _check_folder("model.vision_model", config.vision_model, ("config.json",))
     if config.detector is not None:
@@ -75,8 +91,6 @@ def model_fields(config: ModelConfig) -> dict[str, Any]:
 def _check_folder(setting: str, name: str, files: tuple[str, ...]) -> None:
     """A Hub id is looked up when it is loaded; a folder is looked at now."""
     path = Path(name)
-    if name == SMALL_WORLD:
-        return
     is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1 or path.exists()
     if is_path and not any((path / file).is_file() for file in files):
         raise FileNotFoundError(f"{setting}: there is no {files[0]} in '{name}'")
@@ -84,8 +98,9 @@ def _check_folder(setting: str, name: str, files: tuple[str, ...]) -> None:
 
 def load_processor(config: ModelConfig) -> Any:
     """The processor: that of the checkpoint, or one of the parts."""
-    if config.checkpoint == SMALL_WORLD:
-        return load_small_world_processor()
+    stand_ins = stand_ins_of(config.checkpoint)
+    if stand_ins is not None:
+        return load_small_world_processor(stand_ins, **config.processor)
     if config.checkpoint is not None:
         return load_checkpoint(AutoProcessor, config.checkpoint, revision=config.revision)
     tokenizer = load_tokenizer(config.language_model)
@@ -124,8 +139,9 @@ def load_model(config: ModelConfig, processor: Any, seed: int = 0) -> Any:
         seed: of the new weights.
     """
     torch.manual_seed(seed)
-    if config.checkpoint == SMALL_WORLD:
-        model = load_untuned_model(processor, seed=seed)
+    stand_ins = stand_ins_of(config.checkpoint)
+    if stand_ins is not None:
+        model = load_untuned_model(processor, stand_ins, seed, **config.config)
         if config.attention is not None:
             model.set_attn_implementation(config.attention)
         return model
@@ -163,4 +179,4 @@ def _in_few_bits(bits: int) -> BitsAndBytesConfig:
     )
 
 
-__all__ = ["SMALL_WORLD", "check_model", "load_model", "load_processor"]
+__all__ = ["SMALL_WORLD", "check_model", "load_model", "load_processor", "stand_ins_of"]

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, CLIPImageProcessorPil, CLIPModel
@@ -23,8 +24,12 @@ def checkpoints_fingerprint(checkpoints: str | Path = CHECKPOINTS) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_processor(checkpoints: str | Path = CHECKPOINTS) -> GeMKRProcessor:
+def load_processor(checkpoints: str | Path = CHECKPOINTS, **changes: Any) -> GeMKRProcessor:
     """The processor of the small world: its detector, its tokenizer, its prompt.
+
+    Args:
+        checkpoints: folder of the stand-ins.
+        **changes: arguments of ``GeMKRProcessor`` that differ.
 
     Raises:
         FileNotFoundError: the stand-ins are not there.
@@ -39,27 +44,43 @@ def load_processor(checkpoints: str | Path = CHECKPOINTS) -> GeMKRProcessor:
         image_processor=CLIPImageProcessorPil.from_pretrained(checkpoints / "clip"),
         tokenizer=load_tokenizer(checkpoints / "tokenizer"),
         detector=YoloDetector.from_pretrained(checkpoints / "detector"),
-        prompt_template=PROMPT_TEMPLATE,
-        max_objects=len(PLACES) + 1,
-        object_margin=0.06,
-        object_template=OBJECT_TEMPLATE,
-        object_separator=OBJECT_SEPARATOR,
-        large_object=LARGE_OBJECT,
+        **{
+            "prompt_template": PROMPT_TEMPLATE,
+            "max_objects": len(PLACES) + 1,
+            "object_margin": 0.06,
+            "object_template": OBJECT_TEMPLATE,
+            "object_separator": OBJECT_SEPARATOR,
+            "large_object": LARGE_OBJECT,
+            **changes,
+        },
     )
 
 
 def load_untuned_model(
-    processor: GeMKRProcessor, checkpoints: str | Path = CHECKPOINTS, seed: int = 0
+    processor: GeMKRProcessor,
+    checkpoints: str | Path = CHECKPOINTS,
+    seed: int = 0,
+    **fields: Any,
 ) -> GeMKRForRetrieval:
-    """CLIP and language model joined; prefix and projections random, gates 0."""
+    """CLIP and language model joined; prefix and projections random, gates 0.
+
+    Args:
+        processor: of the same stand-ins.
+        checkpoints: folder of the stand-ins.
+        seed: of the new weights.
+        **fields: of ``GeMKRConfig`` that differ, such as the switches of an ablation.
+    """
     checkpoints = Path(checkpoints)
     torch.manual_seed(seed)
+    sees = fields.get("use_visual_query", True)
     return GeMKRForRetrieval.from_pretrained_parts(
-        vision=CLIPModel.from_pretrained(checkpoints / "clip", dtype=torch.float32),
+        vision=CLIPModel.from_pretrained(checkpoints / "clip", dtype=torch.float32)
+        if sees
+        else None,
         text=AutoModelForCausalLM.from_pretrained(
             checkpoints / "language_model", dtype=torch.float32
         ),
         image_token_id=processor.image_token_id,
         object_token_id=processor.object_token_id,
-        max_objects=processor.max_objects,
+        **{"max_objects": processor.max_objects, **fields},
     )

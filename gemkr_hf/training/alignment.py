@@ -47,7 +47,7 @@ def fit_alignment(
     the right one. Least squares alone mixes up symbols that look alike.
 
     Args:
-        model: a ``GeMKRForRetrieval``; its two projections are overwritten.
+        model: a ``GeMKRForRetrieval``; its projections are overwritten.
         tokenizer: the language model's.
         pictures: id -> objects found and their X_R.
         captions: id -> for each captioned object its box and its phrases.
@@ -95,8 +95,9 @@ def fit_alignment(
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        torch.nn.init.eye_(model.object_projection.weight)
-        torch.nn.init.zeros_(model.object_projection.bias)
+        if isinstance(model.object_projection, torch.nn.Linear):
+            torch.nn.init.eye_(model.object_projection.weight)
+            torch.nn.init.zeros_(model.object_projection.bias)
         model.alignment.weight.copy_(weights[:-1].T)
         model.alignment.bias.copy_(weights[-1])
     return len(features)

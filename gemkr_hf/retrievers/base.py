@@ -1,0 +1,135 @@
+"""What every system of a comparison can do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = Sequence[Any] | None
+Captions = Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A retrieved document.
+
+    Attributes:
+        id: of the document.
+        score: larger is better; of one system's documents for one question alone.
+        clue: what was written to find it, where something was.
+    """
+
+    id: str
+    score: float
+    clue: str = ""
+
+
+class Retriever(Protocol):
+    """Finds documents for questions about pictures."""
+
+    def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Take the documents in.
+
+        Args:
+            documents: records with ``id``, ``text`` and perhaps ``title``.
+        """
+        ...
+
+    def retrieve(
+        self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
+    ) -> list[list[Found]]:
+        """Documents for each question, best first.
+
+        Args:
+            images: one picture a question (PIL, path...); systems of words alone leave them aside.
+            questions: in words.
+            k: documents wanted; fewer come back where there are not so many.
+            captions: the pictures in words, for systems that read them; systems that look at
+                pictures leave them aside.
+
+        Raises:
+            ValueError: no documents were indexed, numbers do not match, or the system needs
+                pictures or captions that are not given.
+        """
+        ...
+
+
+class DocumentVectors:
+    """Vectors of documents in a faiss index, found by inner product, exactly.
+
+    Args:
+        ids: of n documents.
+        vectors: float32 ``(n, d)``.
+    """
+
+    def __init__(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        import faiss
+
+        self._ids = list(ids)
+        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+
+    def search(self, queries: NDArray[np.float32], k: int) -> list[list[Found]]:
+        """The ``k`` nearest documents of each query, ``(queries, d)``."""
+        scores, rows = self._index.search(
+            np.ascontiguousarray(queries, dtype=np.float32), min(k, len(self._ids))
+        )
+        return [
+            [
+                Found(self._ids[row], float(score))
+                for row, score in zip(of_rows, of_scores, strict=True)
+            ]
+            for of_rows, of_scores in zip(rows, scores, strict=True)
+        ]
+
+
+def check_query(
+    system: str,
+    indexed: Any,
+    images: Images,
+    questions: Sequence[str],
+    k: int,
+    captions: Captions = None,
+    needs: str | None = None,
+) -> None:
+    """Raise ValueError for a query that the system cannot answer.
+
+    Args:
+        system: its name.
+        indexed: what `index` left, None before it.
+        images, questions, k, captions: of the query.
+        needs: ``images`` or ``captions``, if one of them must be given.
+    """
+    if indexed is None:
+        raise ValueError(f"{system} has no documents yet: call index(documents) first")
+    if k < 1:
+        raise ValueError(f"k is the number of documents wanted, at least 1, got {k}")
+    for name, given in (("images", images), ("captions", captions)):
+        if needs == name and given is None:
+            raise ValueError(f"{system} needs {name}: give one for each question")
+        if given is not None and len(given) != len(questions):
+            raise ValueError(f"There are {len(given)} {name} for {len(questions)} questions")
+
+
+def with_caption(question: str, caption: str | None) -> str:
+    """Question and caption as systems of words alone read them."""
+    return f"{question} {caption}" if caption else question
+
+
+def batches(number: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that cover ``number`` items."""
+    return [slice(start, min(start + size, number)) for start in range(0, number, size)]
+
+
+__all__ = [
+    "Captions",
+    "DocumentVectors",
+    "Found",
+    "Images",
+    "Retriever",
+    "batches",
+    "check_query",
+    "with_caption",
+]

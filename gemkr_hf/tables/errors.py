@@ -1,0 +1,71 @@
+"""The report of a system's errors, from the run that its table has."""
+
+from pathlib import Path
+from typing import Any
+
+from gemkr_hf.errors import analyze_errors, write_error_report
+from gemkr_hf.evaluation.records import read_records
+from gemkr_hf.retrievers import GeMKRSystem
+from gemkr_hf.symbols import SymbolsConfig, load_symbols
+from gemkr_hf.tables.ground import Ground
+from gemkr_hf.tables.rows import answer, score_row
+from gemkr_hf.tables.systems import SYSTEMS
+from gemkr_hf.tables.tables import check_systems, system_row
+
+
+def report_errors(
+    ground: Ground,
+    system: str = "gemkr",
+    path: Path | None = None,
+    include_hits: bool = False,
+    limit: int = 100,
+    overwrite: bool = False,
+) -> tuple[Path, dict[str, int]]:
+    """Write why questions failed, for the first seed's run.
+
+    Args:
+        ground: the benchmark.
+        system: of ``SYSTEMS``; it is asked first where it has no run yet.
+        path: of the HTML file; ``errors-SYSTEM.html`` in the evaluation's folder where None.
+        include_hits: show questions that were answered as well.
+        limit: questions shown, at most.
+        overwrite: replace a run that was made with other settings.
+
+    Returns:
+        The file, and how many questions failed for which cause.
+    """
+    check_systems([system])
+    row = system_row(ground, SYSTEMS[system])
+    answered = answer(ground, row, overwrite)
+    score_row(ground, answered)
+    records = read_records(answered.folders[0])
+    retriever = None
+    if system == "gemkr":
+        built = row.build(ground, row.seeds[0])
+        assert isinstance(built, GeMKRSystem)
+        built.index(ground.documents)
+        retriever = built.retriever
+    target = path or ground.path(f"errors-{system}.html")
+    given: dict[str, Any] = {
+        "processor": ground.processor,
+        "retriever": retriever,
+        "scenes": _scenes(ground),
+    }
+    pictures, documents = ground.benchmark.pictures, ground.knowledge_base
+    write_error_report(
+        records, target, pictures, documents, limit=limit, include_hits=include_hits, **given
+    )
+    found = analyze_errors(records, pictures, documents, **given)
+    return target, {str(cause.value): number for cause, number in found.counts().items()}
+
+
+def _scenes(ground: Ground) -> Any:
+    """What is known of the pictures of the small world."""
+    data = ground.config.data
+    if data.format != "symbols":
+        return None
+    sizes = {} if data.scenes is None else {"train_scenes": data.scenes}
+    return load_symbols(SymbolsConfig(seed=data.seed, **sizes))[ground.config.split]
+
+
+__all__ = ["report_errors"]

@@ -1,0 +1,165 @@
+"""GeMKR's own rows: the full model, its ablations (Table 3), its language models (Fig. 3)."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import AutoModel, AutoProcessor
+
+from gemkr_hf.checkpoints.loading import load_checkpoint
+from gemkr_hf.modeling import ABLATIONS
+from gemkr_hf.recipes.run import run_training
+from gemkr_hf.recipes.start import stand_ins_of
+from gemkr_hf.retrievers.gemkr import GeMKRSystem
+from gemkr_hf.small_world.build import SmallWorldTraining, build_small_world
+from gemkr_hf.tables.config import LanguageModelSize
+from gemkr_hf.tables.ground import Ground
+from gemkr_hf.training.config import ModelConfig, TrainConfig, ValidationConfig
+
+FULL = "Full Model"
+BLIND = "w/o Visual Queries"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A tuned GeMKR.
+
+    Attributes:
+        folder: of model and processor.
+        captions: it was tuned with captions in the place of pictures.
+    """
+
+    folder: str
+    captions: bool = False
+
+
+def trained_gemkr(
+    ground: Ground,
+    seed: int,
+    ablation: str = FULL,
+    size: LanguageModelSize | None = None,
+) -> Trained:
+    """Tune a GeMKR as `gemkr train` does, or find the one of an earlier run in this folder.
+
+    Args:
+        ground: the benchmark.
+        seed: of clues, new weights and order.
+        ablation: a row of Table 3.
+        size: another language model.
+    """
+    blind = ablation == BLIND
+    named = ground.config.checkpoints.get("gemkr")
+    if named is not None and ablation == FULL and size is None:
+        return Trained(named)
+    label = ablation if size is None else size.name
+    target = ground.path("models", f"gemkr-{slug(label)}-seed-{seed}")
+    switches = dict(ABLATIONS[ablation])
+    tuning = dataclasses.replace(ground.config.tuning, seed=seed)
+    if not switches.pop("lora"):
+        tuning = dataclasses.replace(tuning, lora_rank=0)
+    if blind:
+        tuning = dataclasses.replace(tuning, fit_objects=False)
+    model = _with_switches(_model_of(ground, size), switches)
+    config = TrainConfig(
+        data=ground.config.data,
+        output=str(target),
+        model=model,
+        sampling=ground.config.sampling,
+        tuning=tuning,
+        validation=ValidationConfig(questions=0, metric="loss"),
+        captions=blind,
+        aggregate=ground.config.aggregate,
+    )
+    benchmark = dataclasses.replace(
+        ground.benchmark,
+        questions=datasets.DatasetDict({"train": _taught(ground, blind)}),
+        knowledge_base=str(ground.knowledge_base_folder),
+    )
+    if not blind and size is None:
+        _ = ground.pictures  # by the full model, once for all
+    run_training(
+        config,
+        say=ground.say,
+        benchmark=benchmark,
+        pictures=ground.path("pictures") if size is None else None,
+    )
+    return Trained(str(target / "model"), blind)
+
+
+def slug(label: str) -> str:
+    """A label as part of a file's name.
+
+    >>> slug("w/o (Obj. Prefix & Lora)")
+    'w-o-obj-prefix-lora'
+    """
+    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
+    return "-".join(words)
+
+
+def _taught(ground: Ground, captions: bool) -> datasets.Dataset:
+    """The training questions, with their captions where these are read."""
+    questions = ground.questions["train"]
+    if captions:
+        described = ground.captions_of(list(questions))
+        questions = questions.remove_columns("caption").add_column("caption", described)
+    return questions
+
+
+def _with_switches(model: ModelConfig, switches: dict[str, Any]) -> ModelConfig:
+    processor = dict(model.processor)
+    if switches.get("use_object_features") is False:
+        processor["max_object_slots"] = 0
+    return dataclasses.replace(model, config={**model.config, **switches}, processor=processor)
+
+
+def _model_of(ground: Ground, size: LanguageModelSize | None) -> ModelConfig:
+    model = ground.config.model
+    if size is None:
+        return model
+    if size.language_model is not None:
+        return dataclasses.replace(model, checkpoint=None, language_model=size.language_model)
+    assert size.training is not None
+    source = stand_ins_of(model.checkpoint)
+    if source is None:
+        raise ValueError(
+            f"The language model '{size.name}' would be taught the symbols: give language_model, "
+            "a folder or Hub id, on another benchmark"
+        )
+    target = ground.path("language_models", slug(size.name))
+    _stand_ins_but_for_language_model(source, target)
+    build_small_world(
+        ground.path("work", f"language-model-{slug(size.name)}"),
+        target,
+        SmallWorldTraining(language_model=size.training),
+        stages=("language_model",),
+    )
+    return dataclasses.replace(model, checkpoint=f"small-world:{target}")
+
+
+def _stand_ins_but_for_language_model(source: Path, target: Path) -> None:
+    """Links to the other stand-ins, which are the same."""
+    target.mkdir(parents=True, exist_ok=True)
+    for part in ("tokenizer", "detector", "clip"):
+        link = target / part
+        if not link.exists():
+            link.symlink_to((source / part).resolve(), target_is_directory=True)
+
+
+def gemkr_system(ground: Ground, trained: Trained, **decoding: Any) -> GeMKRSystem:
+    """A tuned model as a system, over the evaluation's knowledge base."""
+    model = load_checkpoint(AutoModel, trained.folder)
+    processor = load_checkpoint(AutoProcessor, trained.folder)
+    processor.object_cache = ground.processor.object_cache
+    same = ground.knowledge_base.tokenizer_fingerprint == model.config.tokenizer_fingerprint
+    return GeMKRSystem(
+        model.float() if model.device.type == "cpu" else model,
+        processor,
+        ground.knowledge_base if same else None,
+        captions=trained.captions,
+        **decoding,
+    )
+
+
+__all__ = ["FULL", "Trained", "gemkr_system", "slug", "trained_gemkr"]

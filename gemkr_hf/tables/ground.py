@@ -1,0 +1,267 @@
+"""What the systems of a comparison share: made once, kept in the folder of the evaluation."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from gemkr_hf.data import Benchmark, load_benchmark
+from gemkr_hf.index.files import write_renamed
+from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base.files import HEADER_FILE
+from gemkr_hf.processing import ObjectCache
+from gemkr_hf.recipes.checks import has_pictures
+from gemkr_hf.recipes.folder import claim_for
+from gemkr_hf.recipes.run import with_ids_of
+from gemkr_hf.recipes.start import check_model, load_model, load_processor
+from gemkr_hf.retrievers.captions import CaptionModel, fit_captions
+from gemkr_hf.retrievers.pictures import PictureReader
+from gemkr_hf.settings import as_plain
+from gemkr_hf.tables.config import EvaluationConfig
+from gemkr_hf.training.pictures import PreparedPictures, prepare_pictures
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+
+_SHARED = ("data", "model", "captions", "captioner")
+"""Settings that what is shared follows from; the others are each row's own."""
+_MADE = ("knowledge_base", "pictures", "captioner", "captions.json", "models", "rows")
+
+
+class Ground:
+    """A benchmark, and what all systems need of it.
+
+    Args:
+        config: the settings.
+        base: where relative paths of the data begin.
+        say: takes each line for the reader.
+        overwrite: clear what another evaluation with other settings left in the folder.
+        benchmark: in the place of what ``config.data`` names.
+
+    Raises:
+        ValueError, FileNotFoundError: before anything long begins.
+    """
+
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        base: str | Path = ".",
+        say: Say = print,
+        overwrite: bool = False,
+        benchmark: Benchmark | None = None,
+    ) -> None:
+        check_model(config.model)
+        self.config = config
+        self.say = say
+        self.benchmark = benchmark or load_benchmark(config.data, Path(base))
+        if config.split not in self.benchmark.questions:
+            raise ValueError(
+                f"There is no split '{config.split}': there are "
+                f"{', '.join(self.benchmark.questions)}"
+            )
+        self.folder = Path(config.output)
+        settings = {name: as_plain(config)[name] for name in _SHARED}
+        claim_for(self.folder, settings, overwrite, _MADE, "evaluation.yaml")
+
+    def path(self, *names: str) -> Path:
+        """A place in the evaluation's folder."""
+        return self.folder.joinpath(*names)
+
+    @cached_property
+    def processor(self) -> Any:
+        """GeMKR's; objects of a picture are found once."""
+        processor = load_processor(self.config.model)
+        processor.object_cache = ObjectCache(self.path("objects.sqlite"))
+        return processor
+
+    def new_model(self, seed: int = 0) -> Any:
+        """GeMKR as its training finds it."""
+        return load_model(self.config.model, self.processor, seed)
+
+    @property
+    def knowledge_base_folder(self) -> Path:
+        """Where the knowledge base is or will be built; a Hub id where it is on the Hub."""
+        return Path(self.benchmark.knowledge_base or self.path("knowledge_base"))
+
+    @cached_property
+    def knowledge_base(self) -> KnowledgeBase:
+        """Documents and FM-index for GeMKR's tokenizer."""
+        target = self.knowledge_base_folder
+        if len(self.benchmark.documents) and not (target / HEADER_FILE).exists():
+            KnowledgeBase.build(self.benchmark.documents, self.processor.tokenizer, target)
+        return KnowledgeBase.from_pretrained(target if target.exists() else str(target))
+
+    @cached_property
+    def questions(self) -> datasets.DatasetDict:
+        """The splits, their relevant documents named as the knowledge base names them."""
+        named = with_ids_of(self.benchmark, self.knowledge_base, self.config.data.format)
+        return named.questions
+
+    @property
+    def documents(self) -> Any:
+        """Records of the corpus, ``id``, ``title`` and ``text``, read anew by each iteration."""
+        if len(self.benchmark.documents):
+            return self.benchmark.documents
+        return self.knowledge_base
+
+    @cached_property
+    def asked(self) -> list[dict[str, Any]]:
+        """The questions of the split that is measured, whose pictures there are."""
+        records = list(self.questions[self.config.split])
+        if not has_pictures(self.benchmark):
+            return records
+        there = [one for one in records if one["image_id"] in self.benchmark.pictures]
+        if len(there) < len(records):
+            self.say(f"Left out: {len(records) - len(there):,} questions without their picture")
+        if not there:
+            raise ValueError(f"No picture of the split '{self.config.split}' is there")
+        return there
+
+    @cached_property
+    def images(self) -> Sequence[Any]:
+        """The pictures of `asked`, opened when they are looked at."""
+        return _Opened(self.benchmark.pictures, [record["image_id"] for record in self.asked])
+
+    @cached_property
+    def taught(self) -> list[dict[str, Any]]:
+        """The training questions whose pictures there are.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if "train" not in self.questions:
+            raise ValueError(
+                "There are no training questions (data.train): name a checkpoint for each system"
+            )
+        records = list(self.questions["train"])
+        if not has_pictures(self.benchmark):
+            return records
+        return [one for one in records if one["image_id"] in self.benchmark.pictures]
+
+    @cached_property
+    def pictures(self) -> PreparedPictures:
+        """The training pictures: pixels, objects, features."""
+        names = list(dict.fromkeys(record["image_id"] for record in self.taught))
+        return prepare_pictures(
+            self.benchmark.pictures,
+            names,
+            self.new_model(),
+            self.processor,
+            self.path("pictures"),
+        )
+
+    @cached_property
+    def reader(self) -> PictureReader:
+        """Finds and encodes the objects of the pictures that are asked of."""
+        return PictureReader(self.new_model().vision_tower, self.processor)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Id -> text of the documents that training questions name."""
+        wanted = {name for record in self.taught for name in record["relevant_ids"]}
+        rows = self.knowledge_base.rows_of(sorted(wanted)).tolist()
+        return {
+            name: self.knowledge_base[row]["text"]
+            for name, row in zip(sorted(wanted), rows, strict=True)
+            if row >= 0
+        }
+
+    # -- the pictures in words ---------------------------------------------------------------------
+
+    @cached_property
+    def captions(self) -> dict[str, str]:
+        """Picture's id -> caption: of training pictures the given one, of those that are asked of
+        the given or a written one."""
+        given = {
+            record["image_id"]: record["caption"]
+            for split in ("train", self.config.split)
+            if split in self.questions and (split == "train" or self.config.captions == "given")
+            for record in self.questions[split]
+        }
+        if self.config.captions == "given":
+            return given
+        return given | self._written()
+
+    def _written(self) -> dict[str, str]:
+        path = self.path("captions.json")
+        names = list(dict.fromkeys(record["image_id"] for record in self.asked))
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        missing = [name for name in names if name not in kept]
+        if missing:
+            model = self._caption_model()
+            written = model.write(_Opened(self.benchmark.pictures, missing))
+            kept |= dict(zip(missing, written, strict=True))
+            text = json.dumps(kept, indent=1, ensure_ascii=False)
+            write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
+        return kept
+
+    def _caption_model(self) -> CaptionModel:
+        named = self.config.checkpoints.get("captions")
+        if named is not None:
+            return CaptionModel.from_pretrained(named)
+        target = self.path("captioner")
+        if not target.exists():
+            captions = {record["image_id"]: record["caption"] for record in self.taught}
+            if not any(captions.values()):
+                raise ValueError(
+                    "The training questions have no captions to learn from: set captions to given "
+                    "or name a checkpoint for captions"
+                )
+            self.say("Training the caption model")
+            fit_captions(
+                self.new_model().vision_tower,
+                self.processor.image_processor,
+                self.processor.tokenizer,
+                self.benchmark.pictures,
+                list(captions.items()),
+                self.config.captioner,
+                self.path("work", "captioner"),
+            ).save_pretrained(target)
+        return CaptionModel.from_pretrained(target)
+
+    def captions_of(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The captions of these questions' pictures.
+
+        Raises:
+            ValueError: a picture has none.
+        """
+        missing = [one["image_id"] for one in records if not self.captions.get(one["image_id"])]
+        if missing:
+            raise ValueError(
+                f"{len(missing):,} pictures have no caption, '{missing[0]}' is the first: set "
+                "captions to written or leave out the systems that read captions"
+            )
+        return [self.captions[record["image_id"]] for record in records]
+
+    def settings_of(self, *names: str) -> dict[str, Any]:
+        """Plain values of some settings."""
+        return {name: _plain(getattr(self.config, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+    return json.loads(json.dumps(plain))
+
+
+class _Opened(Sequence[Any]):
+    """Pictures in an order, opened when they are looked at."""
+
+    def __init__(self, pictures: Mapping[str, Any], names: Sequence[str]) -> None:
+        self._pictures, self._names = pictures, list(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self._pictures[name] for name in self._names[place]]
+        return self._pictures[self._names[place]]
+
+
+__all__ = ["Ground"]

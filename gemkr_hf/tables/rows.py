@@ -1,0 +1,182 @@
+"""One row of a table: a system asked all questions, once for each seed; each run is kept."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemkr_hf.evaluation.hits import reads_texts
+from gemkr_hf.evaluation.measures import Scores, score
+from gemkr_hf.evaluation.records import make_records, write_records
+from gemkr_hf.evaluation.runs import Run, write_trec_run
+from gemkr_hf.index.files import write_renamed
+from gemkr_hf.recipes.folder import first_difference
+from gemkr_hf.retrievers import Retriever
+from gemkr_hf.tables.gemkr import slug
+from gemkr_hf.tables.ground import Ground
+
+logger = logging.getLogger(__name__)
+
+_COMMON = ("data", "model", "split", "k")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system whose runs are wanted.
+
+    Attributes:
+        label: in tables; its runs are kept under it.
+        build: makes the retriever for a seed; documents are not indexed yet.
+        seeds: of the runs; one where nothing is drawn.
+        reads_captions: needs the pictures in words.
+        settings: what its runs follow from, besides data, model, split and k.
+    """
+
+    label: str
+    build: Callable[[Ground, int], Retriever]
+    seeds: tuple[int, ...]
+    reads_captions: bool = False
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A row's runs.
+
+    Attributes:
+        label: of the row.
+        runs: one a seed.
+        folders: where each of them is kept.
+        seconds: of wall time for all that one seed needed before its first answer: training,
+            unless an earlier row had it, and the index; means over seeds.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    folders: tuple[Path, ...]
+    seconds: float
+
+    @property
+    def seconds_a_question(self) -> float:
+        """Mean over the runs."""
+        return sum(run.seconds or 0.0 for run in self.runs) / len(self.runs)
+
+
+def answer(ground: Ground, row: Row, overwrite: bool = False) -> Answered:
+    """The row's runs: those that are there already, and new ones for the other seeds.
+
+    Raises:
+        ValueError: a run that is there was made with other settings.
+    """
+    runs, folders, seconds = [], [], []
+    for seed in row.seeds:
+        folder = ground.path("rows", slug(row.label), f"seed-{seed}")
+        settings = json.loads(
+            json.dumps({**ground.settings_of(*_COMMON), **row.settings, "seed": seed})
+        )
+        kept = _kept(folder, settings, overwrite)
+        if kept is None:
+            kept = _run(ground, row, seed, folder, settings)
+        run, took = kept
+        runs.append(run)
+        folders.append(folder)
+        seconds.append(took)
+    return Answered(row.label, tuple(runs), tuple(folders), sum(seconds) / len(seconds))
+
+
+def _kept(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> tuple[Run, float] | None:
+    path = folder / "run.json"
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content["settings"] != settings:
+        if overwrite:
+            return None
+        changed = first_difference(content["settings"], settings)
+        raise ValueError(
+            f"'{folder}' holds a run with other settings ({changed}): name another output, or "
+            "replace it with --overwrite"
+        )
+    return Run(**content["run"]), float(content["seconds"])
+
+
+def _run(
+    ground: Ground, row: Row, seed: int, folder: Path, settings: Mapping[str, Any]
+) -> tuple[Run, float]:
+    asked = ground.asked
+    captions = ground.captions_of(asked) if row.reads_captions else None
+    several = f", seed {seed}" if len(row.seeds) > 1 else ""
+    ground.say(f"{row.label}{several}: {len(asked):,} questions")
+    torch.manual_seed(seed)
+    started = time.perf_counter()
+    retriever = row.build(ground, seed)
+    retriever.index(ground.documents)
+    took = time.perf_counter() - started
+    questions = [record["question"] for record in asked]
+    # What is compiled or opened with the first question is no part of a question's time.
+    retriever.retrieve(ground.images[:1], questions[:1], ground.config.k, _first(captions))
+    started = time.perf_counter()
+    found = retriever.retrieve(ground.images, questions, ground.config.k, captions)
+    seconds = (time.perf_counter() - started) / len(asked)
+    names = [str(record["question_id"]) for record in asked]
+    clues = {
+        name: [one.clue for one in of_question]
+        for name, of_question in zip(names, found, strict=True)
+    }
+    run = Run(
+        row.label,
+        {n: [one.id for one in f] for n, f in zip(names, found, strict=True)},
+        {n: [one.score for one in f] for n, f in zip(names, found, strict=True)},
+        seconds,
+        clues if any(any(written) for written in clues.values()) else {},
+    )
+    _keep(folder, run, settings, took)
+    return run, took
+
+
+def _first(captions: list[str] | None) -> list[str] | None:
+    return None if captions is None else captions[:1]
+
+
+def _keep(folder: Path, run: Run, settings: Mapping[str, Any], seconds: float) -> None:
+    """As JSON, which the next command finds, and in the format of TREC for other programs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        write_trec_run(run, folder / "run.trec")
+    except ValueError as error:
+        logger.warning(f"{run.name} has no TREC file: {error}")
+    content = {"settings": settings, "seconds": seconds, "run": dataclasses.asdict(run)}
+    text = json.dumps(content, ensure_ascii=False)
+    write_renamed(folder / "run.json", lambda new: new.write_text(text, encoding="utf-8"))
+
+
+def score_row(ground: Ground, answered: Answered) -> list[Scores]:
+    """Each run's measures; the records of its questions are written beside it."""
+    texts = texts_of(ground, answered)
+    scored = []
+    for run, folder in zip(answered.runs, answered.folders, strict=True):
+        scores = score(run, ground.asked, ground.config.hit, ground.config.measures, texts)
+        write_records(make_records(run, scores, ground.asked), folder / "records.jsonl")
+        scored.append(scores)
+    return scored
+
+
+def texts_of(ground: Ground, answered: Answered) -> dict[str, str]:
+    """Id -> text of what was retrieved, where the hit preset reads texts."""
+    if not reads_texts(ground.config.hit):
+        return {}
+    wanted = sorted(
+        {name for run in answered.runs for found in run.documents.values() for name in found}
+    )
+    kb = ground.knowledge_base
+    rows = kb.rows_of(wanted).tolist()
+    return {name: kb[row]["text"] for name, row in zip(wanted, rows, strict=True) if row >= 0}
+
+
+__all__ = ["Answered", "Row", "answer", "score_row"]

@@ -1,0 +1,152 @@
+"""A result as Markdown, LaTeX and JSON."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from gemkr_hf.evaluation.significance import Interval
+from gemkr_hf.index.files import write_renamed
+from gemkr_hf.tables.result import Result, ResultRow
+
+_MARK = "*"
+"""Behind a figure that differs from the reference with p < 0.05."""
+
+
+def heading(result: Result) -> str:
+    """What was measured, in one line."""
+    seeds = f"seeds {', '.join(map(str, result.seeds))}"
+    return (
+        f"{result.benchmark}, split `{result.split}`, {result.questions:,} questions, hit preset "
+        f"`{result.hit}`, {seeds}"
+    )
+
+
+def _figure(row: ResultRow, measure: str) -> tuple[str, str, str]:
+    """Mean, half of the interval's bounds, and the mark of a significant difference."""
+    interval: Interval = row.ours[measure]
+    if interval.mean != interval.mean:
+        return "-", "", ""
+    mark = _MARK if row.p.get(measure, 1.0) < 0.05 else ""
+    if measure.startswith("distinct"):
+        return f"{interval.mean:.2f}", "", mark
+    return (
+        f"{100 * interval.mean:.1f}",
+        f"{100 * interval.low:.1f}, {100 * interval.high:.1f}",
+        mark,
+    )
+
+
+def _paper(row: ResultRow, benchmark: str) -> str:
+    figures = row.paper.get(benchmark, {})
+    return " / ".join(f"{100 * value:.1f}" for value in figures.values()) or "-"
+
+
+def _paper_columns(result: Result) -> list[tuple[str, Sequence[str]]]:
+    """Benchmarks of the paper, with their measures, of which a row has figures."""
+    columns: dict[str, Sequence[str]] = {}
+    for row in result.rows:
+        for benchmark, figures in row.paper.items():
+            if figures:
+                columns.setdefault(benchmark, list(figures))
+    return list(columns.items())
+
+
+def to_markdown(result: Result) -> str:
+    """A table with the paper's figures on the left and ours, with their intervals, on the right."""
+    papers = _paper_columns(result)
+    heads = [
+        "system",
+        *(f"paper, {name}: {' / '.join(measures)}" for name, measures in papers),
+        *result.measures,
+        "training, s",
+        "s/question",
+    ]
+    lines = [
+        f"**{result.title}.** Paper in percent. Ours in percent, 95% bootstrap interval over "
+        f"questions in brackets: {heading(result)}.",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|" + "---|" * len(heads),
+    ]
+    for row in result.rows:
+        cells = [row.label, *(_paper(row, name) for name, _ in papers)]
+        for measure in result.measures:
+            mean, bounds, mark = _figure(row, measure)
+            cells.append(f"{mean}{mark} [{bounds}]" if bounds else mean + mark)
+        cells += [f"{row.training_seconds:.0f}", f"{row.question_seconds:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *_below(result)]
+    return "\n".join(lines) + "\n"
+
+
+def _below(result: Result) -> list[str]:
+    notes = list(result.notes)
+    if any(row.p for row in result.rows):
+        notes.insert(
+            0,
+            f"\\{_MARK} differs from {result.reference} with p < 0.05 (randomisation test on "
+            "questions, Holm's adjustment for the rows).",
+        )
+    return [line for note in notes for line in (note, "")][:-1]
+
+
+def to_latex(result: Result) -> str:
+    """A ``table`` of the ``booktabs`` package."""
+    papers = _paper_columns(result)
+    first = ["", *(rf"\multicolumn{{{len(m)}}}{{c}}{{{tex(n)} (paper)}}" for n, m in papers)]
+    first.append(rf"\multicolumn{{{len(result.measures)}}}{{c}}{{{tex(result.benchmark)} (ours)}}")
+    second = ["Model", *(m for _, measures in papers for m in measures), *result.measures]
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'r' * (len(second) - 1)}}}",
+        r"\toprule",
+        " & ".join(first) + r" \\",
+        " & ".join(map(tex, second)) + r" \\",
+        r"\midrule",
+    ]
+    for row in result.rows:
+        cells = [tex(row.label)]
+        for benchmark, measures in papers:
+            figures = row.paper.get(benchmark, {})
+            cells += [f"{100 * figures[m]:.1f}" if m in figures else "-" for m in measures]
+        for measure in result.measures:
+            mean, bounds, mark = _figure(row, measure)
+            best = max((other.ours[measure].mean for other in result.rows), default=float("nan"))
+            if row.ours[measure].mean == best and not measure.startswith("distinct"):
+                mean = rf"\textbf{{{mean}}}"
+            mark = f"$^{{{mark}}}$" if mark else ""
+            cells.append(rf"{mean}{mark} {{\scriptsize[{bounds}]}}" if bounds else mean + mark)
+        lines.append(" & ".join(cells) + r" \\")
+    caption = f"{result.title}. Ours: {heading(result)}.".replace("`", "")
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{tex(caption)} {tex(' '.join(_below(result))).replace(chr(92) * 2, '')}}}",
+        rf"\label{{tab:{result.name}}}",
+        r"\end{table*}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tex(text: str) -> str:
+    """Plain text as LaTeX has it."""
+    text = text.replace("\\*", "*").replace("`", "")
+    for letter in "&%$#_{}":
+        text = text.replace(letter, "\\" + letter)
+    return text.replace("<", "$<$")
+
+
+def to_json(result: Result) -> str:
+    """Everything, shares in [0, 1]."""
+    return json.dumps(dataclasses.asdict(result), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """A file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
+
+
+__all__ = ["heading", "tex", "to_json", "to_latex", "to_markdown", "write_text"]
