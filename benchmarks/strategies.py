@@ -18,7 +18,7 @@ from typing import Any
 from gemkr_hf import GeMKRRetriever
 from gemkr_hf.evaluation.keywords import top_keywords
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.evaluation.systems import answer_questions, relevant_ids
+from gemkr_hf.quickstart.systems import answer_questions, relevant_ids
 from gemkr_hf.symbols import SymbolsConfig, load_symbols
 
 # Name -> (strategy, how clues add up, settings of `retrieve`).

@@ -16,22 +16,24 @@ import torch
 from gemkr_hf.checkpoints import Result, record_results
 from gemkr_hf.data import DataConfig
 from gemkr_hf.data.benchmark import symbols_benchmark
-from gemkr_hf.evaluation.baselines import BM25Baseline, any_object_right_aspect
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.evaluation.systems import (
-    Run,
+from gemkr_hf.evaluation.runs import Run
+from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base.files import FORMAT_VERSION
+from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
+from gemkr_hf.quickstart.systems import (
+    any_object_right_aspect,
     relevant_ids,
     run_bm25,
     run_gemkr,
     score_by_objects,
 )
-from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base.files import FORMAT_VERSION
-from gemkr_hf.quickstart.report import draw_example, example_lines, metrics_table
 from gemkr_hf.recipes.run import run_training
 from gemkr_hf.recipes.start import SMALL_WORLD
 from gemkr_hf.retriever import GeMKRRetriever, Hit
+from gemkr_hf.retrievers.bm25 import BM25Retriever
 from gemkr_hf.small_world.assemble import checkpoints_fingerprint, load_processor
+from gemkr_hf.small_world.tuning import small_world_tuning
 from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
 from gemkr_hf.symbols.knowledge import documents_fingerprint, load_documents
 from gemkr_hf.training.config import ModelConfig, TrainConfig, TuningConfig
@@ -56,22 +58,7 @@ class QuickstartConfig:
 
     symbols: SymbolsConfig = field(default_factory=SymbolsConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    tuning: TuningConfig = field(
-        default_factory=lambda: TuningConfig(
-            learning_rate=1e-3,
-            visual_learning_rate=2e-4,
-            batch_size=32,
-            epochs=1.2,
-            warmup_steps=40,
-            weight_decay=0.01,
-            lora_rank=8,
-            lora_alpha=16,
-            lora_dropout=0.0,
-            precision="bf16",
-            fit_objects=True,
-            save_steps=50,
-        )
-    )
+    tuning: TuningConfig = field(default_factory=small_world_tuning)
     k: int = 10
     aggregate: Literal["max", "logsumexp"] = "logsumexp"
 
@@ -170,7 +157,7 @@ def _keep_or_clear(shop: _Workshop) -> None:
             "Settings, documents or stand-ins have changed since the last run in "
             f"{_relative(shop.folder)}: starting anew"
         )
-        for name in ("knowledge_base", "model", "training", "runs", "examples", "data"):
+        for name in ("knowledge_base", "model", "training", "answers", "examples", "data"):
             shutil.rmtree(shop.path(name), ignore_errors=True)
         shop.path("metrics.json").unlink(missing_ok=True)
     _write_json(path, wanted)
@@ -228,7 +215,8 @@ def _tune(shop: _Workshop, world: datasets.DatasetDict) -> None:
 def _evaluate(
     shop: _Workshop, world: datasets.DatasetDict, retriever: GeMKRRetriever
 ) -> dict[str, Any]:
-    bm25 = BM25Baseline(retriever.knowledge_base.documents)
+    bm25 = BM25Retriever()
+    bm25.index(retriever.knowledge_base)
     k = shop.config.k
     metrics: dict[str, Any] = {"preset": "gold", "k": k, "splits": {}}
     for split in ("test", "unseen"):
@@ -244,8 +232,8 @@ def _evaluate(
         for name, run_system in systems.items():
             run = _kept_run(shop, f"{split}-{name.replace(' ', '-')}", run_system)
             rows[name] = {
-                **score_run(run.ranked, relevant).as_dict(),
-                "seconds per query": round(run.seconds, 4),
+                **score_run(run.documents, relevant).as_dict(),
+                "seconds per query": round(run.seconds or 0.0, 4),
                 "P@1 by objects": {
                     str(number): value.precision_at_1
                     for number, value in score_by_objects(run, questions).items()
@@ -276,7 +264,7 @@ def _keep_results(shop: _Workshop, metrics: dict[str, Any]) -> None:
 
 def _kept_run(shop: _Workshop, name: str, run_system: Callable[[], Run]) -> Run:
     """The run of an earlier quickstart in this folder, or a new one."""
-    path = shop.path("runs") / f"{name}.json"
+    path = shop.path("answers") / f"{name}.json"
     if path.exists():
         return Run(**json.loads(path.read_text(encoding="utf-8")))
     run = run_system()

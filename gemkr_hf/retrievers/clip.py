@@ -31,7 +31,7 @@ class CLIPTowers(nn.Module):
     Args:
         model: a ``CLIPModel``, or another class of transformers with ``get_image_features`` and
             ``get_text_features``.
-        tokenizer: of texts, padded on the right.
+        tokenizer: of texts, padded on the right; it ends them with an end token.
         question: share of the question's vector in the query's, 0 for the picture alone (image to
             text) to 1.
     """
@@ -43,6 +43,12 @@ class CLIPTowers(nn.Module):
         if not 0 <= question <= 1:
             raise ValueError(
                 f"question is the share of the question's vector, 0..1, got {question}"
+            )
+        is_clip = getattr(model.config, "model_type", "") == "clip"
+        if is_clip and tokenizer("a")["input_ids"][-1] != tokenizer.eos_token_id:
+            raise ValueError(
+                "CLIP reads a text's vector at its end token, and the tokenizer writes none: take "
+                "the tokenizer of the CLIP checkpoint"
             )
         self.model = model
         self.tokenizer = tokenizer

@@ -1,35 +1,16 @@
 """Settings of an evaluation; the defaults are for the symbols benchmark on two cores."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from gemkr_hf.data import DataConfig
 from gemkr_hf.evaluation.hits import GOLD, check_preset
 from gemkr_hf.evaluation.measures import MEASURES, check_measures
 from gemkr_hf.recipes.start import SMALL_WORLD
 from gemkr_hf.small_world.language_model import LanguageModelTraining
+from gemkr_hf.small_world.tuning import small_world_tuning
 from gemkr_hf.training.config import ModelConfig, TuningConfig
 from gemkr_hf.training.sampling import SamplingConfig
-
-
-def small_world_tuning(**changes: Any) -> TuningConfig:
-    """The paper's instruction tuning, with a learning rate and a batch for a model of 3 M
-    parameters."""
-    settings: dict[str, Any] = {
-        "learning_rate": 1e-3,
-        "visual_learning_rate": 2e-4,
-        "batch_size": 32,
-        "epochs": 1.2,
-        "warmup_steps": 40,
-        "weight_decay": 0.01,
-        "lora_rank": 8,
-        "lora_alpha": 16,
-        "lora_dropout": 0.0,
-        "precision": "bf16",
-        "fit_objects": True,
-        "save_steps": 50,
-    }
-    return TuningConfig(**{**settings, **changes})
 
 
 @dataclass(frozen=True)
@@ -136,4 +117,4 @@ class EvaluationConfig:
             raise ValueError(f"seeds names one twice: {', '.join(map(str, self.seeds))}")
 
 
-__all__ = ["EvaluationConfig", "LanguageModelSize", "small_world_tuning"]
+__all__ = ["EvaluationConfig", "LanguageModelSize"]

@@ -1,6 +1,5 @@
 """The systems of Table 1: each loaded from its checkpoint, or trained on the benchmark."""
 
-import copy
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +40,7 @@ from gemkr_hf.retrievers import (
     with_caption,
     write_prompt,
 )
-from gemkr_hf.retrievers.two_towers import SETTINGS_FILE
+from gemkr_hf.retrievers.two_towers import SETTINGS_FILE, encoder_tokenizer
 from gemkr_hf.tables.gemkr import gemkr_system, trained_gemkr
 from gemkr_hf.tables.ground import Ground
 from gemkr_hf.text import SENTENCE_END
@@ -259,8 +258,8 @@ def _untrained_clip(ground: Ground, question: float) -> CLIPRetriever:
     model = ground.config.model
     stand_ins = stand_ins_of(model.checkpoint)
     if stand_ins is not None:
-        tokenizer = copy.deepcopy(ground.processor.tokenizer)
-        tokenizer.padding_side = "right"
+        # Its text tower reads a text's vector at the end token.
+        tokenizer = encoder_tokenizer(ground.processor.tokenizer)
         clip = AutoModel.from_pretrained(stand_ins / "clip", dtype=torch.float32)
         towers = CLIPTowers(clip, tokenizer, question)
         return CLIPRetriever(towers, ground.processor.image_processor)

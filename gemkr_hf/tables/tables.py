@@ -73,8 +73,8 @@ def systems_table(
         ValueError: an unknown system.
     """
     check_checkpoints(ground.config.checkpoints)
-    names = list(SYSTEMS) if names is None else list(names)
-    check_systems(names)
+    check_systems(names or ())
+    names = [name for name in SYSTEMS if names is None or name in names]
     rows = [system_row(ground, SYSTEMS[name]) for name in names]
     papers = [SYSTEMS[name].paper for name in names]
     return _result(ground, "table1", rows, papers, SYSTEMS[GEMKR].label, overwrite)

@@ -2,8 +2,9 @@ import random
 
 import pytest
 
-from gemkr_hf.evaluation.baselines import BM25Baseline, any_object_right_aspect
 from gemkr_hf.evaluation.metrics import score_run
+from gemkr_hf.quickstart.systems import any_object_right_aspect
+from gemkr_hf.retrievers import BM25Retriever
 
 
 def test_k_is_the_denominator_even_with_fewer_documents() -> None:
@@ -47,5 +48,7 @@ def test_bm25_finds_words_and_clamps_k() -> None:
         {"id": 7, "text": "The ram stands for Aries."},
         {"id": 8, "text": "A pair of scales weighs gold."},
     ]
-    bm25 = BM25Baseline(documents)
-    assert bm25.retrieve(["What do scales weigh?"], k=10)[0] == ["8", "7"]
+    bm25 = BM25Retriever()
+    bm25.index(documents)
+    found = bm25.retrieve(None, ["What do scales weigh?"], k=10)[0]
+    assert [one.id for one in found] == ["8", "7"]

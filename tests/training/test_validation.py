@@ -3,7 +3,7 @@
 import pytest
 
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.evaluation.systems import relevant_ids, run_gemkr
+from gemkr_hf.quickstart.systems import relevant_ids, run_gemkr
 from gemkr_hf.training.config import ValidationConfig
 from gemkr_hf.training.validation import RetrievalValidation, is_hit
 
@@ -29,7 +29,7 @@ def validate(retriever, questions, **options):
 
 def test_figures_are_those_of_the_evaluation(retriever, questions) -> None:
     expected = score_run(
-        run_gemkr(retriever, questions, 10).ranked, relevant_ids(questions)
+        run_gemkr(retriever, questions, 10).documents, relevant_ids(questions)
     ).as_dict()
     model = retriever.model.train()
     found = validate(retriever, questions)(model)

@@ -2,30 +2,17 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gemkr_hf.evaluation.baselines import BM25Baseline
 from gemkr_hf.evaluation.metrics import Metrics, score_run
+from gemkr_hf.evaluation.runs import Run
 from gemkr_hf.progress import progress
 from gemkr_hf.retriever import GeMKRRetriever, Hit
+from gemkr_hf.retrievers.bm25 import BM25Retriever
 
 Records = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Ranked document ids of each question, and how long they took.
-
-    Attributes:
-        ranked: question id -> document ids, best first.
-        seconds: wall time a question.
-    """
-
-    ranked: dict[str, list[str]]
-    seconds: float
 
 
 def answer_questions(
@@ -64,23 +51,42 @@ def answer_questions(
     return hits, (time.perf_counter() - started) / max(1, len(questions))
 
 
-def run_gemkr(retriever: GeMKRRetriever, questions: Records, k: int = 10, **options: Any) -> Run:
+def run_gemkr(
+    retriever: GeMKRRetriever, questions: Records, k: int = 10, name: str = "GeMKR", **options: Any
+) -> Run:
     """The documents that `answer_questions`, with these options, finds."""
     found, seconds = answer_questions(retriever, questions, k, **options)
     ranked = {
         record["question_id"]: [str(hit.document["id"]) for hit in hits]
         for record, hits in zip(questions, found, strict=True)
     }
-    return Run(ranked, seconds)
+    return Run.from_lists(name, ranked, seconds)
 
 
-def run_bm25(bm25: BM25Baseline, questions: Records, k: int = 10) -> Run:
+def run_bm25(bm25: BM25Retriever, questions: Records, k: int = 10) -> Run:
     """BM25 on the question alone."""
     started = time.perf_counter()
-    found = bm25.retrieve([record["question"] for record in questions], k=k)
+    found = bm25.retrieve(None, [record["question"] for record in questions], k)
     seconds = (time.perf_counter() - started) / max(1, len(questions))
-    keys = [record["question_id"] for record in questions]
-    return Run(dict(zip(keys, found, strict=True)), seconds)
+    ranked = {
+        record["question_id"]: [one.id for one in of_question]
+        for record, of_question in zip(questions, found, strict=True)
+    }
+    return Run.from_lists("BM25", ranked, seconds)
+
+
+def any_object_right_aspect(objects_per_question: Sequence[int]) -> Metrics:
+    """A system that names every object of the scene and the right aspect, in any order.
+
+    It sees but does not read which object is meant. Its figures are expectations over all orders:
+    with ``n`` objects, the relevant document stands at each of the first ``n`` places alike.
+    """
+    numbers = np.asarray(objects_per_question, dtype=np.float64)
+
+    def recall(k: int) -> float:
+        return float(np.minimum(1.0, k / numbers).mean())
+
+    return Metrics(recall(1), recall(5) / 5, recall(5), recall(10), len(numbers))
 
 
 def relevant_ids(questions: Records) -> dict[str, list[str]]:
@@ -93,7 +99,7 @@ def score_by_objects(run: Run, questions: Records) -> dict[int, Metrics]:
     numbers = np.array([len(record["objects"]) for record in questions])
     return {
         int(number): score_run(
-            run.ranked,
+            run.documents,
             relevant_ids([questions[int(row)] for row in np.flatnonzero(numbers == number)]),
         )
         for number in np.unique(numbers)

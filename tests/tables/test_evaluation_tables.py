@@ -1,0 +1,251 @@
+"""The tables of the paper, on a small world that is trained for a few steps."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from gemkr_hf.data.benchmark import symbols_benchmark
+from gemkr_hf.evaluation.records import read_records
+from gemkr_hf.evaluation.runs import read_run
+from gemkr_hf.modeling import ABLATIONS
+from gemkr_hf.small_world.language_model import LanguageModelTraining
+from gemkr_hf.small_world.tuning import small_world_tuning
+from gemkr_hf.symbols import SymbolsConfig, load_symbols
+from gemkr_hf.tables.config import EvaluationConfig, LanguageModelSize
+from gemkr_hf.tables.ground import Ground
+from gemkr_hf.tables.others import (
+    keywords_table,
+    statistics_table,
+    write_keywords,
+    write_statistics,
+)
+from gemkr_hf.tables.paper import paper_tables
+from gemkr_hf.tables.systems import SYSTEMS
+from gemkr_hf.tables.tables import (
+    STRATEGIES,
+    ablations_table,
+    sizes_figure,
+    strategies_table,
+    systems_table,
+    write_result,
+)
+
+QUESTIONS = 6
+FEW = small_world_tuning(batch_size=4, epochs=1.0, max_steps=2, warmup_steps=0, logging_steps=1)
+SIZE = LanguageModelTraining(
+    hidden_size=32,
+    intermediate_size=32,
+    layers=1,
+    heads=1,
+    steps=2,
+    copy_batch=2,
+    clue_batch=2,
+    document_batch=1,
+    warmup=1,
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    sizes = SymbolsConfig(
+        train_scenes=16,
+        validation_scenes=1,
+        test_scenes=QUESTIONS,
+        unseen_scenes=1,
+        train_questions=2,
+    )
+    return load_symbols(sizes, cache_dir=tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("evaluation")
+
+
+def config(folder: Path, **changes) -> EvaluationConfig:
+    settings = {
+        "tuning": FEW,
+        "encoders": FEW,
+        "pretraining": FEW,
+        "text_models": FEW,
+        "captioner": FEW,
+        "seeds": (0,),
+        "language_models": (LanguageModelSize("tiny", training=SIZE),),
+    }
+    return EvaluationConfig(output=str(folder), **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def ground(folder, world, said) -> Ground:
+    return Ground(config(folder), say=said.append, benchmark=symbols_benchmark(world))
+
+
+@pytest.fixture(scope="module")
+def table1(ground):
+    return systems_table(ground)
+
+
+def test_table_1_has_every_system_of_the_paper(table1) -> None:
+    assert [row.label for row in table1.rows] == [system.label for system in SYSTEMS.values()]
+    assert {system.paper for system in SYSTEMS.values()} == set(paper_tables()["table1"].rows)
+    assert (table1.questions, table1.hit, table1.split) == (QUESTIONS, "gold", "test")
+    for row in table1.rows:
+        assert 0 <= row.ours["P@1"].low <= row.ours["P@1"].mean <= row.ours["P@1"].high <= 1
+        assert row.paper["OKVQA-GS112K"]["R@10"] > 0.5
+        assert set(row.p) == (set() if row.label == "GeMKR" else {"P@1", "P@5", "R@5"})
+
+
+def test_each_run_is_kept_for_other_programs(ground, table1) -> None:
+    ids = [record["question_id"] for record in ground.asked]
+    for row in ground.path("rows").iterdir():
+        run = read_run(row / "seed-0" / "run.trec", ids)
+        records = read_records(row / "seed-0")
+        assert [record.question_id for record in records] == ids
+        for record in records:
+            found = [one["id"] for one in record.retrieved]
+            assert run.documents.get(record.question_id, []) == found
+    written = read_records(ground.path("rows", "gemkr", "seed-0"))
+    assert all(one["clue"] for record in written for one in record.retrieved)
+
+
+def test_what_is_there_is_not_made_again(ground, table1, said) -> None:
+    before = len(said)
+    again = systems_table(ground)
+    assert said[before:] == []
+    assert again.rows == table1.rows
+    # Some of the systems, in the order of the table.
+    few = systems_table(ground, ["gemkr", "bm25"])
+    assert [row.label for row in few.rows] == ["BM25, question", "GeMKR"]
+
+
+def test_a_stopped_table_goes_on_with_the_row_that_is_missing(ground, table1, said) -> None:
+    run = ground.path("rows", "dpr", "seed-0", "run.json")
+    kept = run.read_text()
+    run.unlink()
+    before = len(said)
+    again = systems_table(ground)
+    assert said[before:] == [f"DPR: {QUESTIONS} questions"]
+    assert json.loads(run.read_text())["run"]["documents"] == json.loads(kept)["run"]["documents"]
+    assert [row.ours for row in again.rows] == [row.ours for row in table1.rows]
+
+
+def test_other_settings_are_not_mixed_with_a_run(folder, world, table1) -> None:
+    other = dataclasses.replace(FEW, learning_rate=0.5)
+    changed = Ground(
+        config(folder, encoders=other), say=lambda line: None, benchmark=symbols_benchmark(world)
+    )
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.001 and is 0\.5.*--overwrite"):
+        systems_table(changed, ["dpr"])
+    shared = config(folder, captions="given")
+    with pytest.raises(ValueError, match="captions was 'written' and is 'given'"):
+        Ground(shared, say=lambda line: None, benchmark=symbols_benchmark(world))
+
+
+def test_a_result_is_written_in_four_kinds(table1, tmp_path) -> None:
+    paths = write_result(table1, tmp_path)
+    assert [path.suffix for path in paths.values()] == [".md", ".tex", ".json", ".png"]
+    markdown = paths["md"].read_text()
+    assert "hit preset `gold`" in markdown
+    assert "| GeMKR | 49.1 / 78.6 / 86.2 | 46.0 / 70.8 / 79.1 | 75.2 / 90.3 / 92.7 |" in markdown
+    latex = paths["tex"].read_text()
+    assert latex.count(r"\\") == len(SYSTEMS) + 2
+    assert latex.count("{") == latex.count("}")
+    columns = latex.split("begin{tabular}{")[1].split("}")[0]
+    row = next(line for line in latex.splitlines() if line.startswith("GeMKR"))
+    assert row.count("&") == len(columns) - 1
+    figures = json.loads(paths["json"].read_text())
+    assert figures["rows"][-1]["ours"]["P@1"]["mean"] == table1.rows[-1].ours["P@1"].mean
+    assert paths["png"].read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_3_trains_each_ablation(ground) -> None:
+    result = ablations_table(ground)
+    assert [row.label for row in result.rows][1:] == list(ABLATIONS)[1:]
+    assert result.rows[0].label == result.reference == "GeMKR"
+    for row, label in zip(result.rows, ABLATIONS, strict=True):
+        assert row.paper["OKVQA-GS112K"] == paper_tables()["table3"].figures(label, "OKVQA-GS112K")
+    from gemkr_hf.modeling import GeMKRConfig
+    from gemkr_hf.tables.gemkr import slug
+
+    for label, switches in ABLATIONS.items():
+        model = ground.path("models", f"gemkr-{slug(label)}-seed-0", "model")
+        settings = GeMKRConfig.from_pretrained(model)
+        for name, value in switches.items():
+            if name != "lora":
+                assert getattr(settings, name) is value
+        assert (model.parent / "adapter").exists() is switches["lora"]
+
+
+def test_table_4_has_every_strategy(ground) -> None:
+    result = strategies_table(ground)
+    assert [row.label for row in result.rows] == list(STRATEGIES.values())
+    assert set(STRATEGIES.values()) == set(paper_tables()["table4"].rows)
+
+
+def test_figure_3_teaches_language_models_of_its_sizes(ground) -> None:
+    result = sizes_figure(ground)
+    assert [row.label for row in result.rows] == ["tiny"]
+    from transformers import AutoConfig
+
+    made = AutoConfig.from_pretrained(ground.path("language_models", "tiny", "language_model"))
+    assert made.hidden_size == 32
+
+
+def test_tables_2_and_5_say_what_the_paper_says_and_what_is_here(ground, tmp_path) -> None:
+    statistics = statistics_table(ground)
+    assert statistics[0].numbers["documents"] == 112_724
+    assert statistics[-1].numbers["test"] == QUESTIONS
+    markdown, paths = write_statistics(statistics, tmp_path)
+    assert "| OKVQA-WK21M | paper | 8,062 | 896 | 5,046 | - | 21,015,324 |" in markdown
+    assert all(path.stat().st_size > 100 for path in paths)
+    keywords = keywords_table(ground, questions=2)
+    assert [row.query for row in keywords] == list(paper_tables()["table5"].rows)
+    assert all(row.ours for row in keywords)
+    markdown, paths = write_keywords(keywords, tmp_path)
+    assert "United-States, racing" in markdown
+    assert paths[-1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_errors_are_told_of_a_run(ground, tmp_path) -> None:
+    from gemkr_hf.tables.errors import report_errors
+
+    path, counts = report_errors(ground, "gemkr", tmp_path / "errors.html")
+    assert sum(counts.values()) == QUESTIONS
+    assert path.read_text().startswith("<!doctype html>")
+    path, counts = report_errors(ground, "bm25", tmp_path / "bm25.html")
+    assert sum(counts.values()) == QUESTIONS
+
+
+def test_a_checkpoint_takes_the_place_of_training(ground, table1, world, tmp_path) -> None:
+    kept = str(ground.path("models", "dpr-seed-0"))
+    named = config(tmp_path, checkpoints={"dpr": kept}, captions="given", seeds=(0, 1))
+    other = Ground(named, say=lambda line: None, benchmark=symbols_benchmark(world))
+    [row] = systems_table(other, ["dpr"]).rows
+    assert len(row.over_seeds["P@1"]) == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_mistakes_are_told_before_anything_is_made(tmp_path, world) -> None:
+    benchmark = symbols_benchmark(world)
+
+    def quiet(**changes) -> Ground:
+        return Ground(config(tmp_path, **changes), say=lambda line: None, benchmark=benchmark)
+
+    with pytest.raises(ValueError, match="There is no system 'bm26': there are bm25"):
+        systems_table(quiet(), ["bm26"])
+    with pytest.raises(ValueError, match="There is no checkpoint for 'bm25': there are dpr"):
+        systems_table(quiet(checkpoints={"bm25": "x"}))
+    with pytest.raises(ValueError, match="no split 'later': there are train"):
+        quiet(split="later")
+    with pytest.raises(ValueError, match="seeds must name one seed"):
+        config(tmp_path, seeds=())
+    with pytest.raises(ValueError, match="give one of the two"):
+        LanguageModelSize("neither")
+    assert not (tmp_path / "models").exists() and not (tmp_path / "rows").exists()
