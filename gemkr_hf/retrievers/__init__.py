@@ -2,7 +2,12 @@
 
 from gemkr_hf.retrievers.base import Found, Retriever, with_caption
 from gemkr_hf.retrievers.bm25 import BM25Retriever
-from gemkr_hf.retrievers.captions import CaptionModel, fit_captions
+from gemkr_hf.retrievers.captions import (
+    CaptionModel,
+    PublishedCaptions,
+    fit_captions,
+    load_captioner,
+)
 from gemkr_hf.retrievers.clip import CLIPRetriever, CLIPTowers
 from gemkr_hf.retrievers.contrastive import Pair, fit_towers
 from gemkr_hf.retrievers.corpusbrain import CorpusBrainRetriever, name_of, pretraining_examples
@@ -27,6 +32,7 @@ __all__ = [
     "GeMKRSystem",
     "Pair",
     "PictureReader",
+    "PublishedCaptions",
     "Retriever",
     "SEALRetriever",
     "SEALSettings",
@@ -37,6 +43,7 @@ __all__ = [
     "fit_captions",
     "fit_text_model",
     "fit_towers",
+    "load_captioner",
     "name_of",
     "new_towers",
     "pretraining_examples",

@@ -1,24 +1,25 @@
-"""A caption model: the picture in words, for the systems that cannot see (paper, "Baselines")."""
+"""Caption models: the picture in words, for the systems that cannot see (paper, "Baselines")."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.utils.data import Dataset
 from transformers import (
-    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageTextToText,
+    AutoProcessor,
     AutoTokenizer,
     CLIPVisionModel,
     GPT2Config,
     GPT2LMHeadModel,
     Trainer,
-    VisionEncoderDecoderModel,
 )
-from transformers.modeling_outputs import BaseModelOutput
 
 from gemkr_hf.checkpoints.saving import whole_folder
 from gemkr_hf.processing import load_picture
@@ -28,28 +29,21 @@ from gemkr_hf.training.config import TuningConfig
 from gemkr_hf.training.progress import show_progress
 from gemkr_hf.training.tuning import training_arguments
 
+SETTINGS_FILE = "caption_model.json"
 MAX_TOKENS = 64
-TILE = 0.6
-"""Side of a tile, as a share of the picture's: the four overlap in the middle."""
 
 
-class CaptionModel:
-    """Writes a picture in words.
+class PublishedCaptions:
+    """Any caption model of transformers, such as BLIP or GIT.
 
     Args:
-        model: a ``VisionEncoderDecoderModel``, or another class of transformers that writes texts
-            about ``pixel_values``. One whose configuration says ``tiles`` reads the picture as a
-            whole and in its four corners, as models of today do to see small things (LLaVA-NeXT,
-            Liu et al. 2024); no detector tells it where to look.
-        image_processor: of pictures.
-        tokenizer: of captions.
+        model: writes texts about ``pixel_values``.
+        processor: of its pictures and texts.
     """
 
-    def __init__(self, model: Any, image_processor: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, processor: Any) -> None:
         self.model = model.eval()
-        self.image_processor = image_processor
-        self.tokenizer = tokenizer
-        self._tiles = bool(getattr(model.config, "tiles", False))
+        self.processor = processor
 
     @torch.no_grad()
     def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
@@ -57,79 +51,174 @@ class CaptionModel:
         captions: list[str] = []
         for rows in progress(batches(len(images), batch_size), "write captions"):
             pictures = [load_picture(image) for image in images[rows]]
-            given: dict[str, Any]
-            if self._tiles:
-                states = encode_tiles(self.model.encoder, self.image_processor, pictures)
-                given = {"encoder_outputs": BaseModelOutput(last_hidden_state=states.float())}
-            else:
-                pixels = self.image_processor(pictures, return_tensors="pt")["pixel_values"]
-                given = {"pixel_values": pixels.to(self.model.device, self.model.dtype)}
+            inputs = self.processor(images=pictures, return_tensors="pt").to(self.model.device)
             written = self.model.generate(
-                **given, max_new_tokens=MAX_TOKENS, num_beams=1, do_sample=False
+                **inputs, max_new_tokens=MAX_TOKENS, num_beams=1, do_sample=False
             )
-            captions += [
-                text.strip()
-                for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)
-            ]
+            texts = self.processor.batch_decode(written, skip_special_tokens=True)
+            captions += [text.strip() for text in texts]
+        return captions
+
+
+class CaptionModel(nn.Module):
+    """A small caption model: a frozen CLIP vision tower, and a GPT-2 that attends to what it sees.
+
+    The tower sees the picture as a whole and in a grid of tiles, as models of today do to see small
+    things (LLaVA-NeXT, Liu et al. 2024); no detector tells it where to look.
+
+    Args:
+        encoder: the vision tower.
+        decoder: with cross-attention.
+        image_processor: of pictures.
+        tokenizer: of captions.
+        grid: tiles in a row.
+        tile: side of one as a share of the picture's: neighbours overlap.
+    """
+
+    def __init__(
+        self,
+        encoder: CLIPVisionModel,
+        decoder: GPT2LMHeadModel,
+        image_processor: Any,
+        tokenizer: Any,
+        grid: int = 4,
+        tile: float = 0.4,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        self.decoder = decoder
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+        self.grid, self.tile = grid, tile
+        width, states = decoder.config.n_embd, 2 * (grid * grid + 1)
+        # What all tiles have in common tells nothing; the scale is that of the training pictures.
+        self.norm = nn.BatchNorm1d(encoder.config.hidden_size, affine=False, momentum=None)
+        self.projection = nn.Linear(encoder.config.hidden_size, width)
+        self.places = nn.Parameter(0.3 * torch.randn(states, width))
+        self.dropout = nn.Dropout(decoder.config.resid_pdrop)
+
+    def tiles_of(self, picture: Image.Image) -> list[Image.Image]:
+        """The picture, and the tiles over it, row by row."""
+        width, height = picture.size
+        across, down = round(self.tile * width), round(self.tile * height)
+        last = max(1, self.grid - 1)
+        corners = [
+            (round(column * (width - across) / last), round(row * (height - down) / last))
+            for row in range(self.grid)
+            for column in range(self.grid)
+        ]
+        return [picture, *(picture.crop((x, y, x + across, y + down)) for x, y in corners)]
+
+    @torch.no_grad()
+    def see(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """What the tower sees of n pictures.
+
+        Returns:
+            float32 ``(n, 2 * tiles, d)``: of each tile the first token's hidden state and the mean
+            of the others'.
+        """
+        tiles = [tile for picture in pictures for tile in self.tiles_of(picture)]
+        pixels = self.image_processor(tiles, return_tensors="pt")["pixel_values"]
+        states = self.encoder(pixel_values=pixels.to(self.encoder.device)).last_hidden_state
+        states = torch.stack([states[:, 0], states[:, 1:].mean(1)], dim=1).float()
+        return states.reshape(len(pictures), -1, states.shape[-1])
+
+    def _read(self, states: torch.Tensor) -> torch.Tensor:
+        normed = self.norm(states.flatten(0, 1)).reshape(states.shape)
+        return self.dropout(self.projection(normed) + self.places)
+
+    def forward(self, states: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loss of captions.
+
+        Args:
+            states: of `see`.
+            labels: int64 ``(n, length)``, what is written; -100 behind it.
+        """
+        start = torch.full_like(labels[:, :1], self.tokenizer.bos_token_id)
+        rows = torch.cat([start, labels], dim=1)
+        output = self.decoder(
+            input_ids=rows.masked_fill(rows == -100, self.tokenizer.pad_token_id),
+            labels=rows.masked_fill(rows == start, -100),
+            encoder_hidden_states=self._read(states),
+            use_cache=False,
+        )
+        return {"loss": output.loss}
+
+    @torch.no_grad()
+    def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
+        """A caption for each picture, by greedy search."""
+        self.eval()
+        captions: list[str] = []
+        for rows in progress(batches(len(images), batch_size), "write captions"):
+            states = self.see([load_picture(image) for image in images[rows]])
+            start = torch.full((len(states), 1), self.tokenizer.bos_token_id, device=states.device)
+            written = self.decoder.generate(
+                input_ids=start,
+                attention_mask=torch.ones_like(start),
+                encoder_hidden_states=self._read(states),
+                max_new_tokens=MAX_TOKENS,
+                num_beams=1,
+                do_sample=False,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+            texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+            captions += [text.strip() for text in texts]
         return captions
 
     def save_pretrained(self, folder: str | Path) -> None:
         """A folder of transformers' own files; there whole or not at all."""
         with whole_folder(Path(folder)) as target:
-            self.model.save_pretrained(target)
-            self.image_processor.save_pretrained(target)
-            self.tokenizer.save_pretrained(target)
+            self.encoder.save_pretrained(target / "encoder")
+            self.decoder.save_pretrained(target / "decoder")
+            self.image_processor.save_pretrained(target / "encoder")
+            self.tokenizer.save_pretrained(target / "tokenizer")
+            own = {
+                name: value
+                for name, value in self.state_dict().items()
+                if not name.startswith(("encoder.", "decoder."))
+            }
+            save_file(own, target / "reading.safetensors")
+            settings = json.dumps({"grid": self.grid, "tile": self.tile})
+            (target / SETTINGS_FILE).write_text(settings, encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> "CaptionModel":
-        """A folder or Hub id of a caption model of transformers."""
-        kind: Any = AutoModelForImageTextToText
-        if AutoConfig.from_pretrained(name).model_type == "vision-encoder-decoder":
-            kind = VisionEncoderDecoderModel
-        return cls(
-            kind.from_pretrained(name, dtype=torch.float32),
-            AutoImageProcessor.from_pretrained(name),
-            AutoTokenizer.from_pretrained(name),
+    def from_pretrained(cls, folder: str | Path) -> "CaptionModel":
+        """What `save_pretrained` left."""
+        folder = Path(folder)
+        settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        model = cls(
+            CLIPVisionModel.from_pretrained(folder / "encoder", dtype=torch.float32),
+            GPT2LMHeadModel.from_pretrained(folder / "decoder", dtype=torch.float32),
+            AutoImageProcessor.from_pretrained(folder / "encoder"),
+            AutoTokenizer.from_pretrained(folder / "tokenizer"),
+            **settings,
         )
+        model.load_state_dict(load_file(folder / "reading.safetensors"), strict=False)
+        return model.eval()
 
 
-def tiles_of(picture: Image.Image) -> list[Image.Image]:
-    """The picture, and its four corners."""
-    width, height = picture.size
-    across, down = round(TILE * width), round(TILE * height)
-    corners = [(x, y) for y in (0, height - down) for x in (0, width - across)]
-    return [picture, *(picture.crop((x, y, x + across, y + down)) for x, y in corners)]
-
-
-@torch.no_grad()
-def encode_tiles(
-    encoder: Any, image_processor: Any, pictures: Sequence[Image.Image]
-) -> torch.Tensor:
-    """What the vision tower sees of pictures and their tiles.
-
-    Returns:
-        ``(pictures, 5 * patches, d)``: hidden states, each with the code of its tile added.
-    """
-    tiles = [tiles_of(picture) for picture in pictures]
-    pixels = image_processor([tile for of_one in tiles for tile in of_one], return_tensors="pt")
-    states = encoder(pixel_values=pixels["pixel_values"].to(encoder.device)).last_hidden_state
-    states = states.reshape(len(pictures), len(tiles[0]), *states.shape[1:])
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.randn((len(tiles[0]), states.shape[-1]), generator=generator)
-    return (states + states.std() * codes[:, None].to(states.device)).flatten(1, 2)
+def load_captioner(name: str | Path) -> CaptionModel | PublishedCaptions:
+    """A folder of `CaptionModel`, or a folder or Hub id of a caption model of transformers."""
+    if (Path(name) / SETTINGS_FILE).is_file():
+        return CaptionModel.from_pretrained(name)
+    model = AutoModelForImageTextToText.from_pretrained(name, dtype=torch.float32)
+    return PublishedCaptions(model, AutoProcessor.from_pretrained(name))
 
 
 class _Captioned(Dataset):
-    """What the frozen encoder sees, computed once, in half precision, and the captions."""
+    """What the frozen tower sees, computed once, and the captions."""
 
-    def __init__(self, model: CaptionModel, pictures: Iterator[Any], captions: Sequence[str]):
+    def __init__(
+        self, model: CaptionModel, pictures: Mapping[str, Any], captions: Sequence[tuple[str, str]]
+    ) -> None:
         states = []
-        for rows in progress(batches(len(captions), 64), "encode pictures"):
-            some = [load_picture(next(pictures)) for _ in range(rows.stop - rows.start)]
-            states.append(encode_tiles(model.model.encoder, model.image_processor, some).half())
+        for rows in progress(batches(len(captions), 32), "look at pictures"):
+            some = [load_picture(pictures[name]) for name, _ in captions[rows]]
+            states.append(model.see(some).half())
         self._states = torch.cat(states)
-        encoded = model.tokenizer([" " + text for text in captions], add_special_tokens=False)
-        self._rows = [ids[: MAX_TOKENS - 1] for ids in encoded["input_ids"]]
+        texts = [" " + text for _, text in captions]
+        encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        self._rows = [ids[: MAX_TOKENS - 1] for ids in encoded]
         self._eos = model.tokenizer.eos_token_id
 
     def __len__(self) -> int:
@@ -141,11 +230,10 @@ class _Captioned(Dataset):
 
 
 def _collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
-    labels = torch.nn.utils.rnn.pad_sequence(
+    labels = nn.utils.rnn.pad_sequence(
         [item["labels"] for item in items], batch_first=True, padding_value=-100
     )
-    states = torch.stack([item["states"] for item in items]).float()
-    return {"encoder_outputs": (states,), "labels": labels}
+    return {"states": torch.stack([item["states"] for item in items]).float(), "labels": labels}
 
 
 def fit_captions(
@@ -157,8 +245,9 @@ def fit_captions(
     config: TuningConfig,
     folder: str | Path,
     layers: int = 2,
+    dropout: float = 0.1,
 ) -> CaptionModel:
-    """Train a small caption model: a frozen CLIP vision tower, and a new GPT-2 that attends to it.
+    """Train a `CaptionModel` with a new decoder.
 
     Args:
         vision: the vision tower.
@@ -168,12 +257,12 @@ def fit_captions(
         captions: picture's id and its caption.
         config: of the training; what is of LoRA is left aside.
         folder: for the Trainer.
-        layers: of the decoder.
+        layers, dropout: of the decoder.
     """
     torch.manual_seed(config.seed)
     encoder = CLIPVisionModel(vision.config)
+    # GeMKR's tower, less its prefix.
     encoder.load_state_dict(vision.state_dict(), strict=False)
-    encoder.requires_grad_(False)
     width = vision.config.hidden_size
     decoder = GPT2LMHeadModel(
         GPT2Config(
@@ -184,31 +273,23 @@ def fit_captions(
             n_positions=2 * MAX_TOKENS,
             add_cross_attention=True,
             attn_pdrop=0.0,
-            embd_pdrop=0.0,
-            resid_pdrop=0.0,
+            embd_pdrop=dropout,
+            resid_pdrop=dropout,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
     )
-    model = VisionEncoderDecoderModel(encoder=encoder, decoder=decoder)
-    model.config.tiles = True
-    for part in (model.config, model.generation_config):
-        part.decoder_start_token_id = tokenizer.bos_token_id
-        part.pad_token_id = tokenizer.pad_token_id
-        part.eos_token_id = tokenizer.eos_token_id
-    captioner = CaptionModel(model, image_processor, tokenizer)
-    shown = (pictures[name] for name, _ in captions)
-    dataset = _Captioned(captioner, shown, [caption for _, caption in captions])
+    model = CaptionModel(encoder.eval(), decoder, image_processor, tokenizer)
     trainer = Trainer(
-        model=model.train(),
+        model=model,
         args=training_arguments(folder, config, save_strategy="no"),
-        train_dataset=dataset,
+        train_dataset=_Captioned(model, pictures, captions),
         data_collator=_collate,
     )
     show_progress(trainer, "train captions")
     trainer.train()
-    model.eval()
-    return captioner
+    return model.eval()
 
 
-__all__ = ["MAX_TOKENS", "CaptionModel", "encode_tiles", "fit_captions", "tiles_of"]
+__all__ = ["CaptionModel", "PublishedCaptions", "fit_captions", "load_captioner"]

@@ -24,7 +24,7 @@ class NGram:
 
     Attributes:
         tokens: its ids.
-        weight: w(n, q), above 0.
+        weight: w(n, q), not below 0.
         count: occurrences in all documents.
     """
 
@@ -153,9 +153,8 @@ def weigh_ngrams(index: FMIndex, trace: SearchTrace) -> list[NGram]:
             continue
         written_odds = score - math.log1p(-math.exp(min(score, -1e-12)))
         share = min(count / index.num_tokens, 1 - 1e-12)
-        weight = written_odds - (math.log(share) - math.log1p(-share))
-        if weight > 0:
-            ngrams[tokens] = NGram(tokens, weight, count)
+        weight = max(0.0, written_odds - (math.log(share) - math.log1p(-share)))
+        ngrams[tokens] = NGram(tokens, weight, count)
     return sorted(ngrams.values(), key=lambda ngram: -ngram.weight)
 
 

@@ -19,7 +19,12 @@ from gemkr_hf.recipes.checks import has_pictures
 from gemkr_hf.recipes.folder import claim_for
 from gemkr_hf.recipes.run import with_ids_of
 from gemkr_hf.recipes.start import check_model, load_model, load_processor
-from gemkr_hf.retrievers.captions import CaptionModel, fit_captions
+from gemkr_hf.retrievers.captions import (
+    CaptionModel,
+    PublishedCaptions,
+    fit_captions,
+    load_captioner,
+)
 from gemkr_hf.retrievers.pictures import PictureReader
 from gemkr_hf.settings import as_plain
 from gemkr_hf.tables.config import EvaluationConfig
@@ -201,10 +206,10 @@ class Ground:
             write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
         return kept
 
-    def _caption_model(self) -> CaptionModel:
+    def _caption_model(self) -> CaptionModel | PublishedCaptions:
         named = self.config.checkpoints.get("captions")
         if named is not None:
-            return CaptionModel.from_pretrained(named)
+            return load_captioner(named)
         target = self.path("captioner")
         if not target.exists():
             captions = {record["image_id"]: record["caption"] for record in self.taught}
@@ -223,7 +228,7 @@ class Ground:
                 self.config.captioner,
                 self.path("work", "captioner"),
             ).save_pretrained(target)
-        return CaptionModel.from_pretrained(target)
+        return load_captioner(target)
 
     def captions_of(self, records: Sequence[Mapping[str, Any]]) -> list[str]:
         """The captions of these questions' pictures.

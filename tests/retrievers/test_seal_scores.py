@@ -38,7 +38,15 @@ def test_what_any_question_brings_weighs_nothing(index) -> None:
         ([3, 1], math.log(0.9), "found"),  # an end token behind what stands in documents
         ([], 0.0, "passed"),
     )
-    assert [ngram.tokens for ngram in weigh_ngrams(index, trace)] == [(11, 12)]
+    ngrams = weigh_ngrams(index, trace)
+    assert [(ngram.tokens, ngram.weight > 0) for ngram in ngrams] == [
+        ((11, 12), True),
+        ((3, 4), False),
+    ]
+    # What weighs nothing still names documents, behind all others.
+    ranked = rank_documents(index, ngrams, SEALSettings())
+    assert [row for row, _, _ in ranked] == [3, 0, 1, 2]
+    assert [score > 0 for _, score, _ in ranked] == [True, False, False, False]
 
 
 def test_a_certain_ngram_has_a_finite_weight(index) -> None:

@@ -10,6 +10,7 @@ from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.evaluation.records import read_records
 from gemkr_hf.evaluation.runs import read_run
 from gemkr_hf.modeling import ABLATIONS
+from gemkr_hf.settings import parse, read_yaml
 from gemkr_hf.small_world.language_model import LanguageModelTraining
 from gemkr_hf.small_world.tuning import small_world_tuning
 from gemkr_hf.symbols import SymbolsConfig, load_symbols
@@ -22,7 +23,7 @@ from gemkr_hf.tables.others import (
     write_statistics,
 )
 from gemkr_hf.tables.paper import paper_tables
-from gemkr_hf.tables.systems import SYSTEMS
+from gemkr_hf.tables.systems import SYSTEMS, check_checkpoints
 from gemkr_hf.tables.tables import (
     STRATEGIES,
     ablations_table,
@@ -249,3 +250,15 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path, world) -> None:
     with pytest.raises(ValueError, match="give one of the two"):
         LanguageModelSize("neither")
     assert not (tmp_path / "models").exists() and not (tmp_path / "rows").exists()
+
+
+@pytest.mark.parametrize("name", ["symbols", "okvqa_gs112k", "remuq"])
+def test_configurations_are_read(name: str) -> None:
+    path = Path(__file__).parents[2] / "configs" / f"evaluate_{name}.yaml"
+    parsed = parse(EvaluationConfig, read_yaml(path))
+    check_checkpoints(parsed.checkpoints)
+    if name == "symbols":  # the command's own settings
+        assert parsed == EvaluationConfig()
+    else:
+        assert parsed.tuning.learning_rate == 6e-5  # the paper's
+        assert parsed.captions == "given"
