@@ -15,9 +15,16 @@ BLOCKS = [
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     if '"org/' not in block
 ]
-INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS, HUB_BLOCKS = (
+INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS, HUB_BLOCKS, EVALUATION_BLOCKS = (
     re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
-    for name in ("fm-index.md", "model.md", "decoding.md", "training.md", "hub.md")
+    for name in (
+        "fm-index.md",
+        "model.md",
+        "decoding.md",
+        "training.md",
+        "hub.md",
+        "evaluation.md",
+    )
 )
 
 
@@ -73,6 +80,11 @@ def test_the_blocks_about_training_run(short_quickstart, tmp_path) -> None:
 def test_the_blocks_about_the_hub_run(short_quickstart, tmp_path) -> None:
     """Those that need no Hub; what is pushed there is tested in tests/hub."""
     run_blocks("".join(HUB_BLOCKS), short_quickstart, tmp_path)
+
+
+def test_the_blocks_about_evaluation_run(short_quickstart, tmp_path) -> None:
+    assert EVALUATION_BLOCKS
+    run_blocks("".join(EVALUATION_BLOCKS), short_quickstart, tmp_path)
 
 
 def test_the_blocks_about_the_index_say_what_they_print(tmp_path) -> None:

@@ -82,7 +82,7 @@ class CaptionModel(nn.Module):
         image_processor: Any,
         tokenizer: Any,
         grid: int = 4,
-        tile: float = 0.4,
+        tile: float = 0.35,
     ) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
@@ -97,17 +97,32 @@ class CaptionModel(nn.Module):
         self.places = nn.Parameter(0.3 * torch.randn(states, width))
         self.dropout = nn.Dropout(decoder.config.resid_pdrop)
 
-    def tiles_of(self, picture: Image.Image) -> list[Image.Image]:
-        """The picture, and the tiles over it, row by row."""
-        width, height = picture.size
-        across, down = round(self.tile * width), round(self.tile * height)
-        last = max(1, self.grid - 1)
-        corners = [
-            (round(column * (width - across) / last), round(row * (height - down) / last))
-            for row in range(self.grid)
-            for column in range(self.grid)
+    def tiles_of(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """The pixels of n pictures, and of the tiles over them, row by row.
+
+        Returns:
+            float32 ``(n, 1 + grid * grid, 3, side, side)``.
+        """
+        side = self.encoder.config.image_size
+        large = round(side / self.tile)
+        whole, detailed = (
+            self.image_processor(
+                list(pictures),
+                size={"shortest_edge": edge},
+                crop_size={"height": edge, "width": edge},
+                return_tensors="pt",
+            )["pixel_values"]
+            for edge in (side, large)
+        )
+        starts = [
+            round(place * (large - side) / max(1, self.grid - 1)) for place in range(self.grid)
         ]
-        return [picture, *(picture.crop((x, y, x + across, y + down)) for x, y in corners)]
+        tiles = [
+            detailed[:, :, top : top + side, left : left + side]
+            for top in starts
+            for left in starts
+        ]
+        return torch.stack([whole, *tiles], dim=1)
 
     @torch.no_grad()
     def see(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
@@ -117,9 +132,8 @@ class CaptionModel(nn.Module):
             float32 ``(n, 2 * tiles, d)``: of each tile the first token's hidden state and the mean
             of the others'.
         """
-        tiles = [tile for picture in pictures for tile in self.tiles_of(picture)]
-        pixels = self.image_processor(tiles, return_tensors="pt")["pixel_values"]
-        states = self.encoder(pixel_values=pixels.to(self.encoder.device)).last_hidden_state
+        pixels = self.tiles_of(pictures).flatten(0, 1).to(self.encoder.device)
+        states = self.encoder(pixel_values=pixels).last_hidden_state
         states = torch.stack([states[:, 0], states[:, 1:].mean(1)], dim=1).float()
         return states.reshape(len(pictures), -1, states.shape[-1])
 
@@ -245,7 +259,7 @@ def fit_captions(
     config: TuningConfig,
     folder: str | Path,
     layers: int = 2,
-    dropout: float = 0.1,
+    dropout: float = 0.2,
 ) -> CaptionModel:
     """Train a `CaptionModel` with a new decoder.
 
