@@ -10,7 +10,6 @@ from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_er
 
 if TYPE_CHECKING:
     from gemkr_hf.tables.ground import Ground
-    from gemkr_hf.tables.result import Result
 
 Config = Annotated[
     Path | None,
@@ -33,6 +32,10 @@ Checkpoints = Annotated[
         "--checkpoint",
         help="SYSTEM=FOLDER or SYSTEM=HUB_ID in the place of training it; several times.",
     ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(help="Runs made side by side; one a core without a GPU, at most 8."),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace runs that were made with other settings.")
@@ -74,10 +77,21 @@ def _ground(
     return Ground(parsed, say=typer.echo, overwrite=overwrite)
 
 
-def _show(ground: "Ground", result: "Result") -> None:
-    from gemkr_hf.tables.tables import write_result
+def _make(
+    ground: "Ground",
+    name: str,
+    jobs: int | None,
+    overwrite: bool,
+    systems: list[str] | None = None,
+) -> None:
+    """Make a table, print it, and write it down."""
+    from gemkr_hf.tables.jobs import usual_jobs
+    from gemkr_hf.tables.tables import make_table, write_result
     from gemkr_hf.tables.writing import to_markdown
 
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"--jobs is the number of runs made side by side, at least 1, got {jobs}")
+    result = make_table(ground, name, systems or None, overwrite, jobs or usual_jobs())
     _say(to_markdown(result), write_result(result, ground.folder).values())
 
 
@@ -91,6 +105,7 @@ def table1(
     output: Output = None,
     seed: Seeds = None,
     checkpoint: Checkpoints = None,
+    jobs: Jobs = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Every system of the paper on one benchmark (Table 1).
@@ -100,9 +115,7 @@ def table1(
     Example: gemkr evaluate table1 --system bm25 --system gemkr --seed 0
     """
     ground = _ground(config, set_, output, seed, checkpoint, overwrite)
-    from gemkr_hf.tables.tables import systems_table
-
-    _show(ground, systems_table(ground, system or None, overwrite))
+    _make(ground, "table1", jobs, overwrite, system)
 
 
 def _table_command(name: str, about: str, example: str) -> Callable[..., None]:
@@ -112,12 +125,11 @@ def _table_command(name: str, about: str, example: str) -> Callable[..., None]:
         output: Output = None,
         seed: Seeds = None,
         checkpoint: Checkpoints = None,
+        jobs: Jobs = None,
         overwrite: Overwrite = False,
     ) -> None:
         ground = _ground(config, set_, output, seed, checkpoint, overwrite)
-        from gemkr_hf.tables.tables import TABLES
-
-        _show(ground, TABLES[name](ground, overwrite=overwrite))
+        _make(ground, name, jobs, overwrite)
 
     command.__name__ = name
     command.__doc__ = f"{about}\n\nExample: {example}"

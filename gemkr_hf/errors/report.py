@@ -88,7 +88,7 @@ def write_error_report(
     include_hits: bool = False,
     captions: Mapping[str, str] | None = None,
     decoding: Mapping[str, Any] | None = None,
-) -> Path:
+) -> ErrorAnalysis:
     """Write an HTML report of the questions that failed, and why.
 
     The file holds its pictures and styles, and no script: it opens anywhere, without a network.
@@ -113,7 +113,7 @@ def write_error_report(
             checkpoint's.
 
     Returns:
-        The path.
+        What the report says.
 
     Raises:
         ValueError: no records, records of several systems or presets, a question that comes twice
@@ -134,7 +134,7 @@ def write_error_report(
     text = render(analysis, cards, include_hits, asked_again=retriever is not None)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
-    return path
+    return analysis
 
 
 def _check(

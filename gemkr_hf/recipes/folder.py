@@ -61,7 +61,9 @@ def claim_for(
                 f"'{folder}' holds '{foreign[0]}', which no run has made: name another output"
             )
     stated = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False)
-    if path.exists() and path.read_text(encoding="utf-8") != stated:
+    if path.exists() and path.read_text(encoding="utf-8") == stated:
+        return
+    if path.exists():
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
         changed = first_difference(before, yaml.safe_load(stated))
         if not overwrite:

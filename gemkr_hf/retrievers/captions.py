@@ -103,7 +103,7 @@ class CaptionModel(nn.Module):
         Returns:
             float32 ``(n, 1 + grid * grid, 3, side, side)``.
         """
-        side = self.encoder.config.image_size
+        side = int(self.encoder.config.image_size)  # type: ignore[arg-type]
         large = round(side / self.tile)
         whole, detailed = (
             self.image_processor(

@@ -25,6 +25,7 @@ from transformers import (
     DPRQuestionEncoder,
     LxmertConfig,
     LxmertModel,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     ViltConfig,
     ViltModel,
@@ -259,6 +260,7 @@ def new_towers(
     vision: Any = None,
     layers: int = 2,
     seed: int = 0,
+    attention: str | None = None,
 ) -> TwoTowers:
     """Small encoders with new weights, their word embeddings those of a language model.
 
@@ -269,6 +271,7 @@ def new_towers(
         vision: the CLIP vision tower, for pictures and for the width of objects.
         layers: of each encoder.
         seed: of the new weights.
+        attention: ``eager`` or ``sdpa``; transformers' choice where None.
     """
     torch.manual_seed(seed)
     width = embeddings.shape[1]
@@ -323,6 +326,9 @@ def new_towers(
             table.word_embeddings.weight.copy_(scaled)
     for part in (query, document):
         _begin_with_words(part)
+        for module in part.modules():
+            if attention is not None and isinstance(module, PreTrainedModel):
+                module.set_attn_implementation(attention)
     return TwoTowers(query, document, encoder_tokenizer(tokenizer))
 
 

@@ -91,18 +91,16 @@ class EvaluationConfig:
     tuning: TuningConfig = field(default_factory=small_world_tuning)
     aggregate: Literal["max", "logsumexp"] = "logsumexp"
     encoders: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=3.0)
+        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=1.5)
     )
     pretraining: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=2.0)
-    )
-    text_models: TuningConfig = field(
         default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=1.0)
     )
+    text_models: TuningConfig = field(
+        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=0.6)
+    )
     captioner: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(
-            visual_learning_rate=1e-3, epochs=8.0, lora_rank=16, lora_alpha=32
-        )
+        default_factory=lambda: small_world_tuning(learning_rate=2e-3, epochs=16.0)
     )
     language_models: tuple[LanguageModelSize, ...] = field(default_factory=_sizes)
 

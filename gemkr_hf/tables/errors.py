@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gemkr_hf.errors import analyze_errors, write_error_report
+from gemkr_hf.errors import write_error_report
 from gemkr_hf.evaluation.records import read_records
 from gemkr_hf.retrievers import GeMKRSystem
 from gemkr_hf.symbols import SymbolsConfig, load_symbols
@@ -46,17 +46,18 @@ def report_errors(
         built.index(ground.documents)
         retriever = built.retriever
     target = path or ground.path(f"errors-{system}.html")
-    given: dict[str, Any] = {
-        "processor": ground.processor,
-        "retriever": retriever,
-        "scenes": _scenes(ground),
-    }
-    pictures, documents = ground.benchmark.pictures, ground.knowledge_base
-    write_error_report(
-        records, target, pictures, documents, limit=limit, include_hits=include_hits, **given
+    analysis = write_error_report(
+        records,
+        target,
+        ground.benchmark.pictures,
+        ground.knowledge_base,
+        ground.processor,
+        retriever,
+        _scenes(ground),
+        limit=limit,
+        include_hits=include_hits,
     )
-    found = analyze_errors(records, pictures, documents, **given)
-    return target, {str(cause.value): number for cause, number in found.counts().items()}
+    return target, {cause.value[0]: number for cause, number in analysis.counts().items()}
 
 
 def _scenes(ground: Ground) -> Any:

@@ -63,8 +63,9 @@ class Ground:
     ) -> None:
         check_model(config.model)
         self.config = config
+        self.base = Path(base)
         self.say = say
-        self.benchmark = benchmark or load_benchmark(config.data, Path(base))
+        self.benchmark = benchmark or load_benchmark(config.data, self.base)
         if config.split not in self.benchmark.questions:
             raise ValueError(
                 f"There is no split '{config.split}': there are "
@@ -73,6 +74,18 @@ class Ground:
         self.folder = Path(config.output)
         settings = {name: as_plain(config)[name] for name in _SHARED}
         claim_for(self.folder, settings, overwrite, _MADE, "evaluation.yaml")
+
+    def prepare(self, captions: bool) -> None:
+        """Make what several rows need, before they are made side by side.
+
+        Args:
+            captions: those of the pictures too.
+        """
+        _ = self.knowledge_base, self.asked
+        if "train" in self.questions and has_pictures(self.benchmark):
+            _ = self.pictures
+        if captions:
+            _ = self.captions
 
     def path(self, *names: str) -> Path:
         """A place in the evaluation's folder."""

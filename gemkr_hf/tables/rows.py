@@ -36,6 +36,7 @@ class Row:
         seeds: of the runs; one where nothing is drawn.
         reads_captions: needs the pictures in words.
         settings: what its runs follow from, besides data, model, split and k.
+        shares: parts of it are trained by other rows too, which come first.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Row:
     seeds: tuple[int, ...]
     reads_captions: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    shares: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,18 +78,37 @@ def answer(ground: Ground, row: Row, overwrite: bool = False) -> Answered:
     """
     runs, folders, seconds = [], [], []
     for seed in row.seeds:
-        folder = ground.path("rows", slug(row.label), f"seed-{seed}")
-        settings = json.loads(
-            json.dumps({**ground.settings_of(*_COMMON), **row.settings, "seed": seed})
-        )
-        kept = _kept(folder, settings, overwrite)
-        if kept is None:
-            kept = _run(ground, row, seed, folder, settings)
-        run, took = kept
+        run, took = answer_seed(ground, row, seed, overwrite)
         runs.append(run)
-        folders.append(folder)
+        folders.append(folder_of(ground, row, seed))
         seconds.append(took)
     return Answered(row.label, tuple(runs), tuple(folders), sum(seconds) / len(seconds))
+
+
+def answer_seed(ground: Ground, row: Row, seed: int, overwrite: bool) -> tuple[Run, float]:
+    """One run of a row, kept or new, and the seconds before its first answer."""
+    folder, settings = folder_of(ground, row, seed), _settings(ground, row, seed)
+    kept = _kept(folder, settings, overwrite)
+    return _run(ground, row, seed, folder, settings) if kept is None else kept
+
+
+def is_there(ground: Ground, row: Row, seed: int, overwrite: bool) -> bool:
+    """Whether a run need not be made.
+
+    Raises:
+        ValueError: it was made with other settings, and is not to be replaced.
+    """
+    return _kept(folder_of(ground, row, seed), _settings(ground, row, seed), overwrite) is not None
+
+
+def folder_of(ground: Ground, row: Row, seed: int) -> Path:
+    """Where a run is kept."""
+    return ground.path("rows", slug(row.label), f"seed-{seed}")
+
+
+def _settings(ground: Ground, row: Row, seed: int) -> dict[str, Any]:
+    common = ground.settings_of(*_COMMON)
+    return json.loads(json.dumps({**common, **row.settings, "seed": seed}))
 
 
 def _kept(folder: Path, settings: Mapping[str, Any], overwrite: bool) -> tuple[Run, float] | None:
@@ -179,4 +200,4 @@ def texts_of(ground: Ground, answered: Answered) -> dict[str, str]:
     return {name: kb[row]["text"] for name, row in zip(wanted, rows, strict=True) if row >= 0}
 
 
-__all__ = ["Answered", "Row", "answer", "score_row"]
+__all__ = ["Answered", "Row", "answer", "answer_seed", "is_there", "score_row"]

@@ -61,6 +61,7 @@ class System:
         trained: one row for each seed, unless a checkpoint is named.
         reads_captions: needs the pictures in words.
         settings: names of the settings that its training follows from.
+        shares: a part of it is another system too, which is trained first.
     """
 
     name: str
@@ -70,6 +71,7 @@ class System:
     trained: bool = True
     reads_captions: bool = False
     settings: tuple[str, ...] = ()
+    shares: bool = False
 
 
 # -- encoders --------------------------------------------------------------------------------------
@@ -89,6 +91,7 @@ def _towers(ground: Ground, name: str, kind: str, seed: int) -> TwoTowers:
             model.get_input_embeddings().weight.detach(),
             model.vision_tower,
             seed=seed,
+            attention=ground.config.model.attention,
         )
         if name == "reviz-ict":
             _pretrain(ground, towers, seed)
@@ -400,7 +403,7 @@ SYSTEMS: dict[str, System] = {
         System("seal", "SEAL", "SEAL", _seal, reads_captions=True, settings=_TEXT),
         System("clip", "CLIP, image to text", "CLIP", _clip, settings=_ENCODERS),
         System("clip-fusion", "CLIP, image + question", "CLIP", _clip_fusion, settings=_ENCODERS),
-        System("vrr", "VRR", "VRR", _vrr, reads_captions=True, settings=_ENCODERS),
+        System("vrr", "VRR", "VRR", _vrr, reads_captions=True, settings=_ENCODERS, shares=True),
         System("reviz", "ReViz", "ReViz", _reviz, settings=_ENCODERS),
         System(
             "reviz-ict",

@@ -1,7 +1,8 @@
 """The tables of the paper, each of rows that are made, kept and continued one by one."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from gemkr_hf.retrievers import Retriever
 from gemkr_hf.tables.config import LanguageModelSize
 from gemkr_hf.tables.gemkr import BLIND, FULL, gemkr_system, trained_gemkr
 from gemkr_hf.tables.ground import Ground
+from gemkr_hf.tables.jobs import RowsOf, answer_side_by_side
 from gemkr_hf.tables.paper import paper_tables
 from gemkr_hf.tables.plots import plot_result
 from gemkr_hf.tables.result import Measured, Result, make_rows
@@ -25,6 +27,8 @@ STRATEGIES = {
     "free": "Free Text w/o Constraints",
 }
 """Strategy of ``GeMKRRetriever.retrieve`` -> the row of Table 4."""
+TABLES = ("table1", "table3", "table4", "figure3")
+"""Those that compare systems; Tables 2 and 5 say something else."""
 
 
 def check_systems(names: Sequence[str]) -> None:
@@ -49,42 +53,24 @@ def system_row(ground: Ground, system: System) -> Row:
         seeds if system.trained and named is None else seeds[:1],
         system.reads_captions,
         settings,
+        system.shares,
     )
 
 
-def _gemkr_settings(ground: Ground) -> dict[str, object]:
-    named = ground.config.checkpoints.get(GEMKR)
-    if named is not None:
-        return {"checkpoint": named}
-    return ground.settings_of("tuning", "sampling", "aggregate")
+def system_rows(ground: Ground, names: Sequence[str] | None = None) -> list[Row]:
+    """Table 1's rows: all systems, or some of them, in the table's order."""
+    return [
+        system_row(ground, system)
+        for name, system in SYSTEMS.items()
+        if names is None or name in names
+    ]
 
 
-def systems_table(
-    ground: Ground, names: Sequence[str] | None = None, overwrite: bool = False
-) -> Result:
-    """Table 1: all systems, or some of them.
-
-    Args:
-        ground: the benchmark.
-        names: of ``SYSTEMS``; all where None.
-        overwrite: replace runs that were made with other settings.
-
-    Raises:
-        ValueError: an unknown system.
-    """
-    check_checkpoints(ground.config.checkpoints)
-    check_systems(names or ())
-    names = [name for name in SYSTEMS if names is None or name in names]
-    rows = [system_row(ground, SYSTEMS[name]) for name in names]
-    papers = [SYSTEMS[name].paper for name in names]
-    return _result(ground, "table1", rows, papers, SYSTEMS[GEMKR].label, overwrite)
-
-
-def ablations_table(ground: Ground, overwrite: bool = False) -> Result:
-    """Table 3: GeMKR trained anew without each of its parts."""
+def ablation_rows(ground: Ground) -> list[Row]:
+    """Table 3's rows: the full model, which is Table 1's, and it without each of its parts."""
     rows = []
     for label in ABLATIONS:
-        if label == FULL:  # Table 1's row, found again
+        if label == FULL:
             rows.append(system_row(ground, SYSTEMS[GEMKR]))
             continue
         blind = label == BLIND
@@ -100,38 +86,35 @@ def ablations_table(ground: Ground, overwrite: bool = False) -> Result:
                 {**settings, "ablation": label},
             )
         )
-    reference = SYSTEMS[GEMKR].label
-    return _result(ground, "table3", rows, list(ABLATIONS), reference, overwrite)
+    return rows
 
 
 def _ablated(ground: Ground, seed: int, label: str) -> Retriever:
     return gemkr_system(ground, trained_gemkr(ground, seed, label))
 
 
-def strategies_table(ground: Ground, overwrite: bool = False) -> Result:
-    """Table 4: the full model with each generation strategy."""
+def strategy_rows(ground: Ground) -> list[Row]:
+    """Table 4's rows: the full model with each generation strategy."""
     full = system_row(ground, SYSTEMS[GEMKR])
-    rows = [
+    return [
         Row(
             label,
             partial(_with_strategy, strategy=strategy),
             full.seeds,
-            settings={**_gemkr_settings(ground), "strategy": strategy},
+            settings={**full.settings, "strategy": strategy},
+            shares=strategy != "clue",
         )
         for strategy, label in STRATEGIES.items()
     ]
-    labels = list(STRATEGIES.values())
-    return _result(ground, "table4", rows, labels, STRATEGIES["clue"], overwrite)
 
 
 def _with_strategy(ground: Ground, seed: int, strategy: str) -> Retriever:
     return gemkr_system(ground, trained_gemkr(ground, seed), strategy=strategy)
 
 
-def sizes_figure(ground: Ground, overwrite: bool = False) -> Result:
-    """Figure 3: other language models, tuned alike."""
-    sizes = ground.config.language_models
-    rows = [
+def size_rows(ground: Ground) -> list[Row]:
+    """Figure 3's rows: other language models, tuned alike."""
+    return [
         Row(
             size.name,
             partial(_of_size, size=size),
@@ -141,34 +124,92 @@ def sizes_figure(ground: Ground, overwrite: bool = False) -> Result:
                 "language_model": dataclasses.asdict(size),
             },
         )
-        for size in sizes
+        for size in ground.config.language_models
     ]
-    labels = [size.name for size in sizes]
-    return _result(ground, "figure3", rows, labels, labels[-1], overwrite)
 
 
 def _of_size(ground: Ground, seed: int, size: LanguageModelSize) -> Retriever:
     return gemkr_system(ground, trained_gemkr(ground, seed, size=size))
 
 
-def _result(
+@dataclass(frozen=True)
+class TableOfSystems:
+    """A table, or the figure, that compares systems.
+
+    Attributes:
+        name: of the paper's.
+        rows_of: makes its rows.
+        papers: the paper's row that each of them stands beside.
+        reference: label of the row that the others are tested against.
+    """
+
+    name: str
+    rows_of: RowsOf
+    papers: Sequence[str]
+    reference: str
+
+
+def table_of(ground: Ground, name: str, systems: Sequence[str] | None = None) -> TableOfSystems:
+    """Table 1, 3 or 4, or Figure 3.
+
+    Args:
+        ground: the benchmark.
+        name: of ``TABLES``.
+        systems: of Table 1; all where None.
+
+    Raises:
+        ValueError: no such table or system, or a checkpoint for something that has none.
+    """
+    check_checkpoints(ground.config.checkpoints)
+    gemkr = SYSTEMS[GEMKR].label
+    if name == "table1":
+        check_systems(systems or ())
+        papers = [s.paper for n, s in SYSTEMS.items() if systems is None or n in systems]
+        return TableOfSystems(name, partial(system_rows, names=systems), papers, gemkr)
+    if name == "table3":
+        return TableOfSystems(name, ablation_rows, list(ABLATIONS), gemkr)
+    if name == "table4":
+        labels = list(STRATEGIES.values())
+        return TableOfSystems(name, strategy_rows, labels, STRATEGIES["clue"])
+    if name == "figure3":
+        labels = [size.name for size in ground.config.language_models]
+        return TableOfSystems(name, size_rows, labels, labels[-1])
+    raise ValueError(f"A table of systems is one of {', '.join(TABLES)}, not '{name}'")
+
+
+def make_table(
     ground: Ground,
     name: str,
-    rows: Sequence[Row],
-    papers: Sequence[str],
-    reference: str,
-    overwrite: bool,
+    systems: Sequence[str] | None = None,
+    overwrite: bool = False,
+    jobs: int = 1,
 ) -> Result:
+    """Make the runs of a table that are missing, and score all of them.
+
+    Args:
+        ground: the benchmark.
+        name: of ``TABLES``.
+        systems: of Table 1; all where None.
+        overwrite: replace runs that were made with other settings.
+        jobs: runs that are made side by side, each in a process of its own; above 1 the benchmark
+            must be one that the configuration names.
+
+    Raises:
+        ValueError: no such table or system, or a run that was made with other settings.
+    """
+    table = table_of(ground, name, systems)
     paper = paper_tables()[name]
+    if jobs > 1:
+        answer_side_by_side(ground, table.rows_of, jobs, overwrite)
+        overwrite = False  # what was to be replaced is
     measured = []
-    for row, in_paper in zip(rows, papers, strict=True):
+    for row, in_paper in zip(table.rows_of(ground), table.papers, strict=True):
         answered = answer(ground, row, overwrite)
-        scores = score_row(ground, answered)
         measured.append(
             Measured(
                 row.label,
                 {benchmark: paper.figures(in_paper, benchmark) for benchmark in paper.measures},
-                scores,
+                score_row(ground, answered),
                 answered.seconds,
                 answered.seconds_a_question,
             )
@@ -187,8 +228,8 @@ def _result(
         ground.config.hit,
         ground.config.seeds,
         measures,
-        reference,
-        make_rows(measured, measures, reference),
+        table.reference,
+        make_rows(measured, measures, table.reference),
     )
 
 
@@ -206,23 +247,12 @@ def write_result(result: Result, folder: Path) -> dict[str, Path]:
     return paths
 
 
-TABLES: dict[str, Callable[..., Result]] = {
-    "table1": systems_table,
-    "table3": ablations_table,
-    "table4": strategies_table,
-    "figure3": sizes_figure,
-}
-"""The tables that compare systems; Tables 2 and 5 say something else."""
-
-
 __all__ = [
     "STRATEGIES",
     "TABLES",
-    "ablations_table",
     "check_systems",
-    "sizes_figure",
-    "strategies_table",
+    "make_table",
     "system_row",
-    "systems_table",
+    "table_of",
     "write_result",
 ]

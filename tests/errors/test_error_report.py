@@ -37,7 +37,9 @@ class Processor:
 
 
 def written(tmp_path, records=RECORDS, pictures=PICTURES, documents=DOCUMENTS, **options) -> Page:
-    path = write_error_report(records, tmp_path / "deep" / "e.html", pictures, documents, **options)
+    path = tmp_path / "deep" / "e.html"
+    analysis = write_error_report(records, path, pictures, documents, **options)
+    assert sum(analysis.counts().values()) == len(records)
     assert [file.name for file in path.parent.iterdir()] == ["e.html"]
     return Page(path.read_text(encoding="utf-8"))
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from gemkr_hf.data import DataConfig
 from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.evaluation.records import read_records
 from gemkr_hf.evaluation.runs import read_run
@@ -24,14 +26,7 @@ from gemkr_hf.tables.others import (
 )
 from gemkr_hf.tables.paper import paper_tables
 from gemkr_hf.tables.systems import SYSTEMS, check_checkpoints
-from gemkr_hf.tables.tables import (
-    STRATEGIES,
-    ablations_table,
-    sizes_figure,
-    strategies_table,
-    systems_table,
-    write_result,
-)
+from gemkr_hf.tables.tables import STRATEGIES, make_table, write_result
 
 QUESTIONS = 6
 FEW = small_world_tuning(batch_size=4, epochs=1.0, max_steps=2, warmup_steps=0, logging_steps=1)
@@ -90,7 +85,7 @@ def ground(folder, world, said) -> Ground:
 
 @pytest.fixture(scope="module")
 def table1(ground):
-    return systems_table(ground)
+    return make_table(ground, "table1")
 
 
 def test_table_1_has_every_system_of_the_paper(table1) -> None:
@@ -118,11 +113,11 @@ def test_each_run_is_kept_for_other_programs(ground, table1) -> None:
 
 def test_what_is_there_is_not_made_again(ground, table1, said) -> None:
     before = len(said)
-    again = systems_table(ground)
+    again = make_table(ground, "table1")
     assert said[before:] == []
     assert again.rows == table1.rows
     # Some of the systems, in the order of the table.
-    few = systems_table(ground, ["gemkr", "bm25"])
+    few = make_table(ground, "table1", ["gemkr", "bm25"])
     assert [row.label for row in few.rows] == ["BM25, question", "GeMKR"]
 
 
@@ -131,7 +126,7 @@ def test_a_stopped_table_goes_on_with_the_row_that_is_missing(ground, table1, sa
     kept = run.read_text()
     run.unlink()
     before = len(said)
-    again = systems_table(ground)
+    again = make_table(ground, "table1")
     assert said[before:] == [f"DPR: {QUESTIONS} questions"]
     assert json.loads(run.read_text())["run"]["documents"] == json.loads(kept)["run"]["documents"]
     assert [row.ours for row in again.rows] == [row.ours for row in table1.rows]
@@ -143,7 +138,7 @@ def test_other_settings_are_not_mixed_with_a_run(folder, world, table1) -> None:
         config(folder, encoders=other), say=lambda line: None, benchmark=symbols_benchmark(world)
     )
     with pytest.raises(ValueError, match=r"learning_rate was 0\.001 and is 0\.5.*--overwrite"):
-        systems_table(changed, ["dpr"])
+        make_table(changed, "table1", ["dpr"])
     shared = config(folder, captions="given")
     with pytest.raises(ValueError, match="captions was 'written' and is 'given'"):
         Ground(shared, say=lambda line: None, benchmark=symbols_benchmark(world))
@@ -167,7 +162,7 @@ def test_a_result_is_written_in_four_kinds(table1, tmp_path) -> None:
 
 
 def test_table_3_trains_each_ablation(ground) -> None:
-    result = ablations_table(ground)
+    result = make_table(ground, "table3")
     assert [row.label for row in result.rows][1:] == list(ABLATIONS)[1:]
     assert result.rows[0].label == result.reference == "GeMKR"
     for row, label in zip(result.rows, ABLATIONS, strict=True):
@@ -185,13 +180,13 @@ def test_table_3_trains_each_ablation(ground) -> None:
 
 
 def test_table_4_has_every_strategy(ground) -> None:
-    result = strategies_table(ground)
+    result = make_table(ground, "table4")
     assert [row.label for row in result.rows] == list(STRATEGIES.values())
     assert set(STRATEGIES.values()) == set(paper_tables()["table4"].rows)
 
 
 def test_figure_3_teaches_language_models_of_its_sizes(ground) -> None:
-    result = sizes_figure(ground)
+    result = make_table(ground, "figure3")
     assert [row.label for row in result.rows] == ["tiny"]
     from transformers import AutoConfig
 
@@ -228,9 +223,23 @@ def test_a_checkpoint_takes_the_place_of_training(ground, table1, world, tmp_pat
     kept = str(ground.path("models", "dpr-seed-0"))
     named = config(tmp_path, checkpoints={"dpr": kept}, captions="given", seeds=(0, 1))
     other = Ground(named, say=lambda line: None, benchmark=symbols_benchmark(world))
-    [row] = systems_table(other, ["dpr"]).rows
+    [row] = make_table(other, "table1", ["dpr"]).rows
     assert len(row.over_seeds["P@1"]) == 1
     assert not (tmp_path / "models").exists()
+
+
+def test_runs_are_made_side_by_side_as_they_are_one_by_one(tmp_path) -> None:
+    settings = {"data": DataConfig(format="symbols", scenes=16), "captions": "given"}
+    results = []
+    for jobs in (1, 2):
+        said: list[str] = []
+        ground = Ground(config(tmp_path / str(jobs), **settings), say=said.append)
+        names = ["bm25", "dpr", "vrr"]
+        results.append(make_table(ground, "table1", names, jobs=jobs).rows)
+    assert [row.ours for row in results[0]] == [row.ours for row in results[1]]
+    assert sum("of 3 runs, about" in line for line in said) == 3
+    assert said[-1].startswith("VRR, seed 0")  # it shares what DPR has trained
+    assert not any(name in os.environ for name in ("NUMBA_NUM_THREADS", "TQDM_DISABLE"))
 
 
 def test_mistakes_are_told_before_anything_is_made(tmp_path, world) -> None:
@@ -240,9 +249,9 @@ def test_mistakes_are_told_before_anything_is_made(tmp_path, world) -> None:
         return Ground(config(tmp_path, **changes), say=lambda line: None, benchmark=benchmark)
 
     with pytest.raises(ValueError, match="There is no system 'bm26': there are bm25"):
-        systems_table(quiet(), ["bm26"])
+        make_table(quiet(), "table1", ["bm26"])
     with pytest.raises(ValueError, match="There is no checkpoint for 'bm25': there are dpr"):
-        systems_table(quiet(checkpoints={"bm25": "x"}))
+        make_table(quiet(checkpoints={"bm25": "x"}), "table1")
     with pytest.raises(ValueError, match="no split 'later': there are train"):
         quiet(split="later")
     with pytest.raises(ValueError, match="seeds must name one seed"):
