@@ -75,14 +75,15 @@ class Ground:
         settings = {name: as_plain(config)[name] for name in _SHARED}
         claim_for(self.folder, settings, overwrite, _MADE, "evaluation.yaml")
 
-    def prepare(self, captions: bool) -> None:
+    def prepare(self, captions: bool, pictures: bool) -> None:
         """Make what several rows need, before they are made side by side.
 
         Args:
-            captions: those of the pictures too.
+            captions: the pictures in words.
+            pictures: those of training.
         """
         _ = self.knowledge_base, self.asked
-        if "train" in self.questions and has_pictures(self.benchmark):
+        if pictures:
             _ = self.pictures
         if captions:
             _ = self.captions

@@ -52,7 +52,10 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int, overwrite: b
     ]
     if not missing:
         return
-    ground.prepare(captions=any(row.reads_captions for row, _ in missing))
+    ground.prepare(
+        captions=any(row.reads_captions for row, _ in missing),
+        pictures=any(row.looks for row, _ in missing),
+    )
     started, done = time.time(), 0
     with (
         _one_thread_each(),

@@ -37,6 +37,7 @@ class Row:
         reads_captions: needs the pictures in words.
         settings: what its runs follow from, besides data, model, split and k.
         shares: parts of it are trained by other rows too, which come first.
+        looks: its training needs the training pictures.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Row:
     reads_captions: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     shares: bool = False
+    looks: bool = False
 
 
 @dataclass(frozen=True)

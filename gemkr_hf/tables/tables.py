@@ -41,20 +41,34 @@ def check_systems(names: Sequence[str]) -> None:
 
 
 def system_row(ground: Ground, system: System) -> Row:
-    """What is asked of a system of Table 1, with its checkpoint or with each seed."""
-    named = ground.config.checkpoints.get(system.name.removesuffix("-fusion"))
-    seeds = ground.config.seeds
-    settings = ground.settings_of(*system.settings) if named is None else {"checkpoint": named}
+    """What is asked of a system of Table 1, with its checkpoints or with each seed."""
+    named = {
+        part: ground.config.checkpoints[part]
+        for part in system.parts
+        if part in ground.config.checkpoints
+    }
+    trained = len(named) < len(system.parts)
+    settings: dict[str, object] = ground.settings_of(*system.settings) if trained else {}
+    if named:
+        settings["checkpoints"] = named
     if system.reads_captions:
-        settings |= ground.settings_of("captions")
+        settings |= caption_settings(ground)
     return Row(
         system.label,
         system.build,
-        seeds if system.trained and named is None else seeds[:1],
+        ground.config.seeds if trained else ground.config.seeds[:1],
         system.reads_captions,
         settings,
         system.shares,
+        trained and system.looks,
     )
+
+
+def caption_settings(ground: Ground) -> dict[str, object]:
+    """What the captions of those rows that read them follow from."""
+    written_by = ground.config.checkpoints.get("captions")
+    settings = ground.settings_of("captions")
+    return settings if written_by is None else {**settings, "captions by": written_by}
 
 
 def system_rows(ground: Ground, names: Sequence[str] | None = None) -> list[Row]:
@@ -76,7 +90,7 @@ def ablation_rows(ground: Ground) -> list[Row]:
         blind = label == BLIND
         settings = ground.settings_of("tuning", "sampling", "aggregate")
         if blind:
-            settings |= ground.settings_of("captions")
+            settings |= caption_settings(ground)
         rows.append(
             Row(
                 label,
@@ -84,6 +98,7 @@ def ablation_rows(ground: Ground) -> list[Row]:
                 ground.config.seeds,
                 blind,
                 {**settings, "ablation": label},
+                looks=not blind,
             )
         )
     return rows
@@ -103,6 +118,7 @@ def strategy_rows(ground: Ground) -> list[Row]:
             full.seeds,
             settings={**full.settings, "strategy": strategy},
             shares=strategy != "clue",
+            looks=full.looks,
         )
         for strategy, label in STRATEGIES.items()
     ]
@@ -123,6 +139,7 @@ def size_rows(ground: Ground) -> list[Row]:
                 **ground.settings_of("tuning", "sampling", "aggregate"),
                 "language_model": dataclasses.asdict(size),
             },
+            looks=True,
         )
         for size in ground.config.language_models
     ]
