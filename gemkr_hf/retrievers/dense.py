@@ -91,7 +91,7 @@ class SentenceRetriever:
                 from sentence_transformers import SentenceTransformer
             except ImportError:
                 raise ValueError(
-                    f"'{model}' needs sentence-transformers: pip install sentence-transformers"
+                    f"'{model}' needs sentence-transformers: pip install 'gemkr-hf[encoders]'"
                 ) from None
             model = SentenceTransformer(str(model))
         self._model = model

@@ -41,7 +41,7 @@ def _sizes() -> tuple[LanguageModelSize, ...]:
         LanguageModelSize(
             f"Llama, {width} wide",
             training=LanguageModelTraining(
-                hidden_size=width, intermediate_size=2 * width, heads=width // 32, steps=800
+                hidden_size=width, intermediate_size=2 * width, heads=width // 32, steps=600
             ),
         )
         for width in (64, 128, 256)
