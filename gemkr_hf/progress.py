@@ -1,5 +1,7 @@
 """Progress of long work: what is done, the rate and the time left, on standard error."""
 
+import logging
+import warnings
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -20,4 +22,17 @@ def progress_bar(total: int | None, description: str, unit: str) -> tqdm:
     )
 
 
-__all__ = ["progress", "progress_bar"]
+def be_quiet() -> None:
+    """Bars of the libraries below belong to their own commands, not to an answer."""
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # It tells of faster kernels that it did not find, whether they are wanted or not.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+__all__ = ["be_quiet", "progress", "progress_bar"]

@@ -3,12 +3,13 @@
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import typer
+
+from gemkr_hf.progress import be_quiet
 
 
 def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -30,19 +31,6 @@ def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
 def log_to_standard_error() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("gemkr_hf").setLevel(logging.INFO)
-
-
-def be_quiet() -> None:
-    """Bars of the libraries below belong to their own commands, not to an answer."""
-    import datasets
-    from transformers.utils import logging as transformers_logging
-
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    # It tells of faster kernels that it did not find, whether they are wanted or not.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    datasets.disable_progress_bars()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
 
 
 __all__ = ["be_quiet", "log_to_standard_error", "one_sentence_errors"]

@@ -81,7 +81,6 @@ def _make(
     ground: "Ground",
     name: str,
     jobs: int | None,
-    overwrite: bool,
     systems: list[str] | None = None,
 ) -> None:
     """Make a table, print it, and write it down."""
@@ -91,7 +90,7 @@ def _make(
 
     if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs is the number of runs made side by side, at least 1, got {jobs}")
-    result = make_table(ground, name, systems or None, overwrite, jobs or usual_jobs())
+    result = make_table(ground, name, systems or None, jobs or usual_jobs())
     _say(to_markdown(result), write_result(result, ground.folder).values())
 
 
@@ -115,7 +114,7 @@ def table1(
     Example: gemkr evaluate table1 --system bm25 --system gemkr --seed 0
     """
     ground = _ground(config, set_, output, seed, checkpoint, overwrite)
-    _make(ground, "table1", jobs, overwrite, system)
+    _make(ground, "table1", jobs, system)
 
 
 def _table_command(name: str, about: str, example: str) -> Callable[..., None]:
@@ -129,7 +128,7 @@ def _table_command(name: str, about: str, example: str) -> Callable[..., None]:
         overwrite: Overwrite = False,
     ) -> None:
         ground = _ground(config, set_, output, seed, checkpoint, overwrite)
-        _make(ground, name, jobs, overwrite)
+        _make(ground, name, jobs)
 
     command.__name__ = name
     command.__doc__ = f"{about}\n\nExample: {example}"
@@ -140,12 +139,13 @@ def table2(
     config: Config = None,
     set_: Assignments = None,
     output: Output = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Questions and documents of the paper's benchmarks and of this one (Table 2).
 
-    Example: gemkr evaluate table2 --config configs/evaluate_okvqa.yaml
+    Example: gemkr evaluate table2 --config configs/evaluate_okvqa_gs112k.yaml
     """
-    ground = _ground(config, set_, output, None, None, False)
+    ground = _ground(config, set_, output, None, None, overwrite)
     from gemkr_hf.tables.others import statistics_table, write_statistics
 
     _say(*write_statistics(statistics_table(ground), ground.folder))
@@ -197,7 +197,7 @@ def errors(
     ground = _ground(config, set_, output, seed, checkpoint, overwrite)
     from gemkr_hf.tables.errors import report_errors
 
-    path, counts = report_errors(ground, system, html, hits, limit, overwrite)
+    path, counts = report_errors(ground, system, html, hits, limit)
     for cause, number in counts.items():
         typer.echo(f"{number:5}  {cause}")
     typer.echo(f"Written: {path}")

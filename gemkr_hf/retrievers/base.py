@@ -1,11 +1,14 @@
 """What every system of a comparison can do."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gemkr_hf.progress import progress_bar
 
 Images = Sequence[Any] | None
 Captions = Sequence[str] | None
@@ -60,15 +63,53 @@ class DocumentVectors:
     """Vectors of documents in a faiss index, found by inner product, exactly.
 
     Args:
-        ids: of n documents.
-        vectors: float32 ``(n, d)``.
+        size: d, numbers of a vector.
     """
 
-    def __init__(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+    def __init__(self, size: int) -> None:
         import faiss
 
-        self._ids = list(ids)
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._ids: list[str] = []
+        self._index = faiss.IndexFlatIP(size)
+
+    @classmethod
+    def of(
+        cls,
+        documents: Iterable[Mapping[str, Any]],
+        encode: Callable[[Sequence[str]], NDArray[np.float32]],
+        batch_size: int,
+    ) -> "DocumentVectors":
+        """Encode documents as they are read; no more than a batch of texts is held.
+
+        Args:
+            documents: records with ``id`` and ``text``.
+            encode: texts -> float32 ``(n, d)``.
+            batch_size: documents encoded together.
+
+        Raises:
+            ValueError: there is no document.
+        """
+        found: DocumentVectors | None = None
+        number = len(documents) if isinstance(documents, Sized) else None
+        waiting = iter(documents)
+        with progress_bar(number, "encode documents", "doc") as bar:
+            while batch := list(islice(waiting, batch_size)):
+                vectors = encode([document["text"] for document in batch])
+                found = found or cls(vectors.shape[1])
+                found.add([str(document["id"]) for document in batch], vectors)
+                bar.update(len(batch))
+        if found is None:
+            raise ValueError("There are no documents to index")
+        return found
+
+    def add(self, ids: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Take some documents in.
+
+        Args:
+            ids: of n documents.
+            vectors: float32 ``(n, d)``.
+        """
+        self._ids += ids
         self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
 
     def search(self, queries: NDArray[np.float32], k: int) -> list[list[Found]]:

@@ -21,16 +21,16 @@ class BM25Retriever:
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """See ``Retriever``."""
-        texts = []
+        ids, texts = [], []
         for document in documents:
-            self._ids.append(str(document["id"]))
+            ids.append(str(document["id"]))
             texts.append(document["text"])
-        self._match = BestMatch(texts)
+        self._ids, self._match = ids, BestMatch(texts)
 
     def retrieve(
         self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
     ) -> list[list[Found]]:
-        """See ``Retriever``."""
+        """See ``Retriever``; a document that shares no word with the query does not come back."""
         needs = "captions" if self._captions else None
         check_query("BM25", self._match, images, questions, k, captions, needs)
         assert self._match is not None
@@ -42,6 +42,7 @@ class BM25Retriever:
             [
                 Found(self._ids[row], float(score))
                 for row, score in zip(of_rows, of_scores, strict=True)
+                if score > 0
             ]
             for of_rows, of_scores in zip(rows, scores, strict=True)
         ]

@@ -45,6 +45,11 @@ class PublishedCaptions:
         self.model = model.eval()
         self.processor = processor
 
+    def to(self, device: torch.device) -> "PublishedCaptions":
+        """Move the model."""
+        self.model.to(device)
+        return self
+
     @torch.no_grad()
     def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
         """A caption for each picture, by greedy search."""
@@ -152,7 +157,7 @@ class CaptionModel(nn.Module):
         rows = torch.cat([start, labels], dim=1)
         output = self.decoder(
             input_ids=rows.masked_fill(rows == -100, self.tokenizer.pad_token_id),
-            labels=rows.masked_fill(rows == start, -100),
+            labels=torch.cat([torch.full_like(start, -100), labels], dim=1),
             encoder_hidden_states=self._read(states),
             use_cache=False,
         )

@@ -54,9 +54,9 @@ class CLIPTowers(nn.Module):
         self.tokenizer = tokenizer
         self.question = question
 
-    def encode_words(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids and mask, int64 ``(n, length)``; what a text has beyond the text tower's
-        positions is cut."""
+    def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Token ids and mask, int64 ``(n, length)``, on the CPU; what a text has beyond the text
+        tower's positions is cut."""
         encoded = self.tokenizer(
             list(texts),
             padding=True,
@@ -65,8 +65,12 @@ class CLIPTowers(nn.Module):
             return_tensors="pt",
             return_token_type_ids=False,
         )
+        return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+
+    def encode_words(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Token ids and mask, int64 ``(n, length)``, where the weights are."""
         device = self.model.device
-        return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+        return {name: ids.to(device) for name, ids in self.tokenize(texts).items()}
 
     def texts(self, words: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Unit vectors ``(n, d)`` of texts."""
@@ -133,11 +137,7 @@ class CLIPRetriever:
 
     @torch.no_grad()
     def _texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        parts = [
-            self.towers.texts(self.towers.encode_words(texts[rows])).cpu().numpy()
-            for rows in batches(len(texts), self._batch_size)
-        ]
-        return np.concatenate(parts)
+        return self.towers.texts(self.towers.encode_words(texts)).cpu().numpy()
 
     @torch.no_grad()
     def _queries(self, images: Sequence[Any], questions: Sequence[str]) -> NDArray[np.float32]:
@@ -150,10 +150,7 @@ class CLIPRetriever:
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """See ``Retriever``; what a text has beyond the text tower's positions is cut."""
-        records = [(str(document["id"]), document["text"]) for document in documents]
-        self._vectors = DocumentVectors(
-            [name for name, _ in records], self._texts([text for _, text in records])
-        )
+        self._vectors = DocumentVectors.of(documents, self._texts, self._batch_size)
 
     def retrieve(
         self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None

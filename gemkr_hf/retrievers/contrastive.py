@@ -67,8 +67,8 @@ class _Collator:
             ]
         )
         batch: dict[str, Any] = {
-            "words": towers.encode_words([pair.text for pair in pairs]),
-            "documents": towers.encode_words([self._texts[pair.document] for pair in pairs]),
+            "words": towers.tokenize([pair.text for pair in pairs]),
+            "documents": towers.tokenize([self._texts[pair.document] for pair in pairs]),
             "excluded": excluded,
         }
         if towers.kind != "words" and self._pictures is not None:

@@ -51,10 +51,8 @@ class DenseRetriever:
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """See ``Retriever``."""
-        records = [(str(document["id"]), document["text"]) for document in documents]
-        texts = [text for _, text in records]
-        self._vectors = DocumentVectors(
-            [name for name, _ in records], self.towers.encode_documents(texts)
+        self._vectors = DocumentVectors.of(
+            documents, self.towers.encode_documents, 2 * self._batch_size
         )
 
     def retrieve(
@@ -104,9 +102,9 @@ class SentenceRetriever:
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """See ``Retriever``."""
-        records = [(str(document["id"]), document["text"]) for document in documents]
-        vectors = self._encode([text for _, text in records], "document")
-        self._vectors = DocumentVectors([name for name, _ in records], vectors)
+        self._vectors = DocumentVectors.of(
+            documents, lambda texts: self._encode(texts, "document"), 1024
+        )
 
     def retrieve(
         self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
 from transformers import Trainer
 
@@ -14,7 +15,7 @@ from gemkr_hf.retrievers.base import batches
 from gemkr_hf.training.config import TuningConfig
 from gemkr_hf.training.instructions import InstructionCollator
 from gemkr_hf.training.progress import show_progress
-from gemkr_hf.training.tuning import training_arguments
+from gemkr_hf.training.tuning import trained_in_float32, training_arguments
 
 PROMPT_TEMPLATE = (
     "Below is a knowledge completion task.\n"
@@ -108,12 +109,13 @@ def fit_text_model(
     folder: str | Path,
     description: str,
 ) -> TextModel:
-    """Train all of a language model to write what the examples say.
+    """Train a language model to write what the examples say: by LoRA, or all of it.
 
     Args:
         model: changed in place.
         examples: what to write behind which prompt.
-        config: learning rate, batch, epochs, precision, seed; what is of LoRA is left aside.
+        config: learning rate, batch, epochs, precision, seed, and LoRA; with rank 0 all weights are
+            trained, in single precision.
         folder: for the Trainer.
         description: of the line that tells how far it is.
 
@@ -123,15 +125,28 @@ def fit_text_model(
     if len(examples) < config.batch_size:
         raise ValueError(f"{len(examples)} examples are fewer than a batch of {config.batch_size}")
     torch.manual_seed(config.seed)
-    model.model.train()
+    if config.lora_rank:
+        layers = list(config.lora_layers or ("q_proj", "v_proj"))
+        lora = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=layers,
+            task_type="CAUSAL_LM",
+        )
+        trained: Any = trained_in_float32(get_peft_model(model.model, lora))
+    else:
+        trained = model.model.float().requires_grad_(True)
+    trained.train()
     trainer = Trainer(
-        model=model.model,
+        model=trained,
         args=training_arguments(folder, config, save_strategy="no"),
         train_dataset=_Examples(model, examples),
         data_collator=InstructionCollator(model.tokenizer.pad_token_id),
     )
     show_progress(trainer, description)
     trainer.train()
+    model.model = trained.merge_and_unload() if config.lora_rank else trained
     model.model.eval()
     return model
 

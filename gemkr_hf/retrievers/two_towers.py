@@ -32,7 +32,6 @@ from transformers import (
 )
 
 from gemkr_hf.checkpoints.saving import whole_folder
-from gemkr_hf.progress import progress
 from gemkr_hf.retrievers.base import batches
 from gemkr_hf.retrievers.pictures import SeenPictures
 
@@ -158,8 +157,8 @@ class TwoTowers(nn.Module):
         labels = torch.arange(len(queries), device=scores.device)
         return {"loss": nn.functional.cross_entropy(scores, labels)}
 
-    def encode_words(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids and mask, int64 ``(n, length)``."""
+    def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Token ids and mask, int64 ``(n, length)``, on the CPU."""
         encoded = self.tokenizer(
             list(texts),
             padding=True,
@@ -168,7 +167,11 @@ class TwoTowers(nn.Module):
             return_tensors="pt",
             return_token_type_ids=False,
         )
-        return {name: encoded[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        return {name: encoded[name] for name in ("input_ids", "attention_mask")}
+
+    def encode_words(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Token ids and mask, int64 ``(n, length)``, where the weights are."""
+        return {name: ids.to(self.device) for name, ids in self.tokenize(texts).items()}
 
     @torch.no_grad()
     def encode_documents(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
@@ -176,7 +179,7 @@ class TwoTowers(nn.Module):
         self.eval()
         parts = [
             self.document(**self.encode_words(texts[rows])).pooler_output.float().cpu().numpy()
-            for rows in progress(batches(len(texts), batch_size), "encode documents")
+            for rows in batches(len(texts), batch_size)
         ]
         return np.concatenate(parts)
 
@@ -245,10 +248,11 @@ def encoder_tokenizer(tokenizer: Any) -> Any:
     changed = copy.deepcopy(tokenizer)
     changed.padding_side = "right"
     if changed.cls_token_id is None:
-        bos, eos = changed.bos_token, changed.eos_token
+        last = changed.eos_token
+        first = changed.bos_token or last  # Qwen2 has no begin token
+        ids = {token: changed.convert_tokens_to_ids(token) for token in (first, last)}
         changed.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{bos} $A {eos}",
-            special_tokens=[(bos, changed.bos_token_id), (eos, changed.eos_token_id)],
+            single=f"{first} $A {last}", special_tokens=list(ids.items())
         )
     return changed
 

@@ -70,7 +70,8 @@ class EvaluationConfig:
         sampling, tuning, aggregate: GeMKR's training and search, as ``gemkr train`` has them.
         encoders: contrastive training of DPR, LXMERT and ReViz.
         pretraining: inverse-cloze pretraining of ReViz-ICT.
-        text_models: training of SEAL's and CorpusBrain's language models.
+        text_models: training of SEAL's and CorpusBrain's language models: by LoRA, or with rank 0
+            of all their weights.
         captioner: training of the caption model.
         language_models: the rows of Fig. 3.
     """
@@ -97,7 +98,7 @@ class EvaluationConfig:
         default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=1.0)
     )
     text_models: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=0.6)
+        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=0.6, lora_rank=0)
     )
     captioner: TuningConfig = field(
         default_factory=lambda: small_world_tuning(learning_rate=2e-3, epochs=16.0)
@@ -109,6 +110,9 @@ class EvaluationConfig:
         check_measures(self.measures)
         if self.k < 1:
             raise ValueError(f"k is the number of documents retrieved, at least 1, got {self.k}")
+        for measure in self.measures:
+            if int(measure.split("@")[1]) > self.k:
+                raise ValueError(f"{measure} needs more documents than k = {self.k} retrieved ones")
         if not self.seeds:
             raise ValueError("seeds must name one seed at least")
         if len(set(self.seeds)) < len(self.seeds):

@@ -34,9 +34,11 @@ def _towers(ground: Ground, name: str, kind: str, seed: int) -> TwoTowers:
     """The encoders of a checkpoint, of an earlier run in this folder, or new ones."""
     named = ground.config.checkpoints.get(name)
     if named is not None:
-        return load_towers(named)
-    target = ground.path("models", f"{name}-seed-{seed}")
-    if not target.exists():
+        return load_towers(named, kind).to(ground.device)
+    pretrained = name == "reviz-ict"
+    settings: tuple[str, ...] = ("encoders", "captions") if kind == "words" else ("encoders",)
+
+    def train() -> TwoTowers:
         model = ground.new_model(seed)
         towers = new_towers(
             kind,
@@ -46,33 +48,41 @@ def _towers(ground: Ground, name: str, kind: str, seed: int) -> TwoTowers:
             seed=seed,
             attention=ground.config.model.attention,
         )
-        if name == "reviz-ict":
+        if pretrained:
             _pretrain(ground, towers, seed)
-        texts = list(ground.texts.values())
-        pairs = question_pairs(ground, captions=kind == "words")
-        config = dataclasses.replace(ground.config.encoders, seed=seed)
-        fit_towers(
+        return fit_towers(
             towers,
-            pairs,
-            texts,
-            config,
-            ground.path("work", name),
+            question_pairs(ground, captions=kind == "words"),
+            list(ground.texts.values()),
+            dataclasses.replace(ground.config.encoders, seed=seed),
+            ground.path("work", f"{name}-seed-{seed}"),
             None if kind == "words" else ground.pictures,
             f"train {name}",
-        ).save_pretrained(target)
-    return TwoTowers.from_pretrained(target)
+        )
+
+    settings += ("pretraining",) if pretrained else ()
+    folder = ground.trained(name, seed, settings, train)
+    return TwoTowers.from_pretrained(folder).to(ground.device)
 
 
-def load_towers(name: str) -> TwoTowers:
+def load_towers(name: str, kind: str) -> TwoTowers:
     """Encoders of a folder that `TwoTowers.save_pretrained` left, or DPR's two by their Hub ids,
-    ``QUESTION_ENCODER,CONTEXT_ENCODER``."""
+    ``QUESTION_ENCODER,CONTEXT_ENCODER``.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: the encoder of queries reads something else than ``kind`` says.
+    """
     if (Path(name) / SETTINGS_FILE).is_file():
-        return TwoTowers.from_pretrained(name)
+        towers = TwoTowers.from_pretrained(name)
+        if towers.kind != kind:
+            raise ValueError(f"The encoders in '{name}' read {towers.kind}, not {kind}")
+        return towers
     question, comma, context = name.partition(",")
-    if not comma:
+    if not comma or kind != "words":
         raise FileNotFoundError(
-            f"There are no two encoders at '{name}': name a folder with {SETTINGS_FILE}, or two "
-            "DPR encoders with a comma between them"
+            f"There are no two encoders at '{name}': name a folder with {SETTINGS_FILE}"
+            + (", or two DPR encoders with a comma between them" if kind == "words" else "")
         )
     return TwoTowers(
         WordsEncoder(DPRQuestionEncoder.from_pretrained(question.strip())),
@@ -112,7 +122,7 @@ def _pretrain(ground: Ground, towers: TwoTowers, seed: int) -> None:
         pairs,
         texts,
         dataclasses.replace(ground.config.pretraining, seed=seed),
-        ground.path("work", "inverse-cloze"),
+        ground.path("work", f"inverse-cloze-seed-{seed}"),
         ground.pictures,
         "pretrain by inverse cloze",
     )
@@ -197,21 +207,28 @@ def clip(ground: Ground, seed: int, name: str = "clip", question: float = 0.0) -
     """The CLIP of a checkpoint as it is; or that of GeMKR, trained on pictures and documents."""
     named = ground.config.checkpoints.get("clip")
     if named is not None:
-        return CLIPRetriever.from_pretrained(named, question)
-    target = ground.path("models", f"{name}-seed-{seed}")
-    if not target.exists():
+        return _on_device(ground, named, question)
+
+    def train() -> CLIPRetriever:
         start = _untrained_clip(ground, question)
         fit_towers(
             start.towers,
             question_pairs(ground, captions=False),
             list(ground.texts.values()),
             dataclasses.replace(ground.config.encoders, seed=seed),
-            ground.path("work", name),
+            ground.path("work", f"{name}-seed-{seed}"),
             ground.pictures,
             f"train {name}",
         )
-        start.save_pretrained(target)
-    return CLIPRetriever.from_pretrained(target, question)
+        return start
+
+    return _on_device(ground, ground.trained(name, seed, ("encoders",), train), question)
+
+
+def _on_device(ground: Ground, name: str | Path, question: float) -> CLIPRetriever:
+    retriever = CLIPRetriever.from_pretrained(name, question)
+    retriever.towers.to(ground.device)
+    return retriever
 
 
 def _untrained_clip(ground: Ground, question: float) -> CLIPRetriever:

@@ -1,5 +1,6 @@
 """The report of a system's errors, from the run that its table has."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ def report_errors(
     path: Path | None = None,
     include_hits: bool = False,
     limit: int = 100,
-    overwrite: bool = False,
 ) -> tuple[Path, dict[str, int]]:
     """Write why questions failed, for the first seed's run.
 
@@ -29,14 +29,14 @@ def report_errors(
         path: of the HTML file; ``errors-SYSTEM.html`` in the evaluation's folder where None.
         include_hits: show questions that were answered as well.
         limit: questions shown, at most.
-        overwrite: replace a run that was made with other settings.
 
     Returns:
         The file, and how many questions failed for which cause.
     """
     check_systems([system])
     row = system_row(ground, SYSTEMS[system])
-    answered = answer(ground, row, overwrite)
+    row = dataclasses.replace(row, seeds=row.seeds[:1])
+    answered = answer(ground, row)
     score_row(ground, answered)
     records = read_records(answered.folders[0])
     retriever = None

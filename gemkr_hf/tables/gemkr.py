@@ -1,6 +1,8 @@
 """GeMKR's own rows: the full model, its ablations (Table 3), its language models (Fig. 3)."""
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import datasets
 from transformers import AutoModel, AutoProcessor
 
 from gemkr_hf.checkpoints.loading import load_checkpoint
+from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.modeling import ABLATIONS
 from gemkr_hf.recipes.run import run_training
 from gemkr_hf.recipes.start import stand_ins_of
@@ -27,12 +30,14 @@ class Trained:
     """A tuned GeMKR.
 
     Attributes:
-        folder: of model and processor.
+        folder: of model and processor, or their Hub id.
         captions: it was tuned with captions in the place of pictures.
+        knowledge_base: folder of its own, for another tokenizer than the evaluation's.
     """
 
     folder: str
     captions: bool = False
+    knowledge_base: str | None = None
 
 
 def trained_gemkr(
@@ -72,20 +77,24 @@ def trained_gemkr(
         captions=blind,
         aggregate=ground.config.aggregate,
     )
+    own = size is not None and size.language_model is not None
     benchmark = dataclasses.replace(
         ground.benchmark,
         questions=datasets.DatasetDict({"train": _taught(ground, blind)}),
-        knowledge_base=str(ground.knowledge_base_folder),
+        documents=ground.knowledge_base if own else ground.benchmark.documents,
+        knowledge_base=None if own else str(ground.knowledge_base_folder),
     )
-    if not blind and size is None:
-        _ = ground.pictures  # by the full model, once for all
+    if not blind:
+        _ = ground.pictures  # once for all: no ablation and no language model changes them
     run_training(
         config,
         say=ground.say,
+        overwrite=ground.overwrite,
         benchmark=benchmark,
-        pictures=ground.path("pictures") if size is None else None,
+        pictures=ground.path("pictures"),
     )
-    return Trained(str(target / "model"), blind)
+    knowledge_base = str(target / "knowledge_base") if own else None
+    return Trained(str(target / "model"), blind, knowledge_base)
 
 
 def slug(label: str) -> str:
@@ -127,10 +136,12 @@ def _model_of(ground: Ground, size: LanguageModelSize | None) -> ModelConfig:
             f"The language model '{size.name}' would be taught the symbols: give language_model, "
             "a folder or Hub id, on another benchmark"
         )
-    target = ground.path("language_models", slug(size.name))
+    settings = json.dumps(dataclasses.asdict(size.training), sort_keys=True)
+    name = f"{slug(size.name)}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+    target = ground.path("language_models", name)
     _stand_ins_but_for_language_model(source, target)
     build_small_world(
-        ground.path("work", f"language-model-{slug(size.name)}"),
+        ground.path("work", f"language-model-{name}"),
         target,
         SmallWorldTraining(language_model=size.training),
         stages=("language_model",),
@@ -152,11 +163,14 @@ def gemkr_system(ground: Ground, trained: Trained, **decoding: Any) -> GeMKRSyst
     model = load_checkpoint(AutoModel, trained.folder)
     processor = load_checkpoint(AutoProcessor, trained.folder)
     processor.object_cache = ground.processor.object_cache
-    same = ground.knowledge_base.tokenizer_fingerprint == model.config.tokenizer_fingerprint
+    knowledge_base = ground.knowledge_base
+    if trained.knowledge_base is not None:
+        knowledge_base = KnowledgeBase.from_pretrained(trained.knowledge_base)
+    knowledge_base.check_tokenizer(processor.tokenizer)
     return GeMKRSystem(
-        model.float() if model.device.type == "cpu" else model,
+        model.float() if ground.device.type == "cpu" else model.to(ground.device),
         processor,
-        ground.knowledge_base if same else None,
+        knowledge_base,
         captions=trained.captions,
         **decoding,
     )

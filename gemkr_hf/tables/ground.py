@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 
 from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.index.files import write_renamed
@@ -16,7 +17,7 @@ from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.files import HEADER_FILE
 from gemkr_hf.processing import ObjectCache
 from gemkr_hf.recipes.checks import has_pictures
-from gemkr_hf.recipes.folder import claim_for
+from gemkr_hf.recipes.folder import claim_for, first_difference
 from gemkr_hf.recipes.run import with_ids_of
 from gemkr_hf.recipes.start import check_model, load_model, load_processor
 from gemkr_hf.retrievers.captions import (
@@ -36,7 +37,16 @@ Say = Callable[[str], None]
 
 _SHARED = ("data", "model", "captions", "captioner")
 """Settings that what is shared follows from; the others are each row's own."""
-_MADE = ("knowledge_base", "pictures", "captioner", "captions.json", "models", "rows")
+_MADE = (
+    "knowledge_base",
+    "pictures",
+    "captioner",
+    "captions.json",
+    "language_models",
+    "models",
+    "rows",
+    "work",
+)
 
 
 class Ground:
@@ -46,7 +56,7 @@ class Ground:
         config: the settings.
         base: where relative paths of the data begin.
         say: takes each line for the reader.
-        overwrite: clear what another evaluation with other settings left in the folder.
+        overwrite: replace what was made with other settings.
         benchmark: in the place of what ``config.data`` names.
 
     Raises:
@@ -62,7 +72,9 @@ class Ground:
         benchmark: Benchmark | None = None,
     ) -> None:
         check_model(config.model)
+        _check_places(config.checkpoints)
         self.config = config
+        self.overwrite = overwrite
         self.base = Path(base)
         self.say = say
         self.benchmark = benchmark or load_benchmark(config.data, self.base)
@@ -99,9 +111,47 @@ class Ground:
         processor.object_cache = ObjectCache(self.path("objects.sqlite"))
         return processor
 
+    @property
+    def device(self) -> torch.device:
+        """Where models run: a GPU if there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     def new_model(self, seed: int = 0) -> Any:
         """GeMKR as its training finds it."""
         return load_model(self.config.model, self.processor, seed)
+
+    def trained(
+        self, name: str, seed: int, settings: Sequence[str], train: Callable[[], Any]
+    ) -> Path:
+        """The folder of a model that these settings train: an earlier one's, or a new one's.
+
+        Args:
+            name: of the model.
+            seed: of its training.
+            settings: names of the settings that it follows from, besides data and model.
+            train: gives something with ``save_pretrained``.
+
+        Raises:
+            ValueError: a model of other settings is there, and is not to be replaced.
+        """
+        folder = self.path("models", f"{name}-seed-{seed}")
+        stated = folder / "training.json"
+        wanted = self.settings_of("data", "model", *settings)
+        if stated.exists():
+            before = json.loads(stated.read_text(encoding="utf-8"))
+            if before == wanted:
+                return folder
+            if not self.overwrite:
+                changed = first_difference(before, wanted)
+                raise ValueError(
+                    f"'{folder}' holds a model of other settings ({changed}): name another output, "
+                    "or replace it with --overwrite"
+                )
+        train().save_pretrained(folder)
+        # What has no such file was not finished.
+        text = json.dumps(wanted, indent=1)
+        write_renamed(stated, lambda new: new.write_text(text, encoding="utf-8"))
+        return folder
 
     @property
     def knowledge_base_folder(self) -> Path:
@@ -124,9 +174,7 @@ class Ground:
 
     @property
     def documents(self) -> Any:
-        """Records of the corpus, ``id``, ``title`` and ``text``, read anew by each iteration."""
-        if len(self.benchmark.documents):
-            return self.benchmark.documents
+        """Records of the corpus, with the ids that the questions name."""
         return self.knowledge_base
 
     @cached_property
@@ -170,7 +218,7 @@ class Ground:
         return prepare_pictures(
             self.benchmark.pictures,
             names,
-            self.new_model(),
+            self.new_model().to(self.device),
             self.processor,
             self.path("pictures"),
         )
@@ -178,7 +226,7 @@ class Ground:
     @cached_property
     def reader(self) -> PictureReader:
         """Finds and encodes the objects of the pictures that are asked of."""
-        return PictureReader(self.new_model().vision_tower, self.processor)
+        return PictureReader(self.new_model().vision_tower.to(self.device), self.processor)
 
     @cached_property
     def texts(self) -> dict[str, str]:
@@ -214,6 +262,7 @@ class Ground:
         missing = [name for name in names if name not in kept]
         if missing:
             model = self._caption_model()
+            model.to(self.device)
             written = model.write(_Opened(self.benchmark.pictures, missing))
             kept |= dict(zip(missing, written, strict=True))
             text = json.dumps(kept, indent=1, ensure_ascii=False)
@@ -234,7 +283,7 @@ class Ground:
                 )
             self.say("Training the caption model")
             fit_captions(
-                self.new_model().vision_tower,
+                self.new_model().vision_tower.to(self.device),
                 self.processor.image_processor,
                 self.processor.tokenizer,
                 self.benchmark.pictures,
@@ -261,6 +310,16 @@ class Ground:
     def settings_of(self, *names: str) -> dict[str, Any]:
         """Plain values of some settings."""
         return {name: _plain(getattr(self.config, name)) for name in names}
+
+
+def _check_places(checkpoints: Mapping[str, str]) -> None:
+    """Raise FileNotFoundError where a checkpoint's name can only be a folder, and none is there."""
+    for system, named in checkpoints.items():
+        for name in named.split(","):
+            path = Path(name.strip())
+            is_folder = path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
+            if is_folder and not path.exists():
+                raise FileNotFoundError(f"There is no checkpoint for {system} at '{path}'")
 
 
 def _plain(value: Any) -> Any:

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
+from gemkr_hf.progress import be_quiet
 from gemkr_hf.tables.config import EvaluationConfig
 from gemkr_hf.tables.ground import Ground
 from gemkr_hf.tables.rows import Row, answer_seed, is_there
@@ -25,10 +27,13 @@ _MOST = 8
 
 def usual_jobs() -> int:
     """One for a GPU, else one for each core, up to eight."""
-    return 1 if torch.cuda.is_available() else max(1, min(_MOST, os.cpu_count() or 1))
+    if torch.cuda.is_available():
+        return 1
+    own = getattr(os, "sched_getaffinity", None)  # a container may have fewer than there are
+    return max(1, min(_MOST, len(own(0)) if own else os.cpu_count() or 1))
 
 
-def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int, overwrite: bool) -> None:
+def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int) -> None:
     """Make the runs that are missing, several at a time, each in a process of its own.
 
     What all rows share is made first, by this process. Runs are kept as they are finished: what is
@@ -38,18 +43,12 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int, overwrite: b
         ground: the benchmark; its configuration must name its data.
         rows_of: makes the table's rows.
         jobs: processes.
-        overwrite: replace runs that were made with other settings.
 
     Raises:
         ValueError, OSError: as `answer` has it, of whichever run fails first.
     """
     rows = list(rows_of(ground))
-    missing = [
-        (row, seed)
-        for row in rows
-        for seed in row.seeds
-        if not is_there(ground, row, seed, overwrite)
-    ]
+    missing = [(row, seed) for row in rows for seed in row.seeds if not is_there(ground, row, seed)]
     if not missing:
         return
     ground.prepare(
@@ -65,7 +64,7 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int, overwrite: b
         for wave in (False, True):
             futures = {
                 pool.submit(
-                    _answer, ground.config, ground.base, rows_of, row.label, seed, overwrite
+                    _answer, ground.config, ground.base, ground.overwrite, rows_of, row.label, seed
                 ): (row, seed)
                 for row, seed in missing
                 if row.shares is wave
@@ -80,8 +79,14 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int, overwrite: b
                         f"{row.label}, seed {seed}: {seconds:.0f} s; {done} of {len(missing)} "
                         f"runs, about {left / 60:.0f} min left"
                     )
+            except BrokenProcessPool:
+                raise ValueError(
+                    "A run was ended from outside, as when there is too little memory: make fewer "
+                    "side by side (--jobs 1)"
+                ) from None
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                # Those that have begun are finished and kept.
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
 
@@ -104,20 +109,18 @@ def _one_thread_each() -> Iterator[None]:
 def _answer(
     config: EvaluationConfig,
     base: Path,
+    overwrite: bool,
     rows_of: RowsOf,
     label: str,
     seed: int,
-    overwrite: bool,
 ) -> float:
     """One run, in a process of its own; the seconds that it took."""
-    from gemkr_hf.cli.common import be_quiet
-
     be_quiet()
     torch.set_num_threads(1)
     started = time.time()
-    ground = Ground(config, base, say=logger.debug)
+    ground = Ground(config, base, say=logger.debug, overwrite=overwrite)
     row = next(row for row in rows_of(ground) if row.label == label)
-    answer_seed(ground, row, seed, overwrite)
+    answer_seed(ground, row, seed)
     return time.time() - started
 
 

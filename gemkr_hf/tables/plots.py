@@ -24,9 +24,8 @@ def plot_result(result: Result, path: Path) -> None:
     measures = [measure for measure in _DRAWN if measure in result.measures]
     labels = [row.label for row in result.rows]
     places = np.arange(len(labels))[::-1]
-    benchmark = next(
-        (name for row in result.rows for name, figures in row.paper.items() if figures), None
-    )
+    named = result.paper_benchmark
+    benchmark = named if any(row.paper.get(named) for row in result.rows) else None
     figure = Figure(
         figsize=(2.6 * len(measures) + 2.4, 0.42 * len(labels) + 1.9), layout="constrained"
     )

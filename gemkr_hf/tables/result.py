@@ -48,6 +48,7 @@ class Result:
         reference: label of the row that the others are tested against.
         rows: in the paper's order.
         notes: sentences below the table.
+        paper_benchmark: that of the paper whose figures are drawn.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Result:
     reference: str
     rows: tuple[ResultRow, ...]
     notes: tuple[str, ...] = ()
+    paper_benchmark: str = "OKVQA-GS112K"
 
 
 @dataclass(frozen=True)

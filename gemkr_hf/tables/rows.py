@@ -1,6 +1,7 @@
 """One row of a table: a system asked all questions, once for each seed; each run is kept."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 import time
@@ -72,7 +73,7 @@ class Answered:
         return sum(run.seconds or 0.0 for run in self.runs) / len(self.runs)
 
 
-def answer(ground: Ground, row: Row, overwrite: bool = False) -> Answered:
+def answer(ground: Ground, row: Row) -> Answered:
     """The row's runs: those that are there already, and new ones for the other seeds.
 
     Raises:
@@ -80,32 +81,37 @@ def answer(ground: Ground, row: Row, overwrite: bool = False) -> Answered:
     """
     runs, folders, seconds = [], [], []
     for seed in row.seeds:
-        run, took = answer_seed(ground, row, seed, overwrite)
+        run, took = answer_seed(ground, row, seed)
         runs.append(run)
         folders.append(folder_of(ground, row, seed))
         seconds.append(took)
     return Answered(row.label, tuple(runs), tuple(folders), sum(seconds) / len(seconds))
 
 
-def answer_seed(ground: Ground, row: Row, seed: int, overwrite: bool) -> tuple[Run, float]:
+def answer_seed(ground: Ground, row: Row, seed: int) -> tuple[Run, float]:
     """One run of a row, kept or new, and the seconds before its first answer."""
     folder, settings = folder_of(ground, row, seed), _settings(ground, row, seed)
-    kept = _kept(folder, settings, overwrite)
+    kept = _kept(folder, settings, ground.overwrite)
     return _run(ground, row, seed, folder, settings) if kept is None else kept
 
 
-def is_there(ground: Ground, row: Row, seed: int, overwrite: bool) -> bool:
+def is_there(ground: Ground, row: Row, seed: int) -> bool:
     """Whether a run need not be made.
 
     Raises:
         ValueError: it was made with other settings, and is not to be replaced.
     """
-    return _kept(folder_of(ground, row, seed), _settings(ground, row, seed), overwrite) is not None
+    folder, settings = folder_of(ground, row, seed), _settings(ground, row, seed)
+    return _kept(folder, settings, ground.overwrite) is not None
 
 
 def folder_of(ground: Ground, row: Row, seed: int) -> Path:
-    """Where a run is kept."""
-    return ground.path("rows", slug(row.label), f"seed-{seed}")
+    """Where a run is kept; that of a checkpoint beside those of what was trained here."""
+    name = slug(row.label)
+    if "checkpoints" in row.settings:
+        named = json.dumps(row.settings["checkpoints"], sort_keys=True)
+        name += f"-{hashlib.sha256(named.encode()).hexdigest()[:8]}"
+    return ground.path("rows", name, f"seed-{seed}")
 
 
 def _settings(ground: Ground, row: Row, seed: int) -> dict[str, Any]:

@@ -198,7 +198,6 @@ def make_table(
     ground: Ground,
     name: str,
     systems: Sequence[str] | None = None,
-    overwrite: bool = False,
     jobs: int = 1,
 ) -> Result:
     """Make the runs of a table that are missing, and score all of them.
@@ -207,7 +206,6 @@ def make_table(
         ground: the benchmark.
         name: of ``TABLES``.
         systems: of Table 1; all where None.
-        overwrite: replace runs that were made with other settings.
         jobs: runs that are made side by side, each in a process of its own; above 1 the benchmark
             must be one that the configuration names.
 
@@ -216,12 +214,12 @@ def make_table(
     """
     table = table_of(ground, name, systems)
     paper = paper_tables()[name]
+    rows = table.rows_of(ground)
     if jobs > 1:
-        answer_side_by_side(ground, table.rows_of, jobs, overwrite)
-        overwrite = False  # what was to be replaced is
+        answer_side_by_side(ground, table.rows_of, jobs)
     measured = []
-    for row, in_paper in zip(table.rows_of(ground), table.papers, strict=True):
-        answered = answer(ground, row, overwrite)
+    for row, in_paper in zip(rows, table.papers, strict=True):
+        answered = answer(ground, row)
         measured.append(
             Measured(
                 row.label,
@@ -243,11 +241,31 @@ def make_table(
         ground.config.split,
         len(ground.asked),
         ground.config.hit,
-        ground.config.seeds,
+        tuple(sorted({seed for row in rows for seed in row.seeds})),
         measures,
         table.reference,
         make_rows(measured, measures, table.reference),
+        _notes(jobs),
+        _paper_benchmark(ground),
     )
+
+
+def _notes(jobs: int) -> tuple[str, ...]:
+    told = (
+        "Seconds: of training and index before the first answer, a mean over the runs (a part that "
+        "another row has trained is not counted), and of an answer"
+    )
+    if jobs > 1:
+        told += f"; up to {jobs} runs were made side by side, each with one thread"
+    return (told + ".",)
+
+
+def _paper_benchmark(ground: Ground) -> str:
+    """The paper's benchmark that this one is, or that a drawing shows beside another."""
+    if ground.config.data.format == "remuq":
+        return "ReMuQ"
+    large = ground.config.data.format == "okvqa" and len(ground.knowledge_base) > 10**6
+    return "OKVQA-WK21M" if large else "OKVQA-GS112K"
 
 
 def write_result(result: Result, folder: Path) -> dict[str, Path]:

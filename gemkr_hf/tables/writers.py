@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from gemkr_hf.knowledge_base import tokenizer_fingerprint
 from gemkr_hf.knowledge_base.tokens import encode_documents
@@ -29,17 +30,25 @@ def _text_model(
     """The language model of a checkpoint, of an earlier run in this folder, or GeMKR's, trained."""
     named = ground.config.checkpoints.get(name)
     if named is not None:
-        return TextModel.from_pretrained(named)
-    target = ground.path("models", f"{name}-seed-{seed}")
-    if not target.exists():
+        return _on_device(ground, named)
+
+    def train() -> TextModel:
         whole = ground.new_model(seed)
         model = TextModel(whole.language_model, ground.processor.tokenizer)
         config = dataclasses.replace(ground.config.text_models, seed=seed)
         for number, stage in enumerate(examples(ground, model, seed)):
-            work = ground.path("work", f"{name}-{number}")
+            work = ground.path("work", f"{name}-{number}-seed-{seed}")
             fit_text_model(model, stage, config, work, f"train {name}")
-        model.save_pretrained(target)
-    return TextModel.from_pretrained(target)
+        return model
+
+    settings = ("text_models", "sampling", "captions")
+    return _on_device(ground, ground.trained(name, seed, settings, train))
+
+
+def _on_device(ground: Ground, name: str | Path) -> TextModel:
+    model = TextModel.from_pretrained(name)
+    model.model.to(ground.device)
+    return model
 
 
 def _prompts(ground: Ground) -> dict[str, str]:

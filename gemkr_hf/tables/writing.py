@@ -59,6 +59,7 @@ def to_markdown(result: Result) -> str:
         "system",
         *(f"paper, {name}: {' / '.join(measures)}" for name, measures in papers),
         *result.measures,
+        "runs",
         "training, s",
         "s/question",
     ]
@@ -74,7 +75,8 @@ def to_markdown(result: Result) -> str:
         for measure in result.measures:
             mean, bounds, mark = _figure(row, measure)
             cells.append(f"{mean}{mark} [{bounds}]" if bounds else mean + mark)
-        cells += [f"{row.training_seconds:.0f}", f"{row.question_seconds:.3f}"]
+        runs = len(next(iter(row.over_seeds.values())))
+        cells += [str(runs), f"{row.training_seconds:.0f}", f"{row.question_seconds:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_below(result)]
     return "\n".join(lines) + "\n"

@@ -149,6 +149,7 @@ def test_a_result_is_written_in_four_kinds(table1, tmp_path) -> None:
     assert [path.suffix for path in paths.values()] == [".md", ".tex", ".json", ".png"]
     markdown = paths["md"].read_text()
     assert "hit preset `gold`" in markdown
+    assert "| runs | training, s | s/question |" in markdown
     assert "| GeMKR | 49.1 / 78.6 / 86.2 | 46.0 / 70.8 / 79.1 | 75.2 / 90.3 / 92.7 |" in markdown
     latex = paths["tex"].read_text()
     assert latex.count(r"\\") == len(SYSTEMS) + 2
@@ -225,6 +226,9 @@ def test_a_checkpoint_takes_the_place_of_training(ground, table1, world, tmp_pat
     other = Ground(named, say=lambda line: None, benchmark=symbols_benchmark(world))
     [row] = make_table(other, "table1", ["dpr"]).rows
     assert len(row.over_seeds["P@1"]) == 1
+    # Beside what is trained here, not in its place.
+    [folder] = (tmp_path / "rows").iterdir()
+    assert folder.name.startswith("dpr-")
     assert not (tmp_path / "models").exists()
 
 
@@ -271,3 +275,56 @@ def test_configurations_are_read(name: str) -> None:
     else:
         assert parsed.tuning.learning_rate == 6e-5  # the paper's
         assert parsed.captions == "given"
+
+
+def test_models_of_other_settings_are_trained_anew(world, tmp_path) -> None:
+    benchmark = symbols_benchmark(world)
+
+    def rows(overwrite: bool = False, **changes) -> list[list[float]]:
+        settings = config(tmp_path, captions="given", **changes)
+        made = Ground(settings, say=lambda line: None, benchmark=benchmark, overwrite=overwrite)
+        make_table(made, "table1", ["dpr"])
+        return json.loads((tmp_path / "rows/dpr/seed-0/run.json").read_text())["run"]["scores"]
+
+    other = dataclasses.replace(FEW, learning_rate=0.01)
+    first = rows()
+    assert rows(overwrite=True) == first  # the same settings: nothing is made anew
+    assert rows(overwrite=True, encoders=other) != first
+    assert rows(overwrite=True) == first
+    # Trained, and stopped before it was asked: the model of other settings is not taken.
+    (tmp_path / "rows/dpr/seed-0/run.json").unlink()
+    with pytest.raises(ValueError, match=r"a model of other settings .*learning_rate"):
+        rows(encoders=other)
+
+
+def test_gemkr_is_tuned_anew_with_other_settings(world, tmp_path) -> None:
+    benchmark = symbols_benchmark(world)
+    steps = []
+    for tuning in (FEW, dataclasses.replace(FEW, max_steps=1)):
+        made = Ground(
+            config(tmp_path, tuning=tuning),
+            say=lambda line: None,
+            benchmark=benchmark,
+            overwrite=True,
+        )
+        make_table(made, "table1", ["gemkr"])
+        metrics = made.path("models", "gemkr-full-model-seed-0", "metrics.json")
+        steps.append(json.loads(metrics.read_text())["best_step"])
+    assert steps == [2, 1]
+
+
+def test_wrong_checkpoints_are_told_first(ground, table1, world, tmp_path) -> None:
+    def other(**checkpoints: str) -> Ground:
+        return Ground(
+            config(tmp_path, checkpoints=checkpoints, captions="given"),
+            say=lambda line: None,
+            benchmark=symbols_benchmark(world),
+        )
+
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint for seal at .*nowhere"):
+        other(seal=str(tmp_path / "nowhere"))
+    words = str(ground.path("models", "dpr-seed-0"))
+    with pytest.raises(ValueError, match="read words, not picture"):
+        make_table(other(reviz=words), "table1", ["reviz"])
+    with pytest.raises(ValueError, match="R@20 needs more documents than k = 10"):
+        config(tmp_path, measures=("R@20",))
