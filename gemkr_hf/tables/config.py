@@ -85,7 +85,7 @@ class EvaluationConfig:
     hit: str = GOLD
     measures: tuple[str, ...] = MEASURES
     k: int = 10
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
     captions: Literal["written", "given"] = "written"
     checkpoints: dict[str, str] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
