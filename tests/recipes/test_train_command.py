@@ -321,7 +321,8 @@ def test_each_shipped_configuration_is_one() -> None:
     from gemkr_hf.settings import parse, read_yaml
     from gemkr_hf.training.config import TrainConfig
 
-    paths = sorted(CONFIGS.glob("*.yaml"))
+    # Those of evaluations are read in tests/tables.
+    paths = [path for path in CONFIGS.glob("*.yaml") if not path.name.startswith("evaluate_")]
     assert len(paths) >= 5
     for path in paths:
         parse(TrainConfig, read_yaml(path))

@@ -84,7 +84,13 @@ def test_a_text_model_learns_to_write(processor, tmp_path) -> None:
     model = TextModel(parts.llama(processor), processor.tokenizer)
     examples = [Example("one:", (100, 101)), Example("two:", (102, 103))]
     config = TuningConfig(
-        learning_rate=1e-2, batch_size=2, epochs=1, max_steps=60, warmup_steps=1, logging_steps=1
+        learning_rate=1e-2,
+        batch_size=2,
+        epochs=1,
+        max_steps=60,
+        warmup_steps=1,
+        logging_steps=1,
+        lora_rank=0,
     )
     fit_text_model(model, examples, config, tmp_path / "work", "train")
     model.save_pretrained(tmp_path / "model")
@@ -93,6 +99,16 @@ def test_a_text_model_learns_to_write(processor, tmp_path) -> None:
         written = loaded.model.generate(**inputs, max_new_tokens=3, do_sample=False)
     eos = processor.tokenizer.eos_token_id
     assert written[:, -3:].tolist() == [[100, 101, eos], [102, 103, eos]]
+
+
+def test_a_text_model_is_adapted_by_lora(processor, tmp_path) -> None:
+    model = TextModel(parts.llama(processor), processor.tokenizer)
+    before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    fit_text_model(model, [Example("one:", (100,)), Example("two:", (102,))], CONFIG, tmp_path, "t")
+    after = model.model.state_dict()
+    assert after.keys() == before.keys()  # merged
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed and all("q_proj" in name or "v_proj" in name for name in changed)
 
 
 def test_a_caption_model_learns_and_is_loaded_again(processor, tmp_path) -> None:
