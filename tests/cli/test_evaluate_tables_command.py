@@ -39,7 +39,7 @@ def test_a_row_of_table_1_and_why_it_fails(tmp_path) -> None:
     assert f"| R@10 | {mean:.3f} |" in scored.output, scored.output
     told = run(tmp_path, "errors", "--system", "bm25", "--limit", "2")
     assert told.exit_code == 0, told.output
-    counts = re.findall(r"^ +(\d+)  \w", told.output, flags=re.M)
+    counts = re.findall(r"^ +(\d+)  \w", told.stdout, flags=re.M)
     assert sum(map(int, counts)) == 200
     assert (made / "errors-bm25.html").is_file()
 
