@@ -87,18 +87,9 @@ class Ground:
         settings = {name: as_plain(config)[name] for name in _SHARED}
         claim_for(self.folder, settings, overwrite, _MADE, "evaluation.yaml")
 
-    def prepare(self, captions: bool, pictures: bool) -> None:
-        """Make what several rows need, before they are made side by side.
-
-        Args:
-            captions: the pictures in words.
-            pictures: those of training.
-        """
+    def prepare(self) -> None:
+        """Make what every row needs, before rows are made side by side."""
         _ = self.knowledge_base, self.asked
-        if pictures:
-            _ = self.pictures
-        if captions:
-            _ = self.captions
 
     def path(self, *names: str) -> Path:
         """A place in the evaluation's folder."""

@@ -4,8 +4,8 @@ beside each other take half the time."""
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -19,6 +19,10 @@ from gemkr_hf.tables.ground import Ground
 from gemkr_hf.tables.rows import Row, answer_seed, is_there
 
 logger = logging.getLogger(__name__)
+
+Job = tuple[str, int]
+"""Label of a row and seed, or what rows share."""
+CAPTIONS, PICTURES = ("The pictures in words", 0), ("Training pictures", 0)
 
 RowsOf = Callable[[Ground], Sequence[Row]]
 """Makes a table's rows in each process anew: it must be a function of a module, or a partial."""
@@ -36,8 +40,9 @@ def usual_jobs() -> int:
 def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int) -> None:
     """Make the runs that are missing, several at a time, each in a process of its own.
 
-    What all rows share is made first, by this process. Runs are kept as they are finished: what is
-    there when one fails, or when all is stopped, is there the next time.
+    What rows share (captions, training pictures, a part that another row trains) is made once, and
+    rows that do not need it go on beside it. Runs are kept as they are finished: what is there when
+    one fails, or when all is stopped, is there the next time.
 
     Args:
         ground: the benchmark; its configuration must name its data.
@@ -47,47 +52,96 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int) -> None:
     Raises:
         ValueError, OSError: as `answer` has it, of whichever run fails first.
     """
-    rows = list(rows_of(ground))
-    missing = [(row, seed) for row in rows for seed in row.seeds if not is_there(ground, row, seed)]
+    missing = {
+        (row.label, seed): row
+        for row in rows_of(ground)
+        for seed in row.seeds
+        if not is_there(ground, row, seed)
+    }
     if not missing:
         return
-    ground.prepare(
-        captions=any(row.reads_captions for row, _ in missing),
-        pictures=any(row.looks for row, _ in missing),
-    )
-    started, done = time.time(), 0
+    ground.prepare()
+    waiting = _needs(missing)
+    clock = _Clock([label for label, _ in missing], jobs)
     with (
         _one_thread_each(),
-        ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(min(jobs, len(waiting)), mp_context=get_context("spawn")) as pool,
     ):
-        # What others share is trained by them first.
-        for wave in (False, True):
-            futures = {
-                pool.submit(
-                    _answer, ground.config, ground.base, ground.overwrite, rows_of, row.label, seed
-                ): (row, seed)
-                for row, seed in missing
-                if row.shares is wave
-            }
-            try:
-                for future in as_completed(futures):
-                    row, seed = futures[future]
-                    seconds = future.result()
-                    done += 1
-                    left = (time.time() - started) / done * (len(missing) - done)
-                    ground.say(
-                        f"{row.label}, seed {seed}: {seconds:.0f} s; {done} of {len(missing)} "
-                        f"runs, about {left / 60:.0f} min left"
+        at_work: dict[Future[float], Job] = {}
+        try:
+            while waiting or at_work:
+                for job in _ready(waiting, at_work.values())[: jobs - len(at_work)]:
+                    del waiting[job]
+                    future = pool.submit(
+                        _make, ground.config, ground.base, ground.overwrite, rows_of, job
                     )
-            except BrokenProcessPool:
-                raise ValueError(
-                    "A run was ended from outside, as when there is too little memory: make fewer "
-                    "side by side (--jobs 1)"
-                ) from None
-            except BaseException:
-                # Those that have begun are finished and kept.
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+                    at_work[future] = job
+                finished, _ = wait(at_work, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    job = at_work[future]
+                    seconds = future.result()
+                    del at_work[future]
+                    ground.say(clock.told(job, seconds))
+        except BrokenProcessPool:
+            raise ValueError(
+                "A run was ended from outside, as when there is too little memory: make fewer "
+                "side by side (--jobs 1)"
+            ) from None
+        except BaseException:
+            # Those that have begun are finished and kept.
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _needs(missing: Mapping[Job, Row]) -> dict[Job, set[Job]]:
+    """Job -> those that must be done before it; runs, and what several of them read."""
+    needs: dict[Job, set[Job]] = {}
+    for (label, seed), row in missing.items():
+        before = {(other, seed) for other in row.after} & missing.keys()
+        before |= {CAPTIONS} if row.reads_captions else set()
+        before |= {PICTURES} if row.looks else set()
+        needs[label, seed] = before
+    shared = {job for before in needs.values() for job in before} - missing.keys()
+    return {**{job: set() for job in shared}, **needs}
+
+
+def _ready(waiting: Mapping[Job, set[Job]], at_work: Iterable[Job]) -> list[Job]:
+    """What can begin: first what others wait for, then a table's last rows, which take longest, so
+    that no long run is left alone at the end.
+
+    >>> dpr, vrr, seal, gemkr = (("DPR", 0), ("VRR", 0), ("SEAL", 0), ("GeMKR", 0))
+    >>> _ready({seal: set(), dpr: set(), vrr: {dpr}, gemkr: set()}, [])
+    [('DPR', 0), ('GeMKR', 0), ('SEAL', 0)]
+    """
+    undone = {*waiting, *at_work}
+    free = [job for job, before in waiting.items() if not before & undone]
+    wanted = {job for before in waiting.values() for job in before}
+    free.reverse()
+    return sorted(free, key=lambda job: job not in wanted)
+
+
+class _Clock:
+    """Tells how far it is: a run takes as long as the same row with another seed did, or, for a row
+    that no run of is done, as a run took on average."""
+
+    def __init__(self, labels: Sequence[str], jobs: int) -> None:
+        self._left, self._all, self._jobs = list(labels), len(labels), jobs
+        self._seconds: dict[str, float] = {}
+
+    def told(self, job: Job, seconds: float) -> str:
+        """The line for a job that is done."""
+        label, seed = job
+        if label not in self._left:
+            return f"{label}: {seconds:.0f} s"
+        self._left.remove(label)
+        self._seconds[label] = seconds
+        mean = sum(self._seconds.values()) / len(self._seconds)
+        left = sum(self._seconds.get(other, mean) for other in self._left) / self._jobs
+        done = self._all - len(self._left)
+        return (
+            f"{label}, seed {seed}: {seconds:.0f} s; {done} of {self._all} runs, about "
+            f"{left / 60:.0f} min left"
+        )
 
 
 @contextmanager
@@ -106,21 +160,22 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _answer(
-    config: EvaluationConfig,
-    base: Path,
-    overwrite: bool,
-    rows_of: RowsOf,
-    label: str,
-    seed: int,
+def _make(
+    config: EvaluationConfig, base: Path, overwrite: bool, rows_of: RowsOf, job: Job
 ) -> float:
-    """One run, in a process of its own; the seconds that it took."""
+    """One job, in a process of its own; the seconds that it took."""
     be_quiet()
     torch.set_num_threads(1)
     started = time.time()
     ground = Ground(config, base, say=logger.debug, overwrite=overwrite)
-    row = next(row for row in rows_of(ground) if row.label == label)
-    answer_seed(ground, row, seed)
+    if job == CAPTIONS:
+        _ = ground.captions
+    elif job == PICTURES:
+        _ = ground.pictures
+    else:
+        label, seed = job
+        row = next(row for row in rows_of(ground) if row.label == label)
+        answer_seed(ground, row, seed)
     return time.time() - started
 
 

@@ -37,7 +37,7 @@ class Row:
         seeds: of the runs; one where nothing is drawn.
         reads_captions: needs the pictures in words.
         settings: what its runs follow from, besides data, model, split and k.
-        shares: parts of it are trained by other rows too, which come first.
+        after: labels of rows that train a part of it, which come first where they are wanted too.
         looks: its training needs the training pictures.
     """
 
@@ -46,7 +46,7 @@ class Row:
     seeds: tuple[int, ...]
     reads_captions: bool = False
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    shares: bool = False
+    after: tuple[str, ...] = ()
     looks: bool = False
 
 

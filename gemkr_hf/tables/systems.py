@@ -26,7 +26,7 @@ class System:
         reads_captions: needs the pictures in words.
         looks: its training needs the training pictures.
         settings: names of the settings that its training follows from.
-        shares: a part of it is another system too, which is trained first.
+        after: names of systems that are a part of it, which are trained first.
     """
 
     name: str
@@ -37,7 +37,7 @@ class System:
     reads_captions: bool = False
     looks: bool = False
     settings: tuple[str, ...] = ()
-    shares: bool = False
+    after: tuple[str, ...] = ()
 
 
 def _bm25(ground: Ground, seed: int) -> Retriever:
@@ -107,7 +107,7 @@ SYSTEMS: dict[str, System] = {
             reads_captions=True,
             looks=True,
             settings=_ENCODERS,
-            shares=True,
+            after=("dpr",),
         ),
         System("reviz", "ReViz", "ReViz", reviz, ("reviz",), looks=True, settings=_ENCODERS),
         System(

@@ -59,7 +59,7 @@ def system_row(ground: Ground, system: System) -> Row:
         ground.config.seeds if trained else ground.config.seeds[:1],
         system.reads_captions,
         settings,
-        system.shares,
+        tuple(SYSTEMS[name].label for name in system.after),
         trained and system.looks,
     )
 
@@ -111,13 +111,14 @@ def _ablated(ground: Ground, seed: int, label: str) -> Retriever:
 def strategy_rows(ground: Ground) -> list[Row]:
     """Table 4's rows: the full model with each generation strategy."""
     full = system_row(ground, SYSTEMS[GEMKR])
+    first = STRATEGIES["clue"]  # trains the model, unless Table 1 has
     return [
         Row(
             label,
             partial(_with_strategy, strategy=strategy),
             full.seeds,
             settings={**full.settings, "strategy": strategy},
-            shares=strategy != "clue",
+            after=() if label == first else (first,),
             looks=full.looks,
         )
         for strategy, label in STRATEGIES.items()
