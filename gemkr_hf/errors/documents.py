@@ -5,6 +5,7 @@ from typing import Any
 
 from gemkr_hf.evaluation.records import Record
 from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.knowledge_base.lookup import documents_of
 
 Documents = Mapping[str, Mapping[str, Any]]
 
@@ -21,10 +22,7 @@ def look_up(documents: Documents | KnowledgeBase, ids: Iterable[str]) -> dict[st
     """
     wanted = list(dict.fromkeys(ids))
     if isinstance(documents, KnowledgeBase):
-        rows = documents.rows_of(wanted).tolist()
-        return {
-            name: dict(documents[row]) for name, row in zip(wanted, rows, strict=True) if row >= 0
-        }
+        return documents_of(documents, wanted)
     return {name: dict(documents[name]) for name in wanted if name in documents}
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import datasets
 import torch
 
 from gemkr_hf.data import Benchmark, load_benchmark
@@ -77,4 +78,12 @@ def has_pictures(benchmark: Benchmark) -> bool:
     return not isinstance(benchmark.pictures, NoPictures)
 
 
-__all__ = ["check", "has_pictures"]
+def with_pictures(questions: datasets.Dataset, benchmark: Benchmark) -> datasets.Dataset:
+    """The questions whose picture is there; all of them where the benchmark has no pictures."""
+    if not has_pictures(benchmark):
+        return questions
+    there = [row for row, name in enumerate(questions["image_id"]) if name in benchmark.pictures]
+    return questions.select(there)
+
+
+__all__ = ["check", "has_pictures", "with_pictures"]

@@ -20,7 +20,7 @@ from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base import KnowledgeBase, tokenizer_fingerprint
 from gemkr_hf.knowledge_base.files import HEADER_FILE
-from gemkr_hf.recipes.checks import check, has_pictures
+from gemkr_hf.recipes.checks import check, has_pictures, with_pictures
 from gemkr_hf.recipes.facts import keep_facts
 from gemkr_hf.recipes.folder import claim, save_dataset
 from gemkr_hf.recipes.start import load_model, load_processor, stand_ins_of
@@ -140,13 +140,23 @@ def _knowledge_base(shop: _Workshop, benchmark: Benchmark, processor: Any) -> Kn
     """The knowledge base that the configuration names, or one that is built now."""
     target = Path(benchmark.knowledge_base or shop.path("knowledge_base"))
     with shop.state.main_process_first():
-        if len(benchmark.documents) and not (target / HEADER_FILE).exists():
-            KnowledgeBase.build(benchmark.documents, processor.tokenizer, target)
-        # Without documents it may be on the Hub.
-        loaded = KnowledgeBase.from_pretrained(target if target.exists() else str(target))
+        loaded = open_or_build(benchmark, processor.tokenizer, target)
     loaded.check_tokenizer(processor.tokenizer)
     shop.say(f"{len(loaded):,} documents, {loaded.index.num_tokens:,} tokens")
     return loaded
+
+
+def open_or_build(benchmark: Benchmark, tokenizer: Any, target: Path) -> KnowledgeBase:
+    """The knowledge base at a place, built of the benchmark's documents if none is there yet.
+
+    Args:
+        benchmark: without documents, the knowledge base must be there.
+        tokenizer: of one that is built.
+        target: its folder; without documents, also a Hub id.
+    """
+    if len(benchmark.documents) and not (target / HEADER_FILE).exists():
+        KnowledgeBase.build(benchmark.documents, tokenizer, target)
+    return KnowledgeBase.from_pretrained(target if target.exists() else str(target))
 
 
 def with_ids_of(benchmark: Benchmark, knowledge_base: KnowledgeBase, form: str) -> Benchmark:
@@ -204,13 +214,11 @@ def _instructions(
 def _with_pictures(shop: _Workshop, benchmark: Benchmark, split: str) -> datasets.Dataset:
     """The questions whose picture there is."""
     questions = benchmark.questions[split]
-    if not has_pictures(benchmark):
-        return questions
-    there = [row for row, name in enumerate(questions["image_id"]) if name in benchmark.pictures]
+    there = with_pictures(questions, benchmark)
     if len(there) < len(questions):
         missing = len(questions) - len(there)
         shop.say(f"Left out: {missing:,} questions of {split} whose picture is not there")
-    return questions.select(there)
+    return there
 
 
 def _pictures(

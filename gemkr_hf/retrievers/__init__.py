@@ -14,10 +14,12 @@ from gemkr_hf.retrievers.corpusbrain import CorpusBrainRetriever, name_of, pretr
 from gemkr_hf.retrievers.dense import DenseRetriever, SentenceRetriever
 from gemkr_hf.retrievers.fusion import FusionRetriever
 from gemkr_hf.retrievers.gemkr import GeMKRSystem
+from gemkr_hf.retrievers.new_towers import new_towers
 from gemkr_hf.retrievers.pictures import PictureReader
+from gemkr_hf.retrievers.query_encoders import WordsEncoder
 from gemkr_hf.retrievers.seal import SEALRetriever, SEALSettings
 from gemkr_hf.retrievers.text_models import Example, TextModel, fit_text_model, write_prompt
-from gemkr_hf.retrievers.two_towers import TwoTowers, WordsEncoder, new_towers
+from gemkr_hf.retrievers.two_towers import TwoTowers
 
 __all__ = [
     "BM25Retriever",

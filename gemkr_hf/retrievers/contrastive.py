@@ -11,7 +11,8 @@ from transformers import Trainer
 
 from gemkr_hf.retrievers.clip import CLIPTowers
 from gemkr_hf.retrievers.pictures import SeenPictures
-from gemkr_hf.retrievers.two_towers import TwoTowers, tensors_of
+from gemkr_hf.retrievers.query_encoders import tensors_of
+from gemkr_hf.retrievers.two_towers import TwoTowers
 from gemkr_hf.training.config import TuningConfig
 from gemkr_hf.training.pictures import PreparedPictures
 from gemkr_hf.training.progress import show_progress

@@ -25,7 +25,8 @@ from gemkr_hf.retrievers import (
     new_towers,
     with_caption,
 )
-from gemkr_hf.retrievers.two_towers import SETTINGS_FILE, encoder_tokenizer
+from gemkr_hf.retrievers.new_towers import encoder_tokenizer
+from gemkr_hf.retrievers.two_towers import SETTINGS_FILE
 from gemkr_hf.tables.ground import Ground
 from gemkr_hf.text import SENTENCE_END
 

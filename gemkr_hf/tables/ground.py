@@ -14,11 +14,11 @@ import torch
 from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base.files import HEADER_FILE
+from gemkr_hf.knowledge_base.lookup import documents_of
 from gemkr_hf.processing import ObjectCache
-from gemkr_hf.recipes.checks import has_pictures
+from gemkr_hf.recipes.checks import with_pictures
 from gemkr_hf.recipes.folder import claim_for, first_difference
-from gemkr_hf.recipes.run import with_ids_of
+from gemkr_hf.recipes.run import open_or_build, with_ids_of
 from gemkr_hf.recipes.start import check_model, load_model, load_processor
 from gemkr_hf.retrievers.captions import (
     CaptionModel,
@@ -152,10 +152,7 @@ class Ground:
     @cached_property
     def knowledge_base(self) -> KnowledgeBase:
         """Documents and FM-index for GeMKR's tokenizer."""
-        target = self.knowledge_base_folder
-        if len(self.benchmark.documents) and not (target / HEADER_FILE).exists():
-            KnowledgeBase.build(self.benchmark.documents, self.processor.tokenizer, target)
-        return KnowledgeBase.from_pretrained(target if target.exists() else str(target))
+        return open_or_build(self.benchmark, self.processor.tokenizer, self.knowledge_base_folder)
 
     @cached_property
     def questions(self) -> datasets.DatasetDict:
@@ -171,15 +168,13 @@ class Ground:
     @cached_property
     def asked(self) -> list[dict[str, Any]]:
         """The questions of the split that is measured, whose pictures there are."""
-        records = list(self.questions[self.config.split])
-        if not has_pictures(self.benchmark):
-            return records
-        there = [one for one in records if one["image_id"] in self.benchmark.pictures]
-        if len(there) < len(records):
-            self.say(f"Left out: {len(records) - len(there):,} questions without their picture")
-        if not there:
+        questions = self.questions[self.config.split]
+        there = with_pictures(questions, self.benchmark)
+        if len(there) < len(questions):
+            self.say(f"Left out: {len(questions) - len(there):,} questions without their picture")
+        if not len(there):
             raise ValueError(f"No picture of the split '{self.config.split}' is there")
-        return there
+        return list(there)
 
     @cached_property
     def images(self) -> Sequence[Any]:
@@ -197,10 +192,7 @@ class Ground:
             raise ValueError(
                 "There are no training questions (data.train): name a checkpoint for each system"
             )
-        records = list(self.questions["train"])
-        if not has_pictures(self.benchmark):
-            return records
-        return [one for one in records if one["image_id"] in self.benchmark.pictures]
+        return list(with_pictures(self.questions["train"], self.benchmark))
 
     @cached_property
     def pictures(self) -> PreparedPictures:
@@ -223,12 +215,8 @@ class Ground:
     def texts(self) -> dict[str, str]:
         """Id -> text of the documents that training questions name."""
         wanted = {name for record in self.taught for name in record["relevant_ids"]}
-        rows = self.knowledge_base.rows_of(sorted(wanted)).tolist()
-        return {
-            name: self.knowledge_base[row]["text"]
-            for name, row in zip(sorted(wanted), rows, strict=True)
-            if row >= 0
-        }
+        found = documents_of(self.knowledge_base, sorted(wanted))
+        return {name: document["text"] for name, document in found.items()}
 
     # -- the pictures in words ---------------------------------------------------------------------
 

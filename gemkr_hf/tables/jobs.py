@@ -101,8 +101,8 @@ def _needs(missing: Mapping[Job, Row]) -> dict[Job, set[Job]]:
         before |= {CAPTIONS} if row.reads_captions else set()
         before |= {PICTURES} if row.looks else set()
         needs[label, seed] = before
-    shared = {job for before in needs.values() for job in before} - missing.keys()
-    return {**{job: set() for job in shared}, **needs}
+    read = [job for job in (CAPTIONS, PICTURES) if any(job in before for before in needs.values())]
+    return {**{job: set() for job in read}, **needs}
 
 
 def _ready(waiting: Mapping[Job, set[Job]], at_work: Iterable[Job]) -> list[Job]:
@@ -116,8 +116,8 @@ def _ready(waiting: Mapping[Job, set[Job]], at_work: Iterable[Job]) -> list[Job]
     undone = {*waiting, *at_work}
     free = [job for job, before in waiting.items() if not before & undone]
     wanted = {job for before in waiting.values() for job in before}
-    free.reverse()
-    return sorted(free, key=lambda job: job not in wanted)
+    places = {label: place for place, (label, _) in enumerate(waiting)}
+    return sorted(free, key=lambda job: (job not in wanted, -places[job[0]]))
 
 
 class _Clock:

@@ -11,7 +11,7 @@ from gemkr_hf.index.files import write_renamed
 from gemkr_hf.tables.gemkr import gemkr_system, trained_gemkr
 from gemkr_hf.tables.ground import Ground
 from gemkr_hf.tables.paper import paper_tables
-from gemkr_hf.tables.writing import tex, write_text
+from gemkr_hf.tables.writing import latex_table, markdown_table, tex, write_text
 
 KEYWORDS = 10
 _SPLITS = ("train", "validation", "test", "documents")
@@ -129,26 +129,13 @@ def _write(
     folder: Path,
     draw: Callable[[Sequence[Any]], Any],
 ) -> tuple[str, list[Path]]:
-    lines = [f"**{title}.**", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
-    lines += [f"| {' | '.join(row)} |" for row in cells]
-    markdown = "\n".join(lines) + "\n"
-    latex = [
-        r"\begin{table*}",
-        r"\centering",
-        rf"\begin{{tabular}}{{{'l' * len(heads)}}}",
-        r"\toprule",
-        " & ".join(map(tex, heads)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(tex, row)) + r" \\" for row in cells),
-        r"\bottomrule",
-        r"\end{tabular}",
-        rf"\caption{{{tex(title)}.}}",
-        rf"\label{{tab:{name}}}",
-        r"\end{table*}",
-    ]
+    markdown = f"**{title}.**\n\n{markdown_table(heads, cells)}\n"
+    in_latex = [[tex(cell) for cell in row] for row in (heads, *cells)]
+    columns = "l" * len(heads)
+    latex = latex_table(name, f"{tex(title)}.", columns, in_latex[:1], in_latex[1:])
     paths = [folder / f"{name}.{kind}" for kind in ("md", "tex", "json", "png")]
     plain = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False) + "\n"
-    for path, text in zip(paths, (markdown, "\n".join(latex) + "\n", plain), strict=False):
+    for path, text in zip(paths, (markdown, latex, plain), strict=False):
         write_text(path, text)
     figure = draw(rows)
     figure.suptitle(title, fontsize=10)

@@ -17,6 +17,7 @@ from gemkr_hf.evaluation.measures import Scores, score
 from gemkr_hf.evaluation.records import make_records, write_records
 from gemkr_hf.evaluation.runs import Run, write_trec_run
 from gemkr_hf.index.files import write_renamed
+from gemkr_hf.knowledge_base.lookup import documents_of
 from gemkr_hf.recipes.folder import first_difference
 from gemkr_hf.retrievers import Retriever
 from gemkr_hf.tables.gemkr import slug
@@ -203,9 +204,8 @@ def texts_of(ground: Ground, answered: Answered) -> dict[str, str]:
     wanted = sorted(
         {name for run in answered.runs for found in run.documents.values() for name in found}
     )
-    kb = ground.knowledge_base
-    rows = kb.rows_of(wanted).tolist()
-    return {name: kb[row]["text"] for name, row in zip(wanted, rows, strict=True) if row >= 0}
+    found = documents_of(ground.knowledge_base, wanted)
+    return {name: document["text"] for name, document in found.items()}
 
 
 __all__ = ["Answered", "Row", "answer", "answer_seed", "is_there", "score_row"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gemkr_hf.evaluation.significance import Interval
@@ -63,13 +63,11 @@ def to_markdown(result: Result) -> str:
         "training, s",
         "s/question",
     ]
-    lines = [
+    title = (
         f"**{result.title}.** Paper in percent. Ours in percent, 95% bootstrap interval over "
-        f"questions in brackets: {heading(result)}.",
-        "",
-        f"| {' | '.join(heads)} |",
-        "|" + "---|" * len(heads),
-    ]
+        f"questions in brackets: {heading(result)}."
+    )
+    rows = []
     for row in result.rows:
         cells = [row.label, *(_paper(row, name) for name, _ in papers)]
         for measure in result.measures:
@@ -77,18 +75,30 @@ def to_markdown(result: Result) -> str:
             cells.append(f"{mean}{mark} [{bounds}]" if bounds else mean + mark)
         runs = len(next(iter(row.over_seeds.values())))
         cells += [str(runs), f"{row.training_seconds:.0f}", f"{row.question_seconds:.3f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *_below(result)]
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return "\n".join([title, "", markdown_table(heads, rows), "", *_below(result)]) + "\n"
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells as Markdown.
+
+    >>> print(markdown_table(["a", "b"], [["1", "2"]]))
+    | a | b |
+    |---|---|
+    | 1 | 2 |
+    """
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _below(result: Result) -> list[str]:
     notes = list(result.notes)
-    if any(row.p for row in result.rows):
+    tested = dict.fromkeys(measure for row in result.rows for measure in row.p)
+    if tested:
         notes.insert(
             0,
             f"\\{_MARK} differs from {result.reference} with p < 0.05 (randomisation test on "
-            "questions, Holm's adjustment for the rows).",
+            f"questions, of {', '.join(tested)} alone; Holm's adjustment for the rows).",
         )
     return [line for note in notes for line in (note, "")][:-1]
 
@@ -99,15 +109,7 @@ def to_latex(result: Result) -> str:
     first = ["", *(rf"\multicolumn{{{len(m)}}}{{c}}{{{tex(n)} (paper)}}" for n, m in papers)]
     first.append(rf"\multicolumn{{{len(result.measures)}}}{{c}}{{{tex(result.benchmark)} (ours)}}")
     second = ["Model", *(m for _, measures in papers for m in measures), *result.measures]
-    lines = [
-        r"\begin{table*}",
-        r"\centering",
-        rf"\begin{{tabular}}{{l{'r' * (len(second) - 1)}}}",
-        r"\toprule",
-        " & ".join(first) + r" \\",
-        " & ".join(map(tex, second)) + r" \\",
-        r"\midrule",
-    ]
+    rows = []
     for row in result.rows:
         cells = [tex(row.label)]
         for benchmark, measures in papers:
@@ -120,13 +122,37 @@ def to_latex(result: Result) -> str:
                 mean = rf"\textbf{{{mean}}}"
             mark = f"$^{{{mark}}}$" if mark else ""
             cells.append(rf"{mean}{mark} {{\scriptsize[{bounds}]}}" if bounds else mean + mark)
-        lines.append(" & ".join(cells) + r" \\")
+        rows.append(cells)
     caption = f"{result.title}. Ours: {heading(result)}.".replace("`", "")
-    lines += [
+    return latex_table(
+        result.name,
+        f"{tex(caption)} {tex(' '.join(_below(result))).replace(chr(92) * 2, '')}",
+        "l" + "r" * (len(second) - 1),
+        [first, [tex(head) for head in second]],
+        rows,
+    )
+
+
+def latex_table(
+    name: str,
+    caption: str,
+    columns: str,
+    heads: Iterable[Sequence[str]],
+    rows: Iterable[Sequence[str]],
+) -> str:
+    """A table over both columns of a page, of the ``booktabs`` package; all texts are LaTeX."""
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *(" & ".join(row) + r" \\" for row in heads),
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\caption{{{tex(caption)} {tex(' '.join(_below(result))).replace(chr(92) * 2, '')}}}",
-        rf"\label{{tab:{result.name}}}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{name}}}",
         r"\end{table*}",
     ]
     return "\n".join(lines) + "\n"
@@ -151,4 +177,13 @@ def write_text(path: Path, text: str) -> None:
     write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
 
 
-__all__ = ["heading", "tex", "to_json", "to_latex", "to_markdown", "write_text"]
+__all__ = [
+    "heading",
+    "latex_table",
+    "markdown_table",
+    "tex",
+    "to_json",
+    "to_latex",
+    "to_markdown",
+    "write_text",
+]

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, LlamaConfig, LlamaForCausalLM
 
-from gemkr_hf.retrievers.two_towers import TwoTowers, new_towers
+from gemkr_hf.retrievers.new_towers import new_towers
+from gemkr_hf.retrievers.two_towers import TwoTowers
 from gemkr_hf.small_world.assemble import CHECKPOINTS, load_processor, load_untuned_model
 
 DOCUMENTS = [

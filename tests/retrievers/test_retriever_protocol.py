@@ -19,7 +19,7 @@ from gemkr_hf.retrievers import (
     SentenceRetriever,
     TextModel,
 )
-from gemkr_hf.retrievers.two_towers import encoder_tokenizer
+from gemkr_hf.retrievers.new_towers import encoder_tokenizer
 from gemkr_hf.small_world.assemble import CHECKPOINTS
 from tests.retrievers import retriever_parts as parts
 
