@@ -25,4 +25,14 @@ def first_sentence(text: str) -> str:
     return SENTENCE_END.split(text.strip(), maxsplit=1)[0]
 
 
-__all__ = ["SENTENCE_END", "STOP_WORDS", "WORD", "first_sentence"]
+def slug(label: str) -> str:
+    """A label as part of a file's name.
+
+    >>> slug("w/o (Obj. Prefix & Lora)")
+    'w-o-obj-prefix-lora'
+    """
+    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
+    return "-".join(words)
+
+
+__all__ = ["SENTENCE_END", "STOP_WORDS", "WORD", "first_sentence", "slug"]

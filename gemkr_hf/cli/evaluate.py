@@ -73,7 +73,7 @@ def score(
     from gemkr_hf.evaluation.measures import MEASURES, check_measures
     from gemkr_hf.evaluation.measures import score as score_of
     from gemkr_hf.evaluation.records import make_records, write_records
-    from gemkr_hf.evaluation.runs import Run, read_run
+    from gemkr_hf.evaluation.runs import Run, read_run, with_first_ids
 
     presets = list(dict.fromkeys(preset or [GOLD]))
     measures = list(dict.fromkeys(measure or MEASURES))
@@ -94,15 +94,22 @@ def score(
     document_id = document_id_of(config.format)
     read = read_run(run_file, asked, document_id)
     run = Run(name or read.name, read.documents, read.scores)
-    texts = None
-    if any(map(reads_texts, presets)):
+    texts: dict[str, str] | None = None
+    renamed, asked_of = run, questions
+    if any(map(reads_texts, presets)) or benchmark.knowledge_base is not None:
         retrieved = {document for query in asked for document in run.documents.get(query, ())}
-        texts = look_up(benchmark, (), retrieved, document_id).texts
+        relevant = {document for question in questions for document in question["relevant_ids"]}
+        shown = retrieved if any(map(reads_texts, presets)) else ()
+        found = look_up(benchmark, retrieved | relevant, shown, document_id)
+        texts = found.texts
+        renamed, asked_of = with_first_ids(run, questions, found.goes_by)
     for number, wanted in enumerate(presets):
-        scores = score_of(run, questions, wanted, measures, texts)
+        # A document of several ids is one; texts are compared as they came back.
+        judged, records_of = (renamed, asked_of) if wanted == GOLD else (run, questions)
+        scores = score_of(judged, records_of, wanted, measures, texts)
         typer.echo(("\n" if number else "") + _scores_table(scores, benchmark.name, split))
         if records is not None:
-            write_records(make_records(run, scores, questions), records)
+            write_records(make_records(judged, scores, records_of), records)
             typer.echo(f"\nRecords of the questions: {records}")
 
 

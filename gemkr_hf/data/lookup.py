@@ -28,6 +28,8 @@ class FoundDocuments:
         empty: documents without a text.
         repeated: records whose id an earlier one has.
         repeated_id: the first such id.
+        goes_by: of ids that were asked for: the first id of the document, where it has several, as
+            records of one text are one document of a knowledge base.
     """
 
     name: str
@@ -38,6 +40,7 @@ class FoundDocuments:
     empty: int = 0
     repeated: int = 0
     repeated_id: str | None = None
+    goes_by: dict[str, str] = field(default_factory=dict)
 
 
 def look_up(
@@ -73,9 +76,17 @@ def _in_knowledge_base(
     rows = {
         document_id(str(identifier)): row for identifier, row in knowledge_base.row_ids().items()
     }
+    first: dict[int, str] = {}
+    for identifier, row in rows.items():
+        first.setdefault(row, identifier)
     return FoundDocuments(
         name,
         number=len(knowledge_base),
+        goes_by={
+            identifier: first[rows[identifier]]
+            for identifier in wanted
+            if identifier in rows and first[rows[identifier]] != identifier
+        },
         found={identifier for identifier in wanted if identifier in rows},
         texts={
             identifier: knowledge_base[rows[identifier]]["text"]

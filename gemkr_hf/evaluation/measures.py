@@ -101,7 +101,7 @@ def score(
             f"The run '{run.name}' holds none of the {len(records):,} questions: "
             f"'{next(iter(records))}' is the first of them"
         )
-    _check_judged(records, preset)
+    check_judged(records, preset)
     found = {name: run.documents.get(name, []) for name in records}
     marks = {
         name: mark_hits(preset, record, found[name], texts or {})
@@ -130,7 +130,13 @@ def score(
     )
 
 
-def _check_judged(records: Mapping[str, Mapping[str, Any]], preset: str) -> None:
+def check_judged(records: Mapping[str, Mapping[str, Any]], preset: str) -> None:
+    """Raise ValueError where a question says nothing of what a hit is.
+
+    Args:
+        records: question id -> its record.
+        preset: ``gold`` needs relevant documents, the others answers.
+    """
     column, what = ("answers", "answers")
     if preset == GOLD:
         column, what = ("relevant_ids", "relevant documents")
@@ -193,4 +199,4 @@ def _by_ranx(
     }
 
 
-__all__ = ["MEASURES", "Scores", "check_measures", "score"]
+__all__ = ["MEASURES", "Scores", "check_judged", "check_measures", "score"]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,4 +233,33 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"'{path}' is no text in UTF-8") from None
 
 
-__all__ = ["Run", "read_run", "read_trec_run", "write_trec_run"]
+def with_first_ids(
+    run: Run, questions: Iterable[Mapping[str, Any]], first: Mapping[str, str]
+) -> tuple[Run, list[dict[str, Any]]]:
+    """A run and what is relevant to its questions, where documents have several ids.
+
+    Args:
+        run: names a document by any of its ids.
+        questions: records with ``relevant_ids``, of any of the ids too.
+        first: further id -> the document's first id.
+
+    Returns:
+        Both with first ids alone.
+    """
+    documents = {
+        question: [first.get(name, name) for name in found]
+        for question, found in run.documents.items()
+    }
+    named = [
+        {
+            **record,
+            "relevant_ids": list(
+                dict.fromkeys(first.get(name, name) for name in record["relevant_ids"])
+            ),
+        }
+        for record in questions
+    ]
+    return replace(run, documents=documents), named
+
+
+__all__ = ["Run", "read_run", "read_trec_run", "with_first_ids", "write_trec_run"]

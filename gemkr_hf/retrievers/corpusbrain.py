@@ -32,7 +32,8 @@ def pretraining_examples(
     Inner sentence selection of the paper: the sentence stands where the question will.
 
     Args:
-        documents: to draw from, each as often.
+        documents: to draw from, each as often; by their rows, so that a corpus of any size may
+            stay on disk.
         model: whose tokenizer writes.
         number: of examples.
         seed: of the draw.
@@ -43,9 +44,10 @@ def pretraining_examples(
     )[:number]
     prompts, names = [], []
     for row in order.tolist():
-        sentences = SENTENCE_END.split(documents[row]["text"].strip())
+        document = documents[row]
+        sentences = SENTENCE_END.split(document["text"].strip())
         prompts.append(write_prompt(sentences[rng.integers(len(sentences))]))
-        names.append(name_of(documents[row]))
+        names.append(name_of(document))
     return [
         Example(prompt, tuple(tokens))
         for prompt, tokens in zip(prompts, encode_documents(names, model.tokenizer), strict=True)

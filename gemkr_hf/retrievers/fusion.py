@@ -1,6 +1,6 @@
 """Several retrievers as one, by reciprocal-rank fusion: VRR (paper, Table 1)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gemkr_hf.retrievers.base import Captions, Found, Images, Retriever, check_query
@@ -34,7 +34,7 @@ class FusionRetriever:
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """See ``Retriever``; documents are read once for each retriever."""
-        records = documents if isinstance(documents, Sequence) else list(documents)
+        records = list(documents) if isinstance(documents, Iterator) else documents
         for retriever in self._retrievers:
             retriever.index(records)
         self._indexed = True

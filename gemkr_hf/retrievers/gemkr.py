@@ -49,7 +49,7 @@ class GeMKRSystem:
     ) -> list[list[Found]]:
         """See ``Retriever``."""
         sees = self._model.vision_tower is not None
-        needs = "captions" if self._captions else None
+        needs = "captions" if self._captions else "images" if sees else None
         check_query("GeMKR", self.retriever, images, questions, k, captions, needs)
         assert self.retriever is not None
         found: list[list[Found]] = []

@@ -9,6 +9,7 @@ from gemkr_hf.evaluation.measures import MEASURES, check_measures
 from gemkr_hf.recipes.start import SMALL_WORLD
 from gemkr_hf.small_world.language_model import LanguageModelTraining
 from gemkr_hf.small_world.tuning import small_world_tuning
+from gemkr_hf.text import slug
 from gemkr_hf.training.config import ModelConfig, TuningConfig
 from gemkr_hf.training.sampling import SamplingConfig
 
@@ -113,6 +114,12 @@ class EvaluationConfig:
         for measure in self.measures:
             if int(measure.split("@")[1]) > self.k:
                 raise ValueError(f"{measure} needs more documents than k = {self.k} retrieved ones")
+        names = [slug(size.name) for size in self.language_models]
+        if len(set(names)) < len(names) or "" in names:
+            raise ValueError(
+                "language_models need names of their own, in letters and digits: "
+                + ", ".join(f"'{size.name}'" for size in self.language_models)
+            )
         if not self.seeds:
             raise ValueError("seeds must name one seed at least")
         if len(set(self.seeds)) < len(self.seeds):

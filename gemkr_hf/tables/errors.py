@@ -34,6 +34,7 @@ def report_errors(
         The file, and how many questions failed for which cause.
     """
     check_systems([system])
+    ground.check_scorable()
     row = system_row(ground, SYSTEMS[system])
     row = dataclasses.replace(row, seeds=row.seeds[:1])
     answered = answer(ground, row)
@@ -51,7 +52,8 @@ def report_errors(
         target,
         ground.benchmark.pictures,
         ground.knowledge_base,
-        ground.processor,
+        # Where nothing was detected, no detector is to blame; GeMKR brings its own.
+        ground.processor if SYSTEMS[system].detects else None,
         retriever,
         _scenes(ground),
         limit=limit,

@@ -19,6 +19,7 @@ from gemkr_hf.retrievers.gemkr import GeMKRSystem
 from gemkr_hf.small_world.build import SmallWorldTraining, build_small_world
 from gemkr_hf.tables.config import LanguageModelSize
 from gemkr_hf.tables.ground import Ground
+from gemkr_hf.text import slug
 from gemkr_hf.training.config import ModelConfig, TrainConfig, ValidationConfig
 
 FULL = "Full Model"
@@ -97,19 +98,9 @@ def trained_gemkr(
     return Trained(str(target / "model"), blind, knowledge_base)
 
 
-def slug(label: str) -> str:
-    """A label as part of a file's name.
-
-    >>> slug("w/o (Obj. Prefix & Lora)")
-    'w-o-obj-prefix-lora'
-    """
-    words = "".join(letter if letter.isalnum() else " " for letter in label.lower()).split()
-    return "-".join(words)
-
-
 def _taught(ground: Ground, captions: bool) -> datasets.Dataset:
     """The training questions, with their captions where these are read."""
-    questions = ground.questions["train"]
+    questions = ground.training_questions
     if captions:
         described = ground.captions_of(list(questions))
         questions = questions.remove_columns("caption").add_column("caption", described)
@@ -176,4 +167,4 @@ def gemkr_system(ground: Ground, trained: Trained, **decoding: Any) -> GeMKRSyst
     )
 
 
-__all__ = ["FULL", "Trained", "gemkr_system", "slug", "trained_gemkr"]
+__all__ = ["FULL", "Trained", "gemkr_system", "trained_gemkr"]

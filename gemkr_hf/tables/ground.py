@@ -1,6 +1,7 @@
 """What the systems of a comparison share: made once, kept in the folder of the evaluation."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +13,12 @@ import datasets
 import torch
 
 from gemkr_hf.data import Benchmark, load_benchmark
+from gemkr_hf.evaluation.measures import check_judged
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base.lookup import documents_of
+from gemkr_hf.knowledge_base.lookup import documents_of, first_ids
 from gemkr_hf.processing import ObjectCache
-from gemkr_hf.recipes.checks import with_pictures
+from gemkr_hf.recipes.checks import has_pictures, with_pictures
 from gemkr_hf.recipes.folder import claim_for, first_difference
 from gemkr_hf.recipes.run import open_or_build, with_ids_of
 from gemkr_hf.recipes.start import check_model, load_model, load_processor
@@ -41,7 +43,7 @@ _MADE = (
     "knowledge_base",
     "pictures",
     "captioner",
-    "captions.json",
+    "captions",
     "language_models",
     "models",
     "rows",
@@ -156,9 +158,23 @@ class Ground:
 
     @cached_property
     def questions(self) -> datasets.DatasetDict:
-        """The splits, their relevant documents named as the knowledge base names them."""
-        named = with_ids_of(self.benchmark, self.knowledge_base, self.config.data.format)
-        return named.questions
+        """The splits, their relevant documents named as they come back: as the knowledge base names
+        them, a document of several ids by its first."""
+        kb = self.knowledge_base
+        questions = with_ids_of(self.benchmark, kb, self.config.data.format).questions
+        named = {
+            name for split in questions.values() for ids in split["relevant_ids"] for name in ids
+        }
+        first = first_ids(kb, sorted(named))
+        if all(name == other for name, other in first.items()):
+            return questions
+        return questions.map(
+            lambda record: {
+                "relevant_ids": list(
+                    dict.fromkeys(first.get(name, name) for name in record["relevant_ids"])
+                )
+            }
+        )
 
     @property
     def documents(self) -> Any:
@@ -177,9 +193,39 @@ class Ground:
         return list(there)
 
     @cached_property
-    def images(self) -> Sequence[Any]:
-        """The pictures of `asked`, opened when they are looked at."""
+    def asked_digest(self) -> str:
+        """Of questions, pictures and documents: a file may change and keep its name."""
+        kb = self.knowledge_base
+        digest = hashlib.sha256(f"{len(kb)} {kb.index.num_tokens}".encode())
+        for record in self.asked:
+            parts = [str(record[name]) for name in ("question_id", "image_id", "question")]
+            digest.update(json.dumps(parts).encode())
+        return digest.hexdigest()[:16]
+
+    def check_scorable(self) -> None:
+        """Raise ValueError where the hit preset cannot judge a question that will be asked."""
+        asked = with_pictures(self.benchmark.questions[self.config.split], self.benchmark)
+        check_judged({str(record["question_id"]): record for record in asked}, self.config.hit)
+
+    @cached_property
+    def images(self) -> Sequence[Any] | None:
+        """The pictures of `asked`, opened when they are looked at; None where no data names any."""
+        if not has_pictures(self.benchmark):
+            return None
         return _Opened(self.benchmark.pictures, [record["image_id"] for record in self.asked])
+
+    @property
+    def training_questions(self) -> datasets.Dataset:
+        """The training questions.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if "train" not in self.benchmark.questions:
+            raise ValueError(
+                "There are no training questions (data.train): name a checkpoint for each system"
+            )
+        return self.questions["train"]
 
     @cached_property
     def taught(self) -> list[dict[str, Any]]:
@@ -188,11 +234,7 @@ class Ground:
         Raises:
             ValueError: there are none.
         """
-        if "train" not in self.questions:
-            raise ValueError(
-                "There are no training questions (data.train): name a checkpoint for each system"
-            )
-        return list(with_pictures(self.questions["train"], self.benchmark))
+        return list(with_pictures(self.training_questions, self.benchmark))
 
     @cached_property
     def pictures(self) -> PreparedPictures:
@@ -222,21 +264,34 @@ class Ground:
 
     @cached_property
     def captions(self) -> dict[str, str]:
-        """Picture's id -> caption: of training pictures the given one, of those that are asked of
-        the given or a written one."""
+        """Picture's id -> caption: of training pictures the given one, if there is one; of those
+        that are asked of the given or a written one. A written one may be empty."""
         given = {
             record["image_id"]: record["caption"]
             for split in ("train", self.config.split)
             if split in self.questions and (split == "train" or self.config.captions == "given")
             for record in self.questions[split]
+            if record["caption"]
         }
         if self.config.captions == "given":
             return given
-        return given | self._written()
+        wanted = [record["image_id"] for record in self.asked]
+        if "train" in self.questions:
+            taught = (record["image_id"] for record in self.taught)
+            wanted += [name for name in taught if name not in given]
+        return given | self._written(list(dict.fromkeys(wanted)))
 
-    def _written(self) -> dict[str, str]:
-        path = self.path("captions.json")
-        names = list(dict.fromkeys(record["image_id"] for record in self.asked))
+    def _written(self, names: Sequence[str]) -> dict[str, str]:
+        if not has_pictures(self.benchmark):
+            raise ValueError(
+                "No captions can be written where data.pictures names none: set captions to given, "
+                "or leave out the systems that read captions"
+            )
+        # Of each caption model its own; that of one trained here follows from the settings.
+        named = self.config.checkpoints.get("captions")
+        by = "trained" if named is None else hashlib.sha256(named.encode()).hexdigest()[:8]
+        path = self.path("captions", f"{by}.json")
+        path.parent.mkdir(exist_ok=True)
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         missing = [name for name in names if name not in kept]
         if missing:
@@ -254,8 +309,10 @@ class Ground:
             return load_captioner(named)
         target = self.path("captioner")
         if not target.exists():
-            captions = {record["image_id"]: record["caption"] for record in self.taught}
-            if not any(captions.values()):
+            captions = {
+                record["image_id"]: record["caption"] for record in self.taught if record["caption"]
+            }
+            if not captions:
                 raise ValueError(
                     "The training questions have no captions to learn from: set captions to given "
                     "or name a checkpoint for captions"
@@ -278,11 +335,11 @@ class Ground:
         Raises:
             ValueError: a picture has none.
         """
-        missing = [one["image_id"] for one in records if not self.captions.get(one["image_id"])]
+        missing = [one["image_id"] for one in records if one["image_id"] not in self.captions]
         if missing:
             raise ValueError(
                 f"{len(missing):,} pictures have no caption, '{missing[0]}' is the first: set "
-                "captions to written or leave out the systems that read captions"
+                "captions to written, or leave out the systems that read captions"
             )
         return [self.captions[record["image_id"]] for record in records]
 

@@ -68,6 +68,8 @@ def keywords_table(ground: Ground, questions: int = 100) -> list[Keywords]:
         ground: the benchmark.
         questions: how many of the split are asked ("we sample 100 data points").
     """
+    if ground.images is None:
+        raise ValueError("Table 5 asks with pictures alone, and data.pictures names none")
     system = gemkr_system(ground, trained_gemkr(ground, ground.config.seeds[0]))
     system.index(ground.documents)
     assert system.retriever is not None

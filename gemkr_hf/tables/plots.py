@@ -16,12 +16,17 @@ def plot_result(result: Result, path: Path) -> None:
     """Ours as bars with their intervals, one panel a measure; the paper's figures as diamonds.
 
     Args:
-        result: what is drawn.
+        result: what is drawn: P@1, P@5, R@5 and R@10, or else the first measures; nothing where
+            only different documents were counted.
         path: of a PNG; it is there whole or not at all.
     """
     from matplotlib.figure import Figure
 
-    measures = [measure for measure in _DRAWN if measure in result.measures]
+    measures = [measure for measure in _DRAWN if measure in result.measures] or [
+        measure for measure in result.measures if not measure.startswith("distinct")
+    ][: len(_COLORS)]
+    if not measures:
+        return
     labels = [row.label for row in result.rows]
     places = np.arange(len(labels))[::-1]
     named = result.paper_benchmark
@@ -44,9 +49,10 @@ def plot_result(result: Result, path: Path) -> None:
             error_kw={"ecolor": "#1a202c", "elinewidth": 0.9, "capsize": 2},
         )
         for place, row in zip(places, result.rows, strict=True):
-            for number, value in enumerate(row.over_seeds[measure]):
-                if len(row.over_seeds[measure]) > 1:
-                    offset = (number - (len(row.over_seeds[measure]) - 1) / 2) * 0.16
+            values = row.over_seeds.get(measure, ())
+            for number, value in enumerate(values):
+                if len(values) > 1:
+                    offset = (number - (len(values) - 1) / 2) * 0.16
                     panel.plot(100 * value, place + offset, ".", color="#1a202c", markersize=3)
             if benchmark is not None and measure in row.paper.get(benchmark, {}):
                 panel.plot(
@@ -59,7 +65,8 @@ def plot_result(result: Result, path: Path) -> None:
                 )
         panel.set_title(measure, fontsize=10)
         # Of one relevant document, P@5 is at most 20.
-        panel.set_xlim(0, max(1.0, 1.15 * float(np.nanmax([*(means + high), 1.0]))))
+        papers = [100 * row.paper.get(benchmark or "", {}).get(measure, 0.0) for row in result.rows]
+        panel.set_xlim(0, max(1.0, 1.15 * float(np.nanmax([*(means + high), *papers, 1.0]))))
         panel.grid(axis="x", color="#cbd5e0", linewidth=0.6)
         panel.set_axisbelow(True)
         for side in ("top", "right"):

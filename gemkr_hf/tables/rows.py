@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base.lookup import documents_of
 from gemkr_hf.recipes.folder import first_difference
 from gemkr_hf.retrievers import Retriever
-from gemkr_hf.tables.gemkr import slug
 from gemkr_hf.tables.ground import Ground
+from gemkr_hf.text import slug
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def folder_of(ground: Ground, row: Row, seed: int) -> Path:
 
 
 def _settings(ground: Ground, row: Row, seed: int) -> dict[str, Any]:
-    common = ground.settings_of(*_COMMON)
+    common = {**ground.settings_of(*_COMMON), "asked": ground.asked_digest}
     return json.loads(json.dumps({**common, **row.settings, "seed": seed}))
 
 
@@ -150,7 +150,7 @@ def _run(
     took = time.perf_counter() - started
     questions = [record["question"] for record in asked]
     # What is compiled or opened with the first question is no part of a question's time.
-    retriever.retrieve(ground.images[:1], questions[:1], ground.config.k, _first(captions))
+    retriever.retrieve(_first(ground.images), questions[:1], ground.config.k, _first(captions))
     started = time.perf_counter()
     found = retriever.retrieve(ground.images, questions, ground.config.k, captions)
     seconds = (time.perf_counter() - started) / len(asked)
@@ -170,8 +170,8 @@ def _run(
     return run, took
 
 
-def _first(captions: list[str] | None) -> list[str] | None:
-    return None if captions is None else captions[:1]
+def _first(of_questions: Sequence[Any] | None) -> Sequence[Any] | None:
+    return None if of_questions is None else of_questions[:1]
 
 
 def _keep(folder: Path, run: Run, settings: Mapping[str, Any], seconds: float) -> None:

@@ -25,6 +25,7 @@ class System:
             is trained.
         reads_captions: needs the pictures in words.
         looks: its training needs the training pictures.
+        detects: it looks at detected objects, found by the evaluation's processor.
         settings: names of the settings that its training follows from.
         after: names of systems that are a part of it, which are trained first.
     """
@@ -36,6 +37,7 @@ class System:
     parts: tuple[str, ...] = ()
     reads_captions: bool = False
     looks: bool = False
+    detects: bool = False
     settings: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
@@ -106,6 +108,7 @@ SYSTEMS: dict[str, System] = {
             ("dpr", "lxmert"),
             reads_captions=True,
             looks=True,
+            detects=True,
             settings=_ENCODERS,
             after=("dpr",),
         ),

@@ -7,17 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from gemkr_hf.evaluation.hits import reads_texts
+from gemkr_hf.evaluation.significance import Interval
 from gemkr_hf.modeling import ABLATIONS
+from gemkr_hf.recipes.checks import has_pictures
 from gemkr_hf.retrievers import Retriever
 from gemkr_hf.tables.config import LanguageModelSize
 from gemkr_hf.tables.gemkr import BLIND, FULL, gemkr_system, trained_gemkr
 from gemkr_hf.tables.ground import Ground
 from gemkr_hf.tables.jobs import RowsOf, answer_side_by_side
-from gemkr_hf.tables.paper import paper_tables
+from gemkr_hf.tables.paper import PaperTable, paper_tables
 from gemkr_hf.tables.plots import plot_result
-from gemkr_hf.tables.result import Measured, Result, make_rows
+from gemkr_hf.tables.result import Measured, Result, ResultRow, make_rows
 from gemkr_hf.tables.rows import Row, answer, score_row
 from gemkr_hf.tables.systems import GEMKR, SYSTEMS, System, check_checkpoints
+from gemkr_hf.tables.weights import weights_digest
 from gemkr_hf.tables.writing import to_json, to_latex, to_markdown, write_text
 
 STRATEGIES = {
@@ -51,6 +54,7 @@ def system_row(ground: Ground, system: System) -> Row:
     settings: dict[str, object] = ground.settings_of(*system.settings) if trained else {}
     if named:
         settings["checkpoints"] = named
+        settings["weights"] = {part: weights_digest(place) for part, place in named.items()}
     if system.reads_captions:
         settings |= caption_settings(ground)
     return Row(
@@ -216,6 +220,8 @@ def make_table(
     table = table_of(ground, name, systems)
     paper = paper_tables()[name]
     rows = table.rows_of(ground)
+    ground.check_scorable()
+    _check_trainable(ground, rows)
     if jobs > 1:
         answer_side_by_side(ground, table.rows_of, jobs)
     measured = []
@@ -245,20 +251,55 @@ def make_table(
         tuple(sorted({seed for row in rows for seed in row.seeds})),
         measures,
         table.reference,
-        make_rows(measured, measures, table.reference),
-        _notes(jobs),
+        (*_paper_rows(table, paper, measures), *make_rows(measured, measures, table.reference)),
+        _notes(jobs, table, paper),
         _paper_benchmark(ground),
     )
 
 
-def _notes(jobs: int) -> tuple[str, ...]:
+def _check_trainable(ground: Ground, rows: Sequence[Row]) -> None:
+    """Raise ValueError for a system that would learn from pictures where there are none."""
+    looking = [row for row in rows if row.looks]
+    if looking and not has_pictures(ground.benchmark):
+        raise ValueError(
+            f"{looking[0].label} learns from pictures, and data.pictures names none: choose others "
+            "(--system bm25) or name a folder of pictures"
+        )
+    if looking:
+        _ = ground.training_questions
+
+
+def _paper_rows(
+    table: TableOfSystems, paper: PaperTable, measures: Sequence[str]
+) -> list[ResultRow]:
+    """Rows of the paper that none of ours stands beside, where it gives their figures."""
+    absent = Interval(float("nan"), float("nan"), float("nan"))
+    return [
+        ResultRow(
+            f"{name} (paper)",
+            {benchmark: paper.figures(name, benchmark) for benchmark in paper.measures},
+            dict.fromkeys(measures, absent),
+            {},
+        )
+        for name, figures in paper.rows.items()
+        if table.name == "figure3" and figures and name not in table.papers
+    ]
+
+
+def _notes(jobs: int, table: TableOfSystems, paper: PaperTable) -> tuple[str, ...]:
+    drawn = [name for name, figures in paper.rows.items() if not figures]
+    notes = []
+    if table.name == "figure3":
+        notes.append(
+            f"The paper draws {', '.join(drawn)} without figures; LLaMA-7b's are in its Table 1."
+        )
     told = (
         "Seconds: of training and index before the first answer, a mean over the runs (a part that "
         "another row has trained is not counted), and of an answer"
     )
     if jobs > 1:
         told += f"; up to {jobs} runs were made side by side, each with one thread"
-    return (told + ".",)
+    return (*notes, told + ".")
 
 
 def _paper_benchmark(ground: Ground) -> str:
@@ -280,7 +321,7 @@ def write_result(result: Result, folder: Path) -> dict[str, Path]:
     write_text(paths["tex"], to_latex(result))
     write_text(paths["json"], to_json(result))
     plot_result(result, paths["png"])
-    return paths
+    return {kind: path for kind, path in paths.items() if path.exists()}
 
 
 __all__ = [

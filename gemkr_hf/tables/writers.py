@@ -62,6 +62,8 @@ def _prompts(ground: Ground) -> dict[str, str]:
 
 def clue_examples(ground: Ground, model: TextModel, seed: int) -> list[list[Example]]:
     """What GeMKR learns to write, behind prompts in words: n-grams of relevant documents."""
+    # Clues are cut from the index's tokens.
+    ground.knowledge_base.check_tokenizer(model.tokenizer)
     prompts = _prompts(ground)
     written = write_instructions(
         ground.taught, ground.knowledge_base, model.tokenizer, ground.config.sampling, seed
@@ -92,8 +94,9 @@ def name_examples(ground: Ground, model: TextModel, seed: int) -> list[list[Exam
         for name in record["relevant_ids"]
         if name in names
     ]
-    documents = list(ground.documents)
-    first = pretraining_examples(documents, model, len(behind_questions), seed)
+    first = pretraining_examples(
+        ground.knowledge_base.documents, model, len(behind_questions), seed
+    )
     return [first, behind_questions]
 
 

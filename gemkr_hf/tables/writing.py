@@ -9,6 +9,15 @@ from gemkr_hf.evaluation.significance import Interval
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.tables.result import Result, ResultRow
 
+_TEX = {
+    **{letter: "\\" + letter for letter in "&%$#_{}"},
+    "`": "",
+    "<": "$<$",
+    ">": "$>$",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 _MARK = "*"
 """Behind a figure that differs from the reference with p < 0.05."""
 
@@ -73,8 +82,11 @@ def to_markdown(result: Result) -> str:
         for measure in result.measures:
             mean, bounds, mark = _figure(row, measure)
             cells.append(f"{mean}{mark} [{bounds}]" if bounds else mean + mark)
-        runs = len(next(iter(row.over_seeds.values())))
-        cells += [str(runs), f"{row.training_seconds:.0f}", f"{row.question_seconds:.3f}"]
+        if row.over_seeds:
+            runs = len(next(iter(row.over_seeds.values())))
+            cells += [str(runs), f"{row.training_seconds:.0f}", f"{row.question_seconds:.3f}"]
+        else:
+            cells += ["-"] * 3  # the paper's alone
         rows.append(cells)
     return "\n".join([title, "", markdown_table(heads, rows), "", *_below(result)]) + "\n"
 
@@ -117,7 +129,8 @@ def to_latex(result: Result) -> str:
             cells += [f"{100 * figures[m]:.1f}" if m in figures else "-" for m in measures]
         for measure in result.measures:
             mean, bounds, mark = _figure(row, measure)
-            best = max((other.ours[measure].mean for other in result.rows), default=float("nan"))
+            means = [other.ours[measure].mean for other in result.rows if other.over_seeds]
+            best = max(means, default=float("nan"))
             if row.ours[measure].mean == best and not measure.startswith("distinct"):
                 mean = rf"\textbf{{{mean}}}"
             mark = f"$^{{{mark}}}$" if mark else ""
@@ -159,11 +172,12 @@ def latex_table(
 
 
 def tex(text: str) -> str:
-    """Plain text as LaTeX has it."""
-    text = text.replace("\\*", "*").replace("`", "")
-    for letter in "&%$#_{}":
-        text = text.replace(letter, "\\" + letter)
-    return text.replace("<", "$<$")
+    r"""Plain text as LaTeX has it.
+
+    >>> print(tex(r"50% of a_b, x^2 < C:\d"))
+    50\% of a\_b, x\textasciicircum{}2 $<$ C:\textbackslash{}d
+    """
+    return "".join(_TEX.get(letter, letter) for letter in text.replace("\\*", "*"))
 
 
 def to_json(result: Result) -> str:

@@ -94,6 +94,26 @@ def test_texts_come_from_a_knowledge_base_too(folder: Path) -> None:
     assert "| P@1 | 0.250 |" in result.output
 
 
+def test_a_document_of_several_ids_is_relevant_by_any_of_them(folder: Path) -> None:
+    from gemkr_hf.small_world.assemble import CHECKPOINTS
+
+    # A knowledge base keeps one document of a text that stands twice; its first id is GS_9.
+    corpus = (folder / "corpus.csv").read_text().replace("text\n", 'text\nGS_9,"The ox, a sign."\n')
+    (folder / "corpus.csv").write_text(corpus)
+    options = ["--id-column", "kid", "--tokenizer", str(CHECKPOINTS / "tokenizer")]
+    result = CliRunner().invoke(app, ["index", "corpus.csv", *options, "--output", "kb"])
+    assert result.exit_code == 0, result.output
+    (folder / "own.yaml").write_text(
+        "data:\n  format: okvqa\n  test: test.json\n  knowledge_base: kb\n"
+    )
+    (folder / "c.json").write_text(json.dumps([["4"], ["9", "0"], ["1"], ["2"]]))
+    result = score("c.json", "--measure", "P@1", "--records", "c.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "| P@1 | 0.250 |" in result.output
+    found = read_records(folder / "c.jsonl")[1].retrieved
+    assert [one["hit"] for one in found] == [True, False]
+
+
 def test_two_runs_are_compared(folder: Path) -> None:
     for run, name in (("a.json", "GeMKR"), ("b.trec", "BM25")):
         result = score(run, "--name", name, "--records", f"{name}.jsonl")

@@ -19,6 +19,7 @@ from gemkr_hf.retrievers import (
     SentenceRetriever,
     TextModel,
 )
+from gemkr_hf.retrievers.base import Found
 from gemkr_hf.retrievers.new_towers import encoder_tokenizer
 from gemkr_hf.small_world.assemble import CHECKPOINTS
 from tests.retrievers import retriever_parts as parts
@@ -159,3 +160,24 @@ def test_clip_needs_a_tokenizer_with_an_end() -> None:
     clip = CLIPModel.from_pretrained(CHECKPOINTS / "clip", dtype=torch.float32)
     with pytest.raises(ValueError, match="reads a text's vector at its end token"):
         CLIPTowers(clip, parts.processor().tokenizer)
+
+
+def test_fusion_adds_up_the_reciprocal_ranks_of_all_retrievers() -> None:
+    class Fixed:
+        def __init__(self, order: str) -> None:
+            self.order, self.indexed = order, 0
+
+        def index(self, documents) -> None:
+            self.indexed = len(list(documents))
+
+        def retrieve(self, images, questions, k, captions):
+            return [[Found(name, 1.0) for name in self.order[:k]] for _ in questions]
+
+    joined = [Fixed("abcd"), Fixed("bcd"), Fixed("dbx")]
+    fused = FusionRetriever(joined)
+    fused.index(iter(parts.DOCUMENTS))
+    assert {part.indexed for part in joined} == {len(parts.DOCUMENTS)}
+    [found] = fused.retrieve(None, ["?"], k=3)
+    # b: 1/62 + 1/61 + 1/62; d: 1/64 + 1/63 + 1/61; c: 1/63 + 1/62; a: 1/61
+    assert [one.id for one in found] == ["b", "d", "c"]
+    assert found[0].score == pytest.approx(2 / 62 + 1 / 61)

@@ -28,6 +28,7 @@ from gemkr_hf.tables.others import (
 from gemkr_hf.tables.paper import paper_tables
 from gemkr_hf.tables.systems import SYSTEMS, check_checkpoints
 from gemkr_hf.tables.tables import STRATEGIES, make_table, table_of, write_result
+from gemkr_hf.text import first_sentence, slug
 
 QUESTIONS = 6
 FEW = small_world_tuning(batch_size=4, epochs=1.0, max_steps=2, warmup_steps=0, logging_steps=1)
@@ -170,7 +171,6 @@ def test_table_3_trains_each_ablation(ground) -> None:
     for row, label in zip(result.rows, ABLATIONS, strict=True):
         assert row.paper["OKVQA-GS112K"] == paper_tables()["table3"].figures(label, "OKVQA-GS112K")
     from gemkr_hf.modeling import GeMKRConfig
-    from gemkr_hf.tables.gemkr import slug
 
     for label, switches in ABLATIONS.items():
         model = ground.path("models", f"gemkr-{slug(label)}-seed-0", "model")
@@ -185,11 +185,28 @@ def test_table_4_has_every_strategy(ground) -> None:
     result = make_table(ground, "table4")
     assert [row.label for row in result.rows] == list(STRATEGIES.values())
     assert set(STRATEGIES.values()) == set(paper_tables()["table4"].rows)
+    texts = {document["id"]: document["text"] for document in ground.benchmark.documents}
+
+    def clues(strategy: str) -> list[tuple[str, str]]:
+        records = read_records(ground.path("rows", slug(STRATEGIES[strategy]), "seed-0"))
+        return [(one["clue"], texts[one["id"]]) for each in records for one in each.retrieved]
+
+    assert all(clue == text for clue, text in clues("document"))
+    assert all(clue == first_sentence(text) for clue, text in clues("first_sentence"))
+    assert all(clue in text and clue != text for clue, text in clues("clue"))
+    assert not all(clue in text for clue, text in clues("free"))
 
 
 def test_figure_3_teaches_language_models_of_its_sizes(ground) -> None:
     result = make_table(ground, "figure3")
-    assert [row.label for row in result.rows] == ["tiny"]
+    # Of the paper's rows the text gives the figures of one.
+    assert [row.label for row in result.rows] == ["LLaMA-7b (paper)", "tiny"]
+    assert result.rows[0].paper["OKVQA-GS112K"] == pytest.approx(
+        {"P@5": 0.491, "R@5": 0.786, "R@10": 0.862}
+    )
+    paths = write_result(result, ground.path("drawn"))
+    assert "| LLaMA-7b (paper) | 49.1 / 78.6 / 86.2 | - |" in paths["md"].read_text()
+    assert "OPT-1.3b" in result.notes[0]
     from transformers import AutoConfig
 
     [made] = ground.path("language_models").iterdir()
