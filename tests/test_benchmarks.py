@@ -73,3 +73,22 @@ def test_fm_index(given: str, tmp_path: Path) -> None:
     (record,) = json.loads(output.read_text())
     assert record["here"]["bytes per token"] > record["H1"] / 8
     assert record["tokens"] > 1000
+
+
+def test_captions(tmp_path: Path) -> None:
+    from gemkr_hf.symbols import SymbolsConfig, load_symbols
+
+    true = load_symbols(SymbolsConfig())["test"].select_columns(["image_id", "caption"])
+    captions = {record["image_id"]: record["caption"] for record in true}
+    for name in list(captions)[: len(captions) // 2]:
+        captions[name] = "nothing"
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    result = subprocess.run(
+        [sys.executable, "benchmarks/captions.py", "--captions", str(tmp_path / "captions.json")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    share = float(result.stdout.split("named: ")[1].split("%")[0])
+    assert 40 < share < 60

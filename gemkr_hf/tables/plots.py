@@ -66,7 +66,8 @@ def plot_result(result: Result, path: Path) -> None:
         panel.set_title(measure, fontsize=10)
         # Of one relevant document, P@5 is at most 20.
         papers = [100 * row.paper.get(benchmark or "", {}).get(measure, 0.0) for row in result.rows]
-        panel.set_xlim(0, max(1.0, 1.15 * float(np.nanmax([*(means + high), *papers, 1.0]))))
+        most = float(np.nanmax([*(means + high), *papers, 1.0]))
+        panel.set_xlim(0, min(102.0, 1.15 * most))
         panel.grid(axis="x", color="#cbd5e0", linewidth=0.6)
         panel.set_axisbelow(True)
         for side in ("top", "right"):
