@@ -76,17 +76,14 @@ def _in_knowledge_base(
     rows = {
         document_id(str(identifier)): row for identifier, row in knowledge_base.row_ids().items()
     }
-    first: dict[int, str] = {}
-    for identifier, row in rows.items():
-        first.setdefault(row, identifier)
+    first = {
+        document_id(name): document_id(other)
+        for name, other in knowledge_base.further_ids().items()
+    }
     return FoundDocuments(
         name,
         number=len(knowledge_base),
-        goes_by={
-            identifier: first[rows[identifier]]
-            for identifier in wanted
-            if identifier in rows and first[rows[identifier]] != identifier
-        },
+        goes_by={identifier: first[identifier] for identifier in wanted if identifier in first},
         found={identifier for identifier in wanted if identifier in rows},
         texts={
             identifier: knowledge_base[rows[identifier]]["text"]

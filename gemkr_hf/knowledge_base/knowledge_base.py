@@ -260,6 +260,17 @@ class KnowledgeBase:
         own = self._duplicates.filter(pc.equal(self._duplicates.column(ROW), int(row)))
         return [first, *(other for other in own.column("id").to_pylist() if other != first)]
 
+    def further_ids(self) -> dict[str, str]:
+        """Further id -> first id, as texts, of the documents that have several."""
+        if self._duplicates is None:
+            return {}
+        ids, rows = (self._duplicates.column(name).to_pylist() for name in ("id", ROW))
+        several = sorted(set(rows))
+        first = dict(zip(several, self._documents.select(several)["id"], strict=True))
+        first |= {row: document["id"] for row, document in self._primaries.items()}
+        found = ((str(name), str(first[row])) for name, row in zip(ids, rows, strict=True))
+        return {name: other for name, other in found if name != other}
+
     def row_of(self, identifier: Any) -> int:
         """The row of the document with this id.
 

@@ -23,18 +23,4 @@ def documents_of(knowledge_base: KnowledgeBase, ids: Iterable[str]) -> dict[str,
     }
 
 
-def first_ids(knowledge_base: KnowledgeBase, ids: Iterable[str]) -> dict[str, str]:
-    """The id that a document goes by: records of one text are one document with several ids.
-
-    Args:
-        knowledge_base: of any size.
-        ids: wanted, compared as texts.
-
-    Returns:
-        Id -> the document's first id, without those that there are no documents of.
-    """
-    found = documents_of(knowledge_base, ids)
-    return {name: str(document["id"]) for name, document in found.items()}
-
-
-__all__ = ["documents_of", "first_ids"]
+__all__ = ["documents_of"]

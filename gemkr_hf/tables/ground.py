@@ -16,7 +16,7 @@ from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.measures import check_judged
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base.lookup import documents_of, first_ids
+from gemkr_hf.knowledge_base.lookup import documents_of
 from gemkr_hf.processing import ObjectCache
 from gemkr_hf.recipes.checks import has_pictures, with_pictures
 from gemkr_hf.recipes.folder import claim_for, first_difference
@@ -162,11 +162,8 @@ class Ground:
         them, a document of several ids by its first."""
         kb = self.knowledge_base
         questions = with_ids_of(self.benchmark, kb, self.config.data.format).questions
-        named = {
-            name for split in questions.values() for ids in split["relevant_ids"] for name in ids
-        }
-        first = first_ids(kb, sorted(named))
-        if all(name == other for name, other in first.items()):
+        first = kb.further_ids()
+        if not first:
             return questions
         return questions.map(
             lambda record: {

@@ -36,6 +36,7 @@ def test_repeated_texts_are_one_document_with_several_ids(knowledge_base) -> Non
     assert len(knowledge_base) == 4
     assert knowledge_base.ids(1) == ["gear", "again"]
     assert knowledge_base.ids(0) == ["anchor"]
+    assert knowledge_base.further_ids() == {"again": "gear"}
     assert knowledge_base.row_of("again") == knowledge_base.row_of("gear") == 1
     assert knowledge_base[1] == GEAR
     with pytest.raises(KeyError, match="no document with the id 'moon'"):
@@ -49,6 +50,7 @@ def test_added_documents_follow_the_others(knowledge_base) -> None:
     assert (len(knowledge_base), len(more)) == (4, 5)
     assert more[4] == NEW[0]
     assert more.ids(1) == ["gear", "again", "third"]
+    assert more.further_ids() == {"again": "gear", "third": "gear"}
     assert rows(more, " moon turns", " turns another", " turns") == [4, 1, -1]
     assert rows(knowledge_base, " moon turns") == [-1]
     # Among the added ones too.
@@ -106,6 +108,7 @@ def test_compact_gives_the_space_back(knowledge_base, tmp_path) -> None:
     assert list(compact) == list(changed)
     assert compact.index.num_rows == len(compact) == 4
     assert compact.ids(0) == ["again", "third"]
+    assert compact.further_ids() == {"third": "again"}
     assert rows(compact, " in its place", " moon turns") == [2, 3]
     # In place of what it came from, of which nothing stays.
     changed.save_pretrained(tmp_path / "kb")
