@@ -82,6 +82,8 @@ def score(
     check_measures(measures)
     if records is not None and len(presets) > 1:
         raise ValueError("--records keeps what one hit preset says: give --preset once")
+    if run_file.is_dir():
+        raise ValueError(f"'{run_file}' is a folder: name a run file, such as run.trec in it")
     if not run_file.is_file():
         raise FileNotFoundError(f"There is no run file '{run_file}'")
     config = _data_config(data)
@@ -96,12 +98,20 @@ def score(
     run = Run(name or read.name, read.documents, read.scores)
     texts: dict[str, str] | None = None
     renamed, asked_of = run, questions
+    surplus = sorted(run.documents.keys() - set(asked))
+    if surplus:
+        typer.echo(
+            f"{len(surplus):,} questions of the run are not in {split} and are left aside: "
+            f"'{surplus[0]}' is the first",
+            err=True,
+        )
     if any(map(reads_texts, presets)) or benchmark.knowledge_base is not None:
         retrieved = {document for query in asked for document in run.documents.get(query, ())}
         relevant = {document for question in questions for document in question["relevant_ids"]}
         shown = retrieved if any(map(reads_texts, presets)) else ()
         found = look_up(benchmark, retrieved | relevant, shown, document_id)
         texts = found.texts
+        _tell_unknown(retrieved - found.found, bool(shown))
         renamed, asked_of = with_first_ids(run, questions, found.goes_by)
     for number, wanted in enumerate(presets):
         # A document of several ids is one; texts are compared as they came back.
@@ -151,6 +161,16 @@ def compare(
     if plot is not None:
         plot_comparison(comparison, plot)
         typer.echo(f"\nPlot: {plot}")
+
+
+def _tell_unknown(unknown: set[str], needed: bool) -> None:
+    """Documents of a run that are nowhere: misses for ids, and an error where texts are read."""
+    if not unknown:
+        return
+    told = f"{len(unknown):,} retrieved documents are not in the corpus: '{min(unknown)}' is one"
+    if needed:
+        raise ValueError(told)
+    typer.echo(f"{told}; they count as misses", err=True)
 
 
 def _data_config(path: Path | None) -> "DataConfig":

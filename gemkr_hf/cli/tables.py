@@ -11,6 +11,11 @@ from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_er
 if TYPE_CHECKING:
     from gemkr_hf.tables.ground import Ground
 
+NAMES = (
+    "bm25, bm25-caption, dpr, corpusbrain, seal, clip, clip-fusion, vrr, reviz, reviz-ict, gemkr"
+)
+"""Of ``gemkr_hf.tables.systems.SYSTEMS``, which would load the models' libraries."""
+
 Config = Annotated[
     Path | None,
     typer.Option(help="YAML file of settings, see configs/; the symbols benchmark without one."),
@@ -21,10 +26,14 @@ Assignments = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option(help="Folder of everything that is made; a stopped run goes on in it."),
+    typer.Option(
+        help="Folder of everything that is made, runs/evaluation by default; a table that was "
+        "stopped goes on in it, row by row."
+    ),
 ]
 Seeds = Annotated[
-    list[int] | None, typer.Option("--seed", help="Of what is trained; several times.")
+    list[int] | None,
+    typer.Option("--seed", help="Of what is trained; several times; 0 and 1 by default."),
 ]
 Checkpoints = Annotated[
     list[str] | None,
@@ -97,7 +106,7 @@ def _make(
 def table1(
     system: Annotated[
         list[str] | None,
-        typer.Option("--system", help="Only this one, such as seal; several times."),
+        typer.Option("--system", help=f"Only this one; several times. One of {NAMES}."),
     ] = None,
     config: Config = None,
     set_: Assignments = None,

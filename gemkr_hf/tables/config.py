@@ -113,7 +113,10 @@ class EvaluationConfig:
             raise ValueError(f"k is the number of documents retrieved, at least 1, got {self.k}")
         for measure in self.measures:
             if int(measure.split("@")[1]) > self.k:
-                raise ValueError(f"{measure} needs more documents than k = {self.k} retrieved ones")
+                raise ValueError(
+                    f"{measure} needs more documents than k = {self.k} retrieved ones: raise k or "
+                    "choose other measures"
+                )
         names = [slug(size.name) for size in self.language_models]
         if len(set(names)) < len(names) or "" in names:
             raise ValueError(
@@ -122,6 +125,9 @@ class EvaluationConfig:
             )
         if not self.seeds:
             raise ValueError("seeds must name one seed at least")
+        for seed in self.seeds:
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"A seed is a number from 0 to 4,294,967,295, got {seed}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds names one twice: {', '.join(map(str, self.seeds))}")
 

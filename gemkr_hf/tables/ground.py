@@ -187,7 +187,21 @@ class Ground:
             self.say(f"Left out: {len(questions) - len(there):,} questions without their picture")
         if not len(there):
             raise ValueError(f"No picture of the split '{self.config.split}' is there")
-        return list(there)
+        records = list(there)
+        self._tell_unknown(records)
+        return records
+
+    def _tell_unknown(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Relevant documents that are nowhere cannot be found: perhaps an id is misspelt."""
+        names = sorted({name for record in records for name in record["relevant_ids"]})
+        rows = self.knowledge_base.rows_of(names).tolist()
+        unknown = {name for name, row in zip(names, rows, strict=True) if row < 0}
+        named = [one["question_id"] for one in records if unknown & {*one["relevant_ids"]}]
+        if unknown:
+            self.say(
+                f"{len(named):,} of {len(records):,} questions name a relevant document that is "
+                f"not there: '{min(unknown)}' is one of {len(unknown):,} (see gemkr data check)"
+            )
 
     @cached_property
     def asked_digest(self) -> str:
@@ -311,8 +325,9 @@ class Ground:
             }
             if not captions:
                 raise ValueError(
-                    "The training questions have no captions to learn from: set captions to given "
-                    "or name a checkpoint for captions"
+                    "The training questions have no captions to learn from: give them a field "
+                    "'caption', name a checkpoint for captions, or leave out the systems that read "
+                    "captions"
                 )
             self.say("Training the caption model")
             fit_captions(
@@ -332,13 +347,17 @@ class Ground:
         Raises:
             ValueError: a picture has none.
         """
-        missing = [one["image_id"] for one in records if one["image_id"] not in self.captions]
+        there = self.captions
+        missing = list(
+            dict.fromkeys(one["image_id"] for one in records if one["image_id"] not in there)
+        )
         if missing:
             raise ValueError(
-                f"{len(missing):,} pictures have no caption, '{missing[0]}' is the first: set "
-                "captions to written, or leave out the systems that read captions"
+                f"{len(missing):,} pictures have no caption, '{missing[0]}' is the first: give the "
+                "questions a field 'caption', set captions to written, or leave out the systems "
+                "that read captions"
             )
-        return [self.captions[record["image_id"]] for record in records]
+        return [there[record["image_id"]] for record in records]
 
     def settings_of(self, *names: str) -> dict[str, Any]:
         """Plain values of some settings."""

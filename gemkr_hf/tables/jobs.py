@@ -3,6 +3,7 @@ beside each other take half the time."""
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -65,7 +66,9 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int) -> None:
     clock = _Clock([label for label, _ in missing], jobs)
     with (
         _one_thread_each(),
-        ProcessPoolExecutor(min(jobs, len(waiting)), mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            min(jobs, len(waiting)), mp_context=get_context("spawn"), initializer=_end_silently
+        ) as pool,
     ):
         at_work: dict[Future[float], Job] = {}
         try:
@@ -87,7 +90,9 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int) -> None:
                 "A run was ended from outside, as when there is too little memory: make fewer "
                 "side by side (--jobs 1)"
             ) from None
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                ground.say("Stopped: the same command goes on with the runs that are missing")
             # Those that have begun are finished and kept.
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -142,6 +147,11 @@ class _Clock:
             f"{label}, seed {seed}: {seconds:.0f} s; {done} of {self._all} runs, about "
             f"{left / 60:.0f} min left"
         )
+
+
+def _end_silently() -> None:
+    """Ctrl-C reaches all processes: those that work end, the first one says so."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

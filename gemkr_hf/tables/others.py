@@ -158,7 +158,8 @@ def _draw_sizes(rows: Sequence[Statistics]) -> Any:
     panel.set_yscale("log")
     panel.set_xticks(range(len(rows)), [f"{row.benchmark}\n({row.source})" for row in rows])
     panel.legend(ncols=len(_SPLITS), frameon=False, loc="upper center", fontsize=8)
-    panel.set_ylim(10, 1e9)
+    smallest = min((number for row in rows for number in row.numbers.values() if number), default=1)
+    panel.set_ylim(min(10, 0.8 * smallest), 1e9)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
     return figure

@@ -222,6 +222,8 @@ def make_table(
     rows = table.rows_of(ground)
     ground.check_scorable()
     _check_trainable(ground, rows)
+    if name == "table1":
+        _tell_unused(ground, systems, rows)
     if jobs > 1:
         answer_side_by_side(ground, table.rows_of, jobs)
     measured = []
@@ -255,6 +257,14 @@ def make_table(
         _notes(jobs, table, paper),
         _paper_benchmark(ground),
     )
+
+
+def _tell_unused(ground: Ground, systems: Sequence[str] | None, rows: Sequence[Row]) -> None:
+    used = {part for name in systems or SYSTEMS for part in SYSTEMS[name].parts}
+    used |= {"captions"} if any(row.reads_captions for row in rows) else set()
+    for name in ground.config.checkpoints:
+        if name not in used:
+            ground.say(f"The checkpoint for {name} is left aside: no row that was asked for has it")
 
 
 def _check_trainable(ground: Ground, rows: Sequence[Row]) -> None:

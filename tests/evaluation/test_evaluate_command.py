@@ -106,10 +106,11 @@ def test_a_document_of_several_ids_is_relevant_by_any_of_them(folder: Path) -> N
     (folder / "own.yaml").write_text(
         "data:\n  format: okvqa\n  test: test.json\n  knowledge_base: kb\n"
     )
-    (folder / "c.json").write_text(json.dumps([["4"], ["9", "0"], ["1"], ["2"]]))
+    (folder / "c.json").write_text(json.dumps([["4"], ["9", "0"], ["1"], ["2", "77"]]))
     result = score("c.json", "--measure", "P@1", "--records", "c.jsonl")
     assert result.exit_code == 0, result.output
     assert "| P@1 | 0.250 |" in result.output
+    assert "1 retrieved documents are not in the corpus: '77' is one; they count" in result.output
     found = read_records(folder / "c.jsonl")[1].retrieved
     assert [one["hit"] for one in found] == [True, False]
 
@@ -200,7 +201,7 @@ def test_the_example_of_the_help_works(command: str, folder: Path) -> None:
         (["a.json", "--data", "empty.yaml"], "'empty.yaml' has no section 'data'"),
         (["short.json"], "holds lists for 1 questions, and the split has 4"),
         (["other.trec"], "The run 't' holds none of the 4 questions: '0' is the first"),
-        (["unknown.json", "--preset", "vrr"], "document '99' that was retrieved for question '0'"),
+        (["unknown.json", "--preset", "vrr"], "documents are not in the corpus: '99' is one"),
         (
             ["a.json", "--preset", "gold", "--preset", "vrr", "--records", "r.jsonl"],
             "--records keeps what one hit preset says",

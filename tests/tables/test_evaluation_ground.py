@@ -19,6 +19,7 @@ from gemkr_hf.tables.errors import report_errors
 from gemkr_hf.tables.ground import Ground
 from gemkr_hf.tables.plots import plot_result
 from gemkr_hf.tables.result import Measured, Result, make_rows
+from gemkr_hf.tables.systems import SYSTEMS
 from gemkr_hf.tables.tables import make_table
 from gemkr_hf.tables.weights import weights_digest
 from gemkr_hf.tables.writing import to_latex, to_markdown
@@ -131,6 +132,33 @@ def test_a_run_of_other_questions_is_not_taken(benchmark, tmp_path) -> None:
     ground = made(dataclasses.replace(benchmark, questions=fewer), tmp_path)
     with pytest.raises(ValueError, match=r"other settings .asked was"):
         bm25(ground)
+
+
+def test_what_is_odd_is_told_and_the_table_is_made(benchmark, tmp_path) -> None:
+    said: list[str] = []
+    odd = changed(benchmark, relevant_ids=["nowhere"])
+    kept = tmp_path / "dpr"
+    kept.mkdir()
+    settings = config(tmp_path, captions="given", checkpoints={"dpr": str(kept)})
+    ground = Ground(settings, say=said.append, benchmark=odd)
+    assert bm25(ground) == 0
+    number = len(ground.asked)
+    assert said[0] == "The checkpoint for dpr is left aside: no row that was asked for has it"
+    assert said[1].startswith(
+        f"{number} of {number} questions name a relevant document that is not"
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_are_checked_at_once(seed: int, tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"A seed is a number from 0 .* got"):
+        config(tmp_path, seeds=(seed,))
+
+
+def test_the_help_names_every_system() -> None:
+    from gemkr_hf.cli.tables import NAMES
+
+    assert NAMES.split(", ") == list(SYSTEMS)
 
 
 def test_weights_are_known_by_the_beginning_of_each_tensor(tmp_path) -> None:
