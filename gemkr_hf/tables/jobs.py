@@ -4,6 +4,7 @@ beside each other take half the time."""
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -75,9 +76,10 @@ def answer_side_by_side(ground: Ground, rows_of: RowsOf, jobs: int) -> None:
             while waiting or at_work:
                 for job in _ready(waiting, at_work.values())[: jobs - len(at_work)]:
                     del waiting[job]
-                    future = pool.submit(
-                        _make, ground.config, ground.base, ground.overwrite, rows_of, job
-                    )
+                    with _without_interrupts():
+                        future = pool.submit(
+                            _make, ground.config, ground.base, ground.overwrite, rows_of, job
+                        )
                     at_work[future] = job
                 finished, _ = wait(at_work, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -152,6 +154,19 @@ class _Clock:
 def _end_silently() -> None:
     """Ctrl-C reaches all processes: those that work end, the first one says so."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that begin here do not hear Ctrl-C, until `_end_silently`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers belong to the main thread
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
