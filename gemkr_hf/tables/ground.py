@@ -369,7 +369,9 @@ def _check_places(checkpoints: Mapping[str, str]) -> None:
     for system, named in checkpoints.items():
         for name in named.split(","):
             path = Path(name.strip())
+            # A Hub id has two parts; the first one is a folder here for a path that is misspelt.
             is_folder = path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
+            is_folder |= len(path.parts) == 2 and Path(path.parts[0]).is_dir()
             if is_folder and not path.exists():
                 raise FileNotFoundError(f"There is no checkpoint for {system} at '{path}'")
 

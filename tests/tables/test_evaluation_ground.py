@@ -149,6 +149,15 @@ def test_what_is_odd_is_told_and_the_table_is_made(benchmark, tmp_path) -> None:
     )
 
 
+def test_a_checkpoint_that_is_not_there_is_not_looked_for_on_the_hub(
+    benchmark, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint for gemkr at .runs.nope"):
+        made(benchmark, tmp_path / "out", checkpoints={"gemkr": "runs/nope"})
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seeds_are_checked_at_once(seed: int, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"A seed is a number from 0 .* got"):
