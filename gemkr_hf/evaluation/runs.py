@@ -251,15 +251,18 @@ def with_first_ids(
         for question, found in run.documents.items()
     }
     named = [
-        {
-            **record,
-            "relevant_ids": list(
-                dict.fromkeys(first.get(name, name) for name in record["relevant_ids"])
-            ),
-        }
-        for record in questions
+        {**record, "relevant_ids": first_ids(record["relevant_ids"], first)} for record in questions
     ]
     return replace(run, documents=documents), named
 
 
-__all__ = ["Run", "read_run", "read_trec_run", "with_first_ids", "write_trec_run"]
+def first_ids(ids: Iterable[str], first: Mapping[str, str]) -> list[str]:
+    """Documents by their first ids, each once.
+
+    >>> first_ids(["9", "1", "2"], {"9": "1"})
+    ['1', '2']
+    """
+    return list(dict.fromkeys(first.get(name, name) for name in ids))
+
+
+__all__ = ["Run", "first_ids", "read_run", "read_trec_run", "with_first_ids", "write_trec_run"]

@@ -14,6 +14,7 @@ import torch
 
 from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.measures import check_judged
+from gemkr_hf.evaluation.runs import first_ids
 from gemkr_hf.index.files import write_renamed
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.lookup import documents_of
@@ -166,11 +167,7 @@ class Ground:
         if not first:
             return questions
         return questions.map(
-            lambda record: {
-                "relevant_ids": list(
-                    dict.fromkeys(first.get(name, name) for name in record["relevant_ids"])
-                )
-            }
+            lambda record: {"relevant_ids": first_ids(record["relevant_ids"], first)}
         )
 
     @property
