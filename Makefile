@@ -6,7 +6,7 @@ RUN ?= runs/quickstart
 
 .PHONY: quickstart test lint small-world install clean
 
-quickstart: $(VENV)/.installed  ## tune on the small world and answer questions about pictures
+quickstart: $(VENV)/.installed  ## tune on the small world and answer questions about images
 	$(BIN)/gemkr quickstart --output $(RUN)
 
 test: $(VENV)/.installed-test lint  ## lint, types, doctests, tests

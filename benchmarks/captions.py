@@ -1,10 +1,10 @@
-"""How much of a picture the caption model of Table 1 says (docs/evaluation.md).
+"""How much of an image the caption model of Table 1 says (docs/evaluation.md).
 
     gemkr evaluate table1 --system bm25-caption --seed 0
     python benchmarks/captions.py
 
-Systems that cannot see know no more of a picture than its caption: the share of the objects in the
-pictures of ``test`` whose symbol is named in it, and of those whose colour stands before the name,
+Systems that cannot see know no more of an image than its caption: the share of the objects in the
+images of ``test`` whose symbol is named in it, and of those whose colour stands before the name,
 as a scene's own caption has it.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from gemkr_hf.symbols import SymbolsConfig, load_symbols
+from gemkr_hf.toy.symbols import SymbolsConfig, load_symbols
 
 
 def main() -> None:
@@ -21,21 +21,21 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     arguments = parser.parse_args()
     written = json.loads(arguments.captions.read_text(encoding="utf-8"))
-    pictures = {
+    images = {
         record["image_id"]: record
         for record in load_symbols(SymbolsConfig())[arguments.split].remove_columns("image")
     }
     objects = named = colored = 0
-    for name, record in pictures.items():
+    for name, record in images.items():
         caption = written[name].lower()
         for item in record["objects"]:
             objects += 1
             named += item["symbol"].lower() in caption
             colored += f"{item['color']} {item['symbol']}".lower() in caption
-    print(f"{len(pictures)} pictures of {arguments.split}, {objects} objects")
+    print(f"{len(images)} images of {arguments.split}, {objects} objects")
     print(f"named: {named / objects:.1%}, with the colour before it: {colored / objects:.1%}")
-    first = next(iter(pictures))
-    print(f"for example: {pictures[first]['caption']}\n    written: {written[first]}")
+    first = next(iter(images))
+    print(f"for example: {images[first]['caption']}\n    written: {written[first]}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python benchmarks/model.py --queries 8 --objects 5 --device cuda --dtype bfloat16
 
 A GeMKR of middle size with random weights: CLIP ViT-B/16 (86 M parameters), a Llama of 134 M, a
-YOLOv8n. The same work is done by the parts alone: the same pictures, crops and tokens through
+YOLOv8n. The same work is done by the parts alone: the same images, crops and tokens through
 `CLIPVisionModel`, the image processor, ultralytics' predictor and `LlamaForCausalLM`. Both take
 turns, round by round, and each stage's median is printed; the last column is ours over bare.
 """
@@ -96,13 +96,13 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
     device, dtype = arguments.device, getattr(torch, arguments.dtype)
     tokenizer = make_tokenizer()
     model, clip, language_model = make_parts(tokenizer, device, dtype)
-    pictures = [
+    images = [
         Image.fromarray(rng.integers(0, 256, (480, 640, 3), dtype=np.uint8))
         for _ in range(arguments.queries)
     ]
     boxes = [
         [Object((x, y, x + 160, y + 160)) for x, y in rng.integers(0, 320, (arguments.objects, 2))]
-        for _ in pictures
+        for _ in images
     ]
     pixels = CLIPImageProcessor()
     with tempfile.TemporaryDirectory() as name:
@@ -111,15 +111,13 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         detector = YoloDetector.from_pretrained(Path(name), device=device).load()
     bare_detector = YoloDetector("yolov8n.yaml", device=device).load()._predictor
     processor = GeMKRProcessor(pixels, tokenizer, detector)
-    questions = [QUESTION] * len(pictures)
-    inputs = processor(images=pictures, text=questions, objects=boxes).to(device, dtype)
+    questions = [QUESTION] * len(images)
+    inputs = processor(images=images, text=questions, objects=boxes).to(device, dtype)
     crops = [
-        picture.crop(found.box)
-        for picture, row in zip(pictures, boxes, strict=True)
-        for found in row
+        image.crop(found.box) for image, row in zip(images, boxes, strict=True) for found in row
     ]
     bare_crops = inputs["object_pixel_values"][inputs["object_mask"]]
-    texts = [processor.prompt_template.format(question=QUESTION, image="<image>") for _ in pictures]
+    texts = [processor.prompt_template.format(question=QUESTION, image="<image>") for _ in images]
     mask = inputs["attention_mask"]
     features = model.get_image_features(
         inputs["pixel_values"],
@@ -135,7 +133,7 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         return part(input_ids=inputs["input_ids"], attention_mask=mask, logits_to_keep=1, **kwargs)
 
     def step(part: Any) -> Callable[[], Any]:
-        beams = len(pictures) * BEAMS
+        beams = len(images) * BEAMS
         token = inputs["input_ids"][:1, -1:].expand(beams, 1)
         with torch.no_grad():
             cache = prefill(language_model).cache
@@ -151,16 +149,16 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
     return [
         (
             "detect",
-            lambda: detector.detect(pictures),
-            lambda: bare_detector(source=pictures),
+            lambda: detector.detect(images),
+            lambda: bare_detector(source=images),
         ),
         (
             "crops, pixels and tokens",
-            lambda: processor(images=pictures, text=questions, objects=boxes),
-            lambda: (pixels(images=pictures + crops, return_tensors="pt"), tokenizer(texts)),
+            lambda: processor(images=images, text=questions, objects=boxes),
+            lambda: (pixels(images=images + crops, return_tensors="pt"), tokenizer(texts)),
         ),
         (
-            "encode pictures",
+            "encode images",
             lambda: model.get_image_features(
                 inputs["pixel_values"], object_mask=inputs["object_mask"], object_features=objects
             ),
@@ -211,7 +209,7 @@ def measure(stages: list[Stage], rounds: int, device: str) -> dict[str, tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--queries", type=int, default=2)
-    parser.add_argument("--objects", type=int, default=5, help="of each picture, at most 5")
+    parser.add_argument("--objects", type=int, default=5, help="of each image, at most 5")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

@@ -7,7 +7,7 @@
 With the model that the quickstart tuned, one setting changed at a time: the four strategies of
 Table 4; documents instead of clues, how a document's clues count together, further pieces, the
 penalty for ambiguity, renormalised scores; fewer and more beams. Then the keywords of Table 5, of
-clues from a question alone and from a picture alone.
+clues from a question alone and from an image alone.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from gemkr_hf import GeMKRRetriever
-from gemkr_hf.evaluation.keywords import top_keywords
+from gemkr_hf.evaluation.clue_keywords import top_keywords
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.quickstart.systems import answer_questions, relevant_ids
-from gemkr_hf.symbols import SymbolsConfig, load_symbols
+from gemkr_hf.toy.quickstart.quickstart_systems import answer_questions, relevant_ids
+from gemkr_hf.toy.symbols import SymbolsConfig, load_symbols
 
 # Name -> (strategy, how clues add up, settings of `retrieve`).
 SETTINGS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
@@ -88,8 +88,8 @@ def main() -> None:
     retriever.aggregate = usual
     print("\nTop 10 keywords in the best clues of 100 queries\n")
     for name, given in (
-        ("only the question", {"with_picture": False}),
-        ("only the picture", {"with_question": False}),
+        ("only the question", {"with_image": False}),
+        ("only the image", {"with_question": False}),
     ):
         hits, _ = answer_questions(retriever, questions[:100], 1, **given)
         keywords = top_keywords(found[0].clues[0].text for found in hits if found)

@@ -21,32 +21,37 @@ import numpy as np
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
-from gemkr_hf.cli.common import be_quiet
+from gemkr_hf.cli.command_errors import be_quiet
 from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.modeling import GeMKRForRetrieval
-from gemkr_hf.recipes.run import captions
-from gemkr_hf.recipes.start import load_model, load_processor
-from gemkr_hf.retriever import GeMKRRetriever
-from gemkr_hf.settings import parse, read_yaml
+from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.training.alignment import fit_alignment
-from gemkr_hf.training.config import PreferenceConfig, TrainConfig, TuningConfig, ValidationConfig
-from gemkr_hf.training.instructions import (
+from gemkr_hf.training.arguments import (
+    PreferenceConfig,
+    TrainConfig,
+    TuningConfig,
+    ValidationConfig,
+)
+from gemkr_hf.training.instruction_dataset import (
     InstructionCollator,
     InstructionDataset,
     write_instructions,
 )
-from gemkr_hf.training.pictures import PreparedPictures, prepare_pictures
 from gemkr_hf.training.preferences import collect_preferences, tune_preferences
-from gemkr_hf.training.tuning import InstructionTrainer, add_lora, training_arguments, tune
-from gemkr_hf.training.validation import RetrievalValidation
+from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
+from gemkr_hf.training.retrieval_validation import RetrievalValidation
+from gemkr_hf.training.starting_model import load_model, load_processor
+from gemkr_hf.training.trainer import InstructionTrainer, add_lora, training_arguments, tune
+from gemkr_hf.training.training_run import captions
+from gemkr_hf.utils.config import parse, read_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "symbols.yaml"
 
 
 class Ground:
-    """The small world with its instructions and prepared pictures."""
+    """The small world with its instructions and prepared images."""
 
     def __init__(self, folder: Path, scenes: int | None, instructions: int | None = None) -> None:
         config: TrainConfig = parse(TrainConfig, read_yaml(CONFIG))
@@ -61,12 +66,12 @@ class Ground:
         if instructions is not None:
             self.train = self.train.select(range(min(instructions, len(self.train))))
         model = load_model(config.model, self.processor)
-        self.pictures: PreparedPictures = prepare_pictures(
-            self.benchmark.pictures,
+        self.images: PreparedImages = prepare_images(
+            self.benchmark.images,
             self.train["image_id"],
             model,
             self.processor,
-            folder / "pictures",
+            folder / "images",
         )
 
     def write(self, split: str) -> datasets.Dataset:
@@ -78,23 +83,23 @@ class Ground:
         )
 
     def start(self, train: datasets.Dataset | None = None) -> Any:
-        """A new model, its projections fitted to the objects of these instructions' pictures."""
+        """A new model, its projections fitted to the objects of these instructions' images."""
         model = load_model(self.config.model, self.processor)
         model.config.decoding["aggregate"] = self.config.aggregate
         own = set((train or self.train)["image_id"])
         known = {
             name: found
-            for name, found in captions(self.benchmark, self.pictures).items()
+            for name, found in captions(self.benchmark, self.images).items()
             if name in own
         }
-        fit_alignment(model, self.processor.tokenizer, self.pictures, known)
+        fit_alignment(model, self.processor.tokenizer, self.images, known)
         return model
 
     def tune(self, train: datasets.Dataset, tuning: TuningConfig, name: str) -> Any:
         return tune(
             self.start(train),
             self.processor,
-            InstructionDataset(train, self.pictures, self.processor),
+            InstructionDataset(train, self.images, self.processor),
             self.folder / name,
             tuning,
         )
@@ -102,7 +107,7 @@ class Ground:
     def score(self, model: Any, split: str) -> Metrics:
         validation = RetrievalValidation(
             self.benchmark.questions[split],
-            self.benchmark.pictures,
+            self.benchmark.images,
             self.knowledge_base,
             self.processor,
             ValidationConfig(questions=None),
@@ -157,7 +162,7 @@ def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
     """The loop of the Trainer as `gemkr train` uses it: data set, collator, scheduler, log."""
     adapted = add_lora(ground.start(), ground.config.tuning)
     train = ground.train.select(order)
-    dataset = InstructionDataset(train, ground.pictures, ground.processor)
+    dataset = InstructionDataset(train, ground.images, ground.processor)
     tuning = replace(ground.config.tuning, epochs=1)
     arguments = training_arguments(
         ground.folder / "speed", tuning, disable_tqdm=True, save_strategy="no"
@@ -184,7 +189,7 @@ def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
 def speed(ground: Ground, steps: int, rounds: int) -> None:
     tuning = ground.config.tuning
     started = time.perf_counter()
-    dataset = InstructionDataset(ground.train, ground.pictures, ground.processor)
+    dataset = InstructionDataset(ground.train, ground.images, ground.processor)
     prompts = (time.perf_counter() - started) / len(dataset)
     collate = InstructionCollator(ground.processor.tokenizer.pad_token_id)
     order = np.random.default_rng(0).permutation(len(dataset))[: steps * tuning.batch_size]
@@ -219,7 +224,7 @@ def speed(ground: Ground, steps: int, rounds: int) -> None:
     print(f"\n{lost:+.1%} time for all that is around the model\n")
     head("data pipeline", "us an example")
     row("prompt and clue, once before training", f"{prompts * 1e6:.0f}")
-    row("picture, padding, batch, each time", f"{pipeline * 1e6:.0f}")
+    row("image, padding, batch, each time", f"{pipeline * 1e6:.0f}")
     row("of a step's time", f"{pipeline * len(order) / medians['bare']:.2%}")
     sampled(ground)
 
@@ -254,7 +259,7 @@ def curve(ground: Ground, sizes: list[int | None], split: str) -> list[dict[str,
     full = ground.config.tuning
     steps = int(len(ground.train) * full.epochs / full.batch_size)
     order = np.random.default_rng(0).permutation(len(ground.train))
-    head("instructions", "pictures", "steps", "P@1", "P@5", "R@5", "R@10")
+    head("instructions", "images", "steps", "P@1", "P@5", "R@5", "R@10")
     points = []
     untuned = ground.score(ground.start(), split).as_dict()
     row("0 (projections fitted alone)", "all", 0, *(f"{value:.3f}" for value in untuned.values()))
@@ -333,14 +338,14 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
         pairs = collect_preferences(
             GeMKRRetriever(model, ground.processor, ground.knowledge_base),
             list(ground.benchmark.questions["train"]),
-            ground.benchmark.pictures,
+            ground.benchmark.images,
             others,
             config,
-            ground.pictures,
+            ground.images,
         )
         states = ground.folder / name.strip("+ ").replace(" ", "-")
         preferred, _ = tune_preferences(
-            model, ground.processor, pairs, ground.pictures, states, tuning, config
+            model, ground.processor, pairs, ground.images, states, tuning, config
         )
         tell(name, f"{len(pairs):,}", preferred, started)
     # Is it the preferences, or only more of the same? Two clues of as many further questions.
@@ -350,7 +355,7 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
     result = tune(
         load(),
         ground.processor,
-        InstructionDataset(more, ground.pictures, ground.processor),
+        InstructionDataset(more, ground.images, ground.processor),
         ground.folder / "more",
         replace(again, warmup_steps=settings.warmup_steps),
     )
@@ -360,14 +365,14 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["speed", "seeds", "curve", "preferences"])
-    parser.add_argument("--scenes", type=int, help="training pictures; the benchmark's own number")
+    parser.add_argument("--scenes", type=int, help="training images; the benchmark's own number")
     parser.add_argument("--steps", type=int, default=20, help="of a round of `speed` and `seeds`")
     parser.add_argument("--rounds", type=int, default=9, help="of `speed`")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 300, 1000])
     parser.add_argument("--questions", type=int, default=1000, help="of `preferences`")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--work", type=Path, help="folder of what is made; a temporary one")
-    parser.add_argument("--plot", type=Path, help="a picture of the learning curve")
+    parser.add_argument("--plot", type=Path, help="an image of the learning curve")
     arguments = parser.parse_args()
     be_quiet()
     with tempfile.TemporaryDirectory() as temporary:

@@ -78,10 +78,8 @@ class DiverseBeamSearch:
         (a method `search_tree`), and nothing is wanted that this one cannot: a length penalty, a
         scored end token, other processors or stopping criteria, `output_...` options.
 
-    Raises
-    ------
-    ValueError
-        If a number is out of range.
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     num_beams: int = 20
@@ -331,14 +329,12 @@ class _Search:
         As in core: of the best (1 + end tokens) * width continuations those that end and rank among
         the first `width` are finished, and the best that do not end go on.
 
-        Parameters
-        ----------
-        totals, guides : float tensor (batch, width * vocab_size)
-        first_rows : int64 tensor (batch, 1), row of the group's first beam.
+        Args:
+            totals, guides: float tensor (batch, width * vocab_size).
+            first_rows: int64 tensor (batch, 1), row of the group's first beam.
 
-        Returns
-        -------
-        scores, guides, rows and tokens of the new beams, each (batch, width)
+        Returns:
+            scores, guides, rows and tokens of the new beams, each (batch, width).
         """
         width = self.width
         vocab = totals.shape[-1] // width

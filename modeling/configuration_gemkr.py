@@ -37,60 +37,47 @@ FORMAT_VERSION = 1
 class GeMKRConfig(PreTrainedConfig):
     """Configuration of `GeMKRForRetrieval`; the defaults are the paper's ViT-L/14 and LLaMA-7B.
 
-    Parameters
-    ----------
-    vision_config : dict or PreTrainedConfig
-        A `CLIPVisionConfig` or `SiglipVisionConfig`; its hidden size is the `d` of the paper.
-    text_config : dict or PreTrainedConfig
-        Configuration of any causal language model that `AutoModelForCausalLM` builds; the width of
-        its input embeddings is the `D` of Eq. 7.
-    prefix_length : int
-        `l`, vectors put before each vision layer (Eq. 3).
-    max_objects : int
-        Most objects of one picture, at most `prefix_length` when objects go into the prefix.
-    num_prefix_layers : int, optional
-        How many of the last vision layers have a prefix; all of them by default.
-    max_object_slots : int, optional
-        How many of the objects, the most confident first, reach the language model; all of them by
-        default. The others only go into the prefix. The processor has the same setting.
-    project_objects : bool
-        Off: H_R is X_R itself, as in the released code, without `H_R = Linear(X_R)`.
-    use_visual_query : bool
-        Off: Table 3, "w/o Visual Queries". A language model alone, without a vision tower and all
-        that joins them; give the processor `captions` in the place of pictures.
-    use_object_features : bool
-        Off: Table 3, "w/o Obj. Feature". No object in the prefix and no `<object>` slot.
-    use_dual_flow_attention : bool
-        Off: Table 3, "w/o Dual-flow Att". One softmax over prefix and tokens, no gate.
-    use_prefix : bool
-        Off: Table 3, "w/o Obj. Prefix". The vision tower is plain CLIP; objects only go to the
-        language model.
-    image_token_id, object_token_id : int
-        The tokens `<image>` and `<object>`, whose embeddings Eq. 7 replaces.
-    decoding : dict
-        Defaults of `generate` (num_beams, num_beam_groups, diversity_penalty, length_penalty,
-        max_new_tokens) and of `GeMKRRetriever` (min_length, max_length: l_min and l_max of a clue;
-        ambiguity_penalty, renormalize, keep_ambiguous, max_pieces: what else a clue is and how it
-        is scored; aggregate: a document's score from those of its clues, "max" or "logsumexp").
-        Keys that are left out keep the paper's value.
-    initializer_range : float
-        Standard deviation of the prefix and the projections at the start.
-    tokenizer_fingerprint : str, optional
-        Of the tokenizer that the model was tuned with (`tokenizer_fingerprint`): a knowledge base
-        of another one is refused.
-    base_models : dict, optional
-        The published checkpoints that the frozen parts come from: `{"vision": {"name": Hub id,
-        "revision": commit}, "text": {...}}`.
-    by_reference : bool
-        The checkpoint holds no weights: the towers are loaded from `base_models`, and what joins
-        them is new or comes with an adapter.
-    format_version : int
-        Of the checkpoint; one that is newer than this code is refused.
+    Args:
+        vision_config: dict or PreTrainedConfig. A `CLIPVisionConfig` or `SiglipVisionConfig`; its
+            hidden size is the `d` of the paper.
+        text_config: dict or PreTrainedConfig. Configuration of any causal language model that
+            `AutoModelForCausalLM` builds; the width of its input embeddings is the `D` of Eq. 7.
+        prefix_length: `l`, vectors put before each vision layer (Eq. 3).
+        max_objects: most objects of one image, at most `prefix_length` when objects go into the
+            prefix.
+        num_prefix_layers: how many of the last vision layers have a prefix; all of them by default.
+        max_object_slots: how many of the objects, the most confident first, reach the language
+            model; all of them by default. The others only go into the prefix. The processor has the
+            same setting.
+        project_objects: off: H_R is X_R itself, as in the released code, without `H_R =
+            Linear(X_R)`.
+        use_visual_query: off: Table 3, "w/o Visual Queries". A language model alone, without a
+            vision tower and all that joins them; give the processor `captions` in the place of
+            images.
+        use_object_features: off: Table 3, "w/o Obj. Feature". No object in the prefix and no
+            `<object>` slot.
+        use_dual_flow_attention: off: Table 3, "w/o Dual-flow Att". One softmax over prefix and
+            tokens, no gate.
+        use_prefix: off: Table 3, "w/o Obj. Prefix". The vision tower is plain CLIP; objects only go
+            to the language model.
+        image_token_id, object_token_id: the tokens `<image>` and `<object>`, whose embeddings Eq. 7
+            replaces.
+        decoding: defaults of `generate` (num_beams, num_beam_groups, diversity_penalty,
+            length_penalty, max_new_tokens) and of `GeMKRRetriever` (min_length, max_length: l_min
+            and l_max of a clue; ambiguity_penalty, renormalize, keep_ambiguous, max_pieces: what
+            else a clue is and how it is scored; aggregate: a document's score from those of its
+            clues, "max" or "logsumexp"). Keys that are left out keep the paper's value.
+        initializer_range: standard deviation of the prefix and the projections at the start.
+        tokenizer_fingerprint: of the tokenizer that the model was tuned with
+            (`tokenizer_fingerprint`): a knowledge base of another one is refused.
+        base_models: the published checkpoints that the frozen parts come from: `{"vision": {"name":
+            Hub id, "revision": commit}, "text": {...}}`.
+        by_reference: the checkpoint holds no weights: the towers are loaded from `base_models`, and
+            what joins them is new or comes with an adapter.
+        format_version: of the checkpoint; one that is newer than this code is refused.
 
-    Raises
-    ------
-    ValueError
-        If the sizes do not fit together; the message names the argument to change.
+    Raises:
+        ValueError: if the sizes do not fit together; the message names the argument to change.
     """
 
     model_type = "gemkr"
@@ -200,29 +187,22 @@ class GeMKRConfig(PreTrainedConfig):
     ) -> GeMKRConfig:
         """A configuration of the paper.
 
-        Parameters
-        ----------
-        name : str
-            "paper", or "released-code" for what the authors' code does otherwise.
-        language_model : str
-            One of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b", "llama-13b".
-        ablation : str
-            A row of Table 3, as `ABLATIONS` spells it. Whether the language model gets LoRA is not
-            for the configuration to say: see `ABLATIONS[ablation]["lora"]`.
-        **changes
-            Fields that differ.
+        Args:
+            name: "paper", or "released-code" for what the authors' code does otherwise.
+            language_model: one of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b",
+                "llama-13b".
+            ablation: A row of Table 3, as `ABLATIONS` spells it. Whether the language model gets
+                LoRA is not for the configuration to say: see `ABLATIONS[ablation]["lora"]`.
+            **changes: fields that differ.
 
-        Raises
-        ------
-        ValueError
-            If there is no such preset, language model or row.
+        Raises:
+            ValueError: if there is no such preset, language model or row.
 
-        Examples
-        --------
-        >>> GeMKRConfig.from_preset("paper", language_model="opt-1.3b").text_config.hidden_size
-        2048
-        >>> GeMKRConfig.from_preset("released-code").num_object_slots
-        2
+        Examples:
+            >>> GeMKRConfig.from_preset("paper", language_model="opt-1.3b").text_config.hidden_size
+            2048
+            >>> GeMKRConfig.from_preset("released-code").num_object_slots
+            2
         """
         switches = dict(choose("row of Table 3", ablation, ABLATIONS))
         switches.pop("lora")

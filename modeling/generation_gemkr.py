@@ -1,4 +1,4 @@
-"""`generate` for retrieval: a bare constraint, pictures encoded once, diverse beam search."""
+"""`generate` for retrieval: a bare constraint, images encoded once, diverse beam search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .configuration_gemkr import GeMKRConfig
 
 Processors = LogitsProcessor | list[LogitsProcessor] | None
 
-_PICTURES = ("pixel_values", "object_pixel_values", "object_features")
+_IMAGES = ("pixel_values", "object_pixel_values", "object_features")
 SEARCH_SETTINGS = tuple(DiverseBeamSearch.__dataclass_fields__)
 
 
@@ -69,27 +69,20 @@ def diverse_beam_search(
     Scores are sums of log-probabilities of the unconstrained distribution (Eq. 1): log-softmax
     first, then the processors' masks. `DiverseBeamSearch` says what is scored and kept.
 
-    Parameters
-    ----------
-    model : PreTrainedModel
-        A causal language model, a GeMKR, or one of them wrapped by PEFT.
-    inputs : int64 tensor (batch_size, length) or mapping
-        Prompts, or what a tokenizer or processor returns; padded on the left.
-    logits_processor : LogitsProcessor or list of them, optional
-        The constraint.
-    **settings
-        Fields of `DiverseBeamSearch`, and anything else that `generate` takes (max_new_tokens,
-        return_dict_in_generate, eos_token_id...).
+    Args:
+        model: PreTrainedModel. A causal language model, a GeMKR, or one of them wrapped by PEFT.
+        inputs: int64 tensor (batch_size, length) or mapping. Prompts, or what a tokenizer or
+            processor returns; padded on the left.
+        logits_processor: LogitsProcessor or list of them. The constraint.
+        **settings: fields of `DiverseBeamSearch`, and anything else that `generate` takes
+            (max_new_tokens, return_dict_in_generate, eos_token_id...).
 
-    Returns
-    -------
-    int64 tensor (batch_size * num_return_sequences, longest), or `BeamSearchOutput` with
-    `return_dict_in_generate=True`.
+    Returns:
+        int64 tensor (batch_size * num_return_sequences, longest), or `BeamSearchOutput` with,
+        `return_dict_in_generate=True`.
 
-    Raises
-    ------
-    ValueError
-        If a setting is out of range.
+    Raises:
+        ValueError: if a setting is out of range.
     """
     if isinstance(inputs, torch.Tensor):
         inputs = {"input_ids": inputs}
@@ -139,31 +132,26 @@ class GeMKRGenerationMixin(GenerationMixin):
         Diverse beam search with the defaults of `config.decoding`; `num_beams=1` and
         `do_sample=True` are core's greedy search and sampling.
 
-        Parameters
-        ----------
-        inputs, generation_config, custom_generate, **kwargs
-            As in transformers, and the inputs of `forward`.
-        logits_processor : LogitsProcessor or list of them, optional
-            The constraint; a bare one is fine.
-        num_beams, num_beam_groups, diversity_penalty, length_penalty, num_return_sequences,
-        score_eos
-            Fields of `DiverseBeamSearch`. Where only `num_beams` is given, the groups are those of
-            the configuration as far as they divide it.
-        max_new_tokens : int, optional
-            The constraint's `max_length` and one for the end token, or the configuration's.
+        Args:
+            inputs, generation_config, custom_generate, **kwargs: as in transformers, and the inputs
+                of `forward`.
+            logits_processor: LogitsProcessor or list of them. The constraint; a bare one is fine.
+            num_beams, num_beam_groups, diversity_penalty, length_penalty, num_return_sequences,:
+                see above.
+            score_eos: fields of `DiverseBeamSearch`. Where only `num_beams` is given, the groups
+                are those of the configuration as far as they divide it.
+            max_new_tokens: the constraint's `max_length` and one for the end token, or the
+                configuration's.
 
-        Returns
-        -------
-        int64 tensor (batch_size * num_return_sequences, longest), prompts and clues; or
-        `BeamSearchOutput` with `return_dict_in_generate=True`.
+        Returns:
+            int64 tensor (batch_size * num_return_sequences, longest), prompts and clues; or,
+            `BeamSearchOutput` with `return_dict_in_generate=True`.
 
-        Raises
-        ------
-        ValueError
-            If a setting is out of range, or the constraint is of another tokenizer.
+        Raises:
+            ValueError: if a setting is out of range, or the constraint is of another tokenizer.
         """
         if kwargs.get("pixel_values") is not None:
-            kwargs = self._encode_pictures(kwargs)
+            kwargs = self._encode_images(kwargs)
         given = _given(generation_config, kwargs)
         processors = as_processor_list(logits_processor)
         check_tokenizers(self.config.tokenizer_fingerprint, processors)
@@ -197,19 +185,17 @@ class GeMKRGenerationMixin(GenerationMixin):
         )
 
     @torch.no_grad()
-    def _encode_pictures(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Replace pictures by their features, so that no beam and no step encodes them again."""
-        pictures = {
-            name: kwargs[name]
-            for name in (*_PICTURES, "object_mask")
-            if kwargs.get(name) is not None
+    def _encode_images(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Replace images by their features, so that no beam and no step encodes them again."""
+        images = {
+            name: kwargs[name] for name in (*_IMAGES, "object_mask") if kwargs.get(name) is not None
         }
         # Weights that a device map keeps elsewhere are on "meta", and move their inputs.
         if self.vision_tower is not None and self.vision_tower.device.type != "meta":
             device = self.vision_tower.device
-            pictures = {name: value.to(device) for name, value in pictures.items()}
-        features = self.get_image_features(**pictures)
-        others = {name: value for name, value in kwargs.items() if name not in _PICTURES}
+            images = {name: value.to(device) for name, value in images.items()}
+        features = self.get_image_features(**images)
+        others = {name: value for name, value in kwargs.items() if name not in _IMAGES}
         return {**others, "image_features": features.pooler_output}
 
     def _clue_length(self, processors: LogitsProcessorList) -> int:
@@ -224,7 +210,7 @@ class GeMKRGenerationMixin(GenerationMixin):
         is_first_iteration: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """As in transformers; pictures belong to the prompt and leave after it."""
+        """As in transformers; images belong to the prompt and leave after it."""
         inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
             input_ids,  # type: ignore[arg-type]
             inputs_embeds=inputs_embeds,
@@ -235,7 +221,7 @@ class GeMKRGenerationMixin(GenerationMixin):
         # The first step of an assistant in assisted decoding is none for core.
         begun = not is_first_iteration and cache is not None and cache.get_seq_length() > 0
         if begun and kwargs.get("use_cache", True):
-            for name in (*_PICTURES, "object_mask", "image_features"):
+            for name in (*_IMAGES, "object_mask", "image_features"):
                 inputs.pop(name, None)
         return inputs
 

@@ -1,4 +1,4 @@
-"""GeMKRForRetrieval: pictures, objects and a question in; the tokens of a knowledge clue out."""
+"""GeMKRForRetrieval: images, objects and a question in; the tokens of a knowledge clue out."""
 
 import copy
 import inspect
@@ -46,8 +46,8 @@ class GeMKROutput(MultimodalModelOutput):
     logits : float tensor (batch_size, sequence_length, vocab_size).
     cache : Cache of the language model.
     hidden_states, attentions : of the language model, when asked for.
-    image_hidden_states : float tensor (pictures, 1 + objects, D), H'_v of Eq. 7; None without
-        pictures.
+    image_hidden_states : float tensor (images, 1 + objects, D), H'_v of Eq. 7; None without
+        images.
     image_outputs : of `get_image_features`, with `pixel_values`; hidden states and attentions of
         the vision tower when asked for.
     """
@@ -129,7 +129,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         self.language_model.set_output_embeddings(new_embeddings)
 
-    # -- pictures ----------------------------------------------------------------------------
+    # -- images ----------------------------------------------------------------------------
 
     @torch.no_grad()
     def get_object_features(
@@ -139,20 +139,16 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
 
         They do not change in training: compute them once and pass them as `object_features`.
 
-        Parameters
-        ----------
-        object_pixel_values : float tensor (pictures, objects, 3, height, width)
-        object_mask : bool tensor (pictures, objects), optional
-            False where there is no object; all True by default.
+        Args:
+            object_pixel_values: float tensor (images, objects, 3, height, width).
+            object_mask: bool tensor (images, objects). False where there is no object; all True by
+                default.
 
-        Returns
-        -------
-        float tensor (pictures, objects, d), zero where there is no object.
+        Returns:
+            float tensor (images, objects, d), zero where there is no object.
 
-        Raises
-        ------
-        ValueError
-            If the mask is of another shape.
+        Raises:
+            ValueError: if the mask is of another shape.
         """
         shape = object_pixel_values.shape[:2]
         if object_mask is None:
@@ -160,7 +156,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         if object_mask.shape != shape:
             raise ValueError(
                 f"object_mask has shape {tuple(object_mask.shape)}, but object_pixel_values holds "
-                f"{shape[0]} pictures with {shape[1]} objects each."
+                f"{shape[0]} images with {shape[1]} objects each."
             )
         object_mask = object_mask.bool()
         width = self.config.vision_config.hidden_size
@@ -181,34 +177,29 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Eq. 3 to 7 for a batch of pictures.
+        """Eq. 3 to 7 for a batch of images.
 
-        Parameters
-        ----------
-        pixel_values : float tensor (pictures, 3, height, width)
-        object_pixel_values : float tensor (pictures, objects, 3, height, width), optional
-        object_mask : bool tensor (pictures, objects), optional
-            Which of them are objects; all by default.
-        object_features : float tensor (pictures, objects, d), optional
-            X_R from `get_object_features`, in the place of `object_pixel_values`.
-        **kwargs
-            `output_hidden_states` and `output_attentions` of the vision tower, `return_dict`.
+        Args:
+            pixel_values: float tensor (images, 3, height, width).
+            object_pixel_values: float tensor (images, objects, 3, height, width).
+            object_mask: bool tensor (images, objects). Which of them are objects; all by default.
+            object_features: float tensor (images, objects, d). X_R from `get_object_features`, in
+                the place of `object_pixel_values`.
+            **kwargs: `output_hidden_states` and `output_attentions` of the vision tower,
+                `return_dict`.
 
-        Returns
-        -------
-        BaseModelOutputWithPooling
-            `pooler_output` (pictures, 1 + objects, D) is H'_v = Linear([h_cls; H_R]) of Eq. 7, of
-            at most `max_object_slots` objects, and `last_hidden_state` (pictures, tokens, d) is H_v
-            of Eq. 3.
+        Returns:
+            BaseModelOutputWithPooling: `pooler_output` (images, 1 + objects, D) is H'_v =
+            Linear([h_cls; H_R]) of Eq. 7, of at most `max_object_slots` objects, and
+            `last_hidden_state` (images, tokens, d) is H_v of Eq. 3.
 
-        Raises
-        ------
-        ValueError
-            If there are more objects than the prefix is long, or the model takes no pictures.
+        Raises:
+            ValueError: if there are more objects than the prefix is long, or the model takes no
+                images.
         """
         if self.vision_tower is None or self.alignment is None:
             raise ValueError(
-                "This model was made with use_visual_query=False and takes no pictures; give the "
+                "This model was made with use_visual_query=False and takes no images; give the "
                 "processor captions in their place."
             )
         for name, given in (
@@ -218,7 +209,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         ):
             if given is not None and len(given) != len(pixel_values):
                 raise ValueError(
-                    f"{name} is of {len(given)} pictures, but pixel_values holds "
+                    f"{name} is of {len(given)} images, but pixel_values holds "
                     f"{len(pixel_values)}; let the processor make them together."
                 )
         width = self.config.vision_config.hidden_size
@@ -245,7 +236,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_mask: torch.Tensor | None,
         object_features: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        """H_R = Linear(X_R), (pictures, objects, d), zero where there is no object."""
+        """H_R = Linear(X_R), (images, objects, d), zero where there is no object."""
         if self.object_projection is None:
             return None
         if object_features is None:
@@ -287,39 +278,35 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     ) -> GeMKROutput | tuple:
         """Score the next token at every position.
 
-        Parameters
-        ----------
-        input_ids : int64 tensor (batch_size, sequence_length)
-            Prompts with one `<image>` token and an `<object>` token per object in the rows that
-            have a picture, and neither in those that have none.
-        attention_mask : int tensor (batch_size, sequence_length), optional
-            0 at padding. Positions count from the first real token: left padding changes nothing.
-        pixel_values : float tensor (pictures, 3, height, width), optional
-            One picture per `<image>` token, in the order of the rows.
-        object_pixel_values : float tensor (pictures, objects, 3, height, width), optional
-        object_mask : bool tensor (pictures, objects), optional
-        object_features : float tensor (pictures, objects, d), optional
-            X_R from `get_object_features`, instead of `object_pixel_values`.
-        image_features : float tensor (pictures, 1 + objects, D), optional
-            H'_v from `get_image_features(...).pooler_output`, instead of `pixel_values`.
-        labels : int64 tensor (batch_size, sequence_length), optional
-            Clue tokens; -100 everywhere else. With `logits_to_keep=n` those of the last n positions
-            alone, (batch_size, n): the head is then computed only where clues are.
-        logits_to_keep : int or tensor
-            As in transformers: how many last positions, or which, get logits.
-        num_items_in_batch : int or int tensor, optional
-            Eq. 8's sum is divided by this number of clue tokens (HF Trainer passes it under
-            gradient accumulation), by those of `labels` otherwise.
+        Args:
+            input_ids: int64 tensor (batch_size, sequence_length). Prompts with one `<image>` token
+                and an `<object>` token per object in the rows that have an image, and neither in
+                those that have none.
+            attention_mask: int tensor (batch_size, sequence_length). 0 at padding. Positions count
+                from the first real token: left padding changes nothing.
+            pixel_values: float tensor (images, 3, height, width). One image per `<image>` token, in
+                the order of the rows.
+            object_pixel_values: float tensor (images, objects, 3, height, width).
+            object_mask: bool tensor (images, objects).
+            object_features: float tensor (images, objects, d). X_R from `get_object_features`,
+                instead of `object_pixel_values`.
+            image_features: float tensor (images, 1 + objects, D). H'_v from
+                `get_image_features(...).pooler_output`, instead of `pixel_values`.
+            labels: int64 tensor (batch_size, sequence_length). Clue tokens; -100 everywhere else.
+                With `logits_to_keep=n` those of the last n positions alone, (batch_size, n): the
+                head is then computed only where clues are.
+            logits_to_keep: int or tensor. As in transformers: how many last positions, or which,
+                get logits.
+            num_items_in_batch: int or int tensor. Eq. 8's sum is divided by this number of clue
+                tokens (HF Trainer passes it under gradient accumulation), by those of `labels`
+                otherwise.
 
-        Returns
-        -------
-        GeMKROutput, or a tuple with `return_dict=False`.
+        Returns:
+            GeMKROutput, or a tuple with `return_dict=False`.
 
-        Raises
-        ------
-        ValueError
-            If the slots of the prompts do not match the pictures and their objects, or labels come
-            without the logits of all positions.
+        Raises:
+            ValueError: if the slots of the prompts do not match the images and their objects, or
+                labels come without the logits of all positions.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
@@ -391,7 +378,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_mask: torch.Tensor | None,
         cache: Cache | None,
     ) -> torch.Tensor:
-        """The language model's input (batch_size, sequence_length, D), pictures in their slots."""
+        """The language model's input (batch_size, sequence_length, D), images in their slots."""
         embeddings = self.get_input_embeddings()
         # What was written behind a prompt has no slots, and compiled code does not look at values.
         check = not torch.compiler.is_compiling() and (cache is None or cache.get_seq_length() == 0)
@@ -437,17 +424,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         The defaults are those of the preset "paper": with CLIP ViT-L/14 and LLaMA-7B they make its
         14 M trainable parameters.
 
-        Parameters
-        ----------
-        r, lora_alpha, lora_dropout, **others
-            As PEFT has them.
-        names : tuple of str, optional
-            The linear layers to adapt; the query and value projections by default.
+        Args:
+            r, lora_alpha, lora_dropout, **others: as PEFT has them.
+            names: tuple of str. The linear layers to adapt; the query and value projections by
+                default.
 
-        Examples
-        --------
-        `get_peft_model(model, LoraConfig(**model.lora_arguments()))`, which
-        `AutoPeftModelForCausalLM.from_pretrained` loads again.
+        Examples:
+            `get_peft_model(model, LoraConfig(**model.lora_arguments()))`, which
+            `AutoPeftModelForCausalLM.from_pretrained` loads again.
         """
         return {
             "r": r,
@@ -462,16 +446,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     def lora_target_modules(self, names: tuple[str, ...] | None = None) -> str:
         """A regular expression for PEFT's `target_modules` that only hits the language model.
 
-        Parameters
-        ----------
-        names : tuple of str, optional
-            The linear layers to adapt; the paper's code takes the query and value projections, and
-            so does the default (`c_attn`, where a language model keeps them in one layer).
+        Args:
+            names: tuple of str. The linear layers to adapt; the paper's code takes the query and
+                value projections, and so does the default (`c_attn`, where a language model keeps
+                them in one layer).
 
-        Raises
-        ------
-        ValueError
-            If the language model has no layer of that name.
+        Raises:
+            ValueError: if the language model has no layer of that name.
         """
         present = {name.rpartition(".")[2] for name, _ in self.language_model.named_modules()}
         if names is None:
@@ -501,11 +482,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         that it names. A bitsandbytes configuration that names nothing to skip quantises the
         language model alone. Weights are read from safetensors and from nothing else.
 
-        Raises
-        ------
-        ValueError
-            If an option means nothing to a checkpoint by reference, or an adapter's weights are no
-            safetensors.
+        Raises:
+            ValueError: if an option means nothing to a checkpoint by reference, or an adapter's
+                weights are no safetensors.
         """
         kwargs.setdefault("use_safetensors", True)
         name = pretrained_model_name_or_path
@@ -540,28 +519,23 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     ) -> "GeMKRForRetrieval":
         """Start from published checkpoints: a CLIP or SigLIP and a causal language model.
 
-        Parameters
-        ----------
-        vision : PreTrainedModel, folder or Hub id; None with use_visual_query=False
-            A `CLIPVisionModel` or `SiglipVisionModel`, or a whole CLIP or SigLIP whose vision half
-            is taken. It is copied.
-        text : PreTrainedModel, folder or Hub id
-            Any causal language model. An instance is used as it is, not copied.
-        image_token_id, object_token_id : int
-            Ids of `<image>` and `<object>` in the tokenizer; the embeddings grow to hold them.
-        dtype : torch.dtype, optional
-            Of the whole model; the language model's own by default. Checkpoints in half precision
-            are to be trained with `torch.float32` or `torch.bfloat16`.
-        vision_options, text_options : dict, optional
-            For `from_pretrained` of the two: `revision`, `attn_implementation`, `device_map`,
-            `quantization_config` (4 or 8 bits, of the language model)...
-        **config
-            Further fields of `GeMKRConfig`, such as those of a preset.
+        Args:
+            vision: PreTrainedModel, folder or Hub id; None with use_visual_query=False. A
+                `CLIPVisionModel` or `SiglipVisionModel`, or a whole CLIP or SigLIP whose vision
+                half is taken. It is copied.
+            text: PreTrainedModel, folder or Hub id. Any causal language model. An instance is used
+                as it is, not copied.
+            image_token_id, object_token_id: ids of `<image>` and `<object>` in the tokenizer; the
+                embeddings grow to hold them.
+            dtype: torch.dtype. Of the whole model; the language model's own by default. Checkpoints
+                in half precision are to be trained with `torch.float32` or `torch.bfloat16`.
+            vision_options, text_options: for `from_pretrained` of the two: `revision`,
+                `attn_implementation`, `device_map`, `quantization_config` (4 or 8 bits, of the
+                language model)...
+            **config: further fields of `GeMKRConfig`, such as those of a preset.
 
-        Raises
-        ------
-        ValueError
-            If a checkpoint is not of the kind that is needed.
+        Raises:
+            ValueError: if a checkpoint is not of the kind that is needed.
         """
         wrong = [name for name in config if not hasattr(GeMKRConfig, name)]
         if wrong:
@@ -620,10 +594,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         It names the published models that the towers are (`config.base_models`) in the place of
         their weights. What joins them is not in it: it is the base of an adapter.
 
-        Raises
-        ------
-        ValueError
-            If the model was not put together from repositories on the Hub.
+        Raises:
+            ValueError: if the model was not put together from repositories on the Hub.
         """
         if not self.config.base_models:
             raise ValueError(

@@ -50,10 +50,8 @@ def load_vision_model(
 
     `options` are for `from_pretrained`.
 
-    Raises
-    ------
-    ValueError
-        If it is neither.
+    Raises:
+        ValueError: if it is neither.
     """
     if isinstance(vision, (str, PathLike)):
         check_folder(vision)
@@ -83,10 +81,8 @@ def load_language_model(
 
     `options` are for `from_pretrained`.
 
-    Raises
-    ------
-    ValueError
-        If it cannot generate text.
+    Raises:
+        ValueError: if it cannot generate text.
     """
     if isinstance(text, (str, PathLike)):
         check_folder(text)
@@ -166,10 +162,9 @@ def adopt_quantization(model: PreTrainedModel, language_model: PreTrainedModel) 
 def check_quantization(model: PreTrainedModel, language_model: PreTrainedModel) -> bool:
     """Tell whether bitsandbytes keeps weights of `model` in few bits.
 
-    Raises
-    ------
-    ValueError
-        If only its language model knows of it, so that a checkpoint would not load again.
+    Raises:
+        ValueError: if only its language model knows of it, so that a checkpoint would not load
+            again.
     """
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is None and getattr(language_model, "hf_quantizer", None) is not None:
@@ -187,7 +182,7 @@ def _of_bitsandbytes(quantizer: Any) -> bool:
 
 @torch.no_grad()
 def set_slot_rows(model: Any, vocabulary: int) -> None:
-    """Give the slots, which pictures replace, embeddings and rows of the head that never vary.
+    """Give the slots, which images replace, embeddings and rows of the head that never vary.
 
     The same base models then give the same scores everywhere, also where only their names are
     known. Each slot's embedding is another, and not the zeros of padding: `find_slots` tells

@@ -1,4 +1,4 @@
-"""`pipeline("knowledge-retrieval")`: questions about pictures in, documents out."""
+"""`pipeline("knowledge-retrieval")`: questions about images in, documents out."""
 
 from __future__ import annotations
 
@@ -20,33 +20,27 @@ _LIBRARY = "gemkr_hf"
 
 
 class KnowledgeRetrievalPipeline(Pipeline):
-    """Retrieves the documents that answer questions about pictures.
+    """Retrieves the documents that answer questions about images.
 
     Model and processor come with a checkpoint; the search in the FM-index is the library's, which
     must be installed (`pip install gemkr-hf`).
 
-    Parameters
-    ----------
-    knowledge_base : folder, Hub id or `gemkr_hf.KnowledgeBase`, needed
-    knowledge_base_revision : str, optional
-        Of a Hub id.
-    aggregate : "max" or "logsumexp", optional
-        See `gemkr_hf.GeMKRRetriever`; the checkpoint's choice by default.
-    model, processor, **kwargs
-        As in `Pipeline`; the processor is the checkpoint's by default. `k`, `batch_size` and the
-        settings of `GeMKRRetriever.retrieve` become defaults of the calls.
+    Args:
+        knowledge_base: folder, Hub id or `gemkr_hf.KnowledgeBase`, needed.
+        knowledge_base_revision: of a Hub id.
+        aggregate: "max" or "logsumexp". See `gemkr_hf.GeMKRRetriever`; the checkpoint's choice by
+            default.
+        model, processor, **kwargs: as in `Pipeline`; the processor is the checkpoint's by default.
+            `k`, `batch_size` and the settings of `GeMKRRetriever.retrieve` become defaults of the
+            calls.
 
-    Raises
-    ------
-    ImportError
-        If the library is not installed.
-    ValueError
-        If there is no knowledge base, or another tokenizer made it.
+    Raises:
+        ImportError: if the library is not installed.
+        ValueError: if there is no knowledge base, or another tokenizer made it.
 
-    Examples
-    --------
-    `pipeline("knowledge-retrieval", model="org/model", knowledge_base="org/documents",
-    trust_remote_code=True)("photo.jpg", "What sport can you use this for?", k=3)`
+    Examples:
+        `pipeline("knowledge-retrieval", model="org/model", knowledge_base="org/documents",
+        trust_remote_code=True)("photo.jpg", "What sport can you use this for?", k=3)`
     """
 
     _load_processor: Any = False
@@ -90,25 +84,20 @@ class KnowledgeRetrievalPipeline(Pipeline):
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]] | Iterator[list[dict[str, Any]]]:
         """Retrieve documents.
 
-        Parameters
-        ----------
-        image : picture (PIL, path, URL, bytes, array), or a record `{"image": ..., "question":
-            ...}`; or a list, data set or generator of either
-        question : str, or a list of them with a list of pictures
-        **settings
-            `k` (documents wanted, 5), `batch_size` (8), and those of `GeMKRRetriever.retrieve`.
+        Args:
+            image: image (PIL, path, URL, bytes, array), or a record `{"image": ..., "question":
+                ...}`; or a list, data set or generator of either.
+            question: str, or a list of them with a list of images.
+            **settings: `k` (documents wanted, 5), `batch_size` (8), and those of
+                `GeMKRRetriever.retrieve`.
 
-        Returns
-        -------
-        list of dict
-            Best first, each with `score`, `row`, `document` (the record) and `clues` (their `text`
-            and `score`). A list of such lists for a list or data set; for a generator an iterator
-            of them.
+        Returns:
+            list of dict: Best first, each with `score`, `row`, `document` (the record) and `clues`
+            (their `text` and `score`). A list of such lists for a list or data set; for a generator
+            an iterator of them.
 
-        Raises
-        ------
-        ValueError
-            See `GeMKRRetriever.retrieve`.
+        Raises:
+            ValueError: see `GeMKRRetriever.retrieve`.
         """
         _, forward, _ = self._sanitize_parameters(**settings)
         settings = {**self._forward_params, **forward}
@@ -122,9 +111,7 @@ class KnowledgeRetrievalPipeline(Pipeline):
             questions = [question] if isinstance(question, str) else list(question)
             images = [image] * len(questions) if _is_one(image) else list(image)
             if len(images) != len(questions):
-                raise ValueError(
-                    f"{len(images)} pictures do not go with {len(questions)} questions."
-                )
+                raise ValueError(f"{len(images)} images do not go with {len(questions)} questions.")
             queries = list(zip(images, questions, strict=True))
         answers = self._answers(queries, size, settings)
         return list(answers) if hasattr(queries, "__len__") else answers
@@ -141,7 +128,7 @@ class KnowledgeRetrievalPipeline(Pipeline):
         return {}, parameters, {}
 
     def preprocess(self, queries: list[Any], **_: Any) -> dict[str, list[Any]]:  # type: ignore[override]
-        """Part queries into pictures and questions."""
+        """Part queries into images and questions."""
         records = [
             query
             if isinstance(query, Mapping)
@@ -178,7 +165,7 @@ class KnowledgeRetrievalPipeline(Pipeline):
 
 
 def _is_one(image: Any) -> bool:
-    """Whether it is one picture, or none, and not several."""
+    """Whether it is one image, or none, and not several."""
     if image is None or isinstance(image, (str, bytes, os.PathLike, Mapping)):
         return True
     return hasattr(image, "crop") or hasattr(image, "shape")

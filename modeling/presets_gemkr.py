@@ -8,14 +8,10 @@ from typing import Any
 class Preset:
     """A named set of settings.
 
-    Attributes
-    ----------
-    config : dict
-        Fields of `GeMKRConfig`.
-    lora : dict
-        Arguments of `GeMKRForRetrieval.lora_arguments`.
-    processor : dict
-        Arguments of `GeMKRProcessor`.
+    Attributes:
+        config: fields of `GeMKRConfig`.
+        lora: arguments of `GeMKRForRetrieval.lora_arguments`.
+        processor: arguments of `GeMKRProcessor`.
     """
 
     config: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +83,7 @@ ABLATIONS: dict[str, dict[str, bool]] = {
 
 
 def _llama(hidden_size: int, intermediate_size: int, layers: int, heads: int) -> dict[str, Any]:
-    # LLaMA's tokenizer has 32,000 tokens; the two of the pictures come behind them.
+    # LLaMA's tokenizer has 32,000 tokens; the two of the images come behind them.
     return {
         "image_token_id": 32000,
         "object_token_id": 32001,
@@ -132,10 +128,8 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
     """The entry called `name`.
 
-    Raises
-    ------
-    ValueError
-        If there is none.
+    Raises:
+        ValueError: if there is none.
     """
     if name not in among:
         raise ValueError(f"There is no {kind} {name!r}; choose among {', '.join(among)}.")

@@ -49,16 +49,13 @@ def find_checkpoint(
 ) -> Found:
     """Look at a checkpoint, or at the base of an adapter, before it is loaded.
 
-    Parameters
-    ----------
-    config_class : the model's
-    name : a folder or Hub id, of a checkpoint or an adapter
-    options : of `from_pretrained`
+    Args:
+        config_class: the model's.
+        name: a folder or Hub id, of a checkpoint or an adapter.
+        options: of `from_pretrained`.
 
-    Raises
-    ------
-    ValueError
-        If an adapter's weights are no safetensors.
+    Raises:
+        ValueError: if an adapter's weights are no safetensors.
     """
     where = {key: options[key] for key in _WHERE if options.get(key) is not None}
     base = asked = str(name)
@@ -101,10 +98,8 @@ def load_by_reference(
 ) -> PreTrainedModel:
     """The base models that a checkpoint names, joined, and the adapter on top.
 
-    Raises
-    ------
-    ValueError
-        If an option means nothing here.
+    Raises:
+        ValueError: if an option means nothing here.
     """
     config = found.config
     assert config is not None

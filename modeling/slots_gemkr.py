@@ -32,27 +32,25 @@ def fill_slots(
 ) -> torch.Tensor:
     """Put the rows of H'_v (Eq. 7) into the slots of the prompts.
 
-    Parameters
-    ----------
-    inputs_embeds : float tensor (batch_size, sequence_length, D)
-    slots : two bool tensors (batch_size, sequence_length), see `find_slots`
-    image_features : float tensor (pictures, 1 + objects, D)
-        H'_v; row 0 goes to `<image>`, the others to the `<object>` tokens in their order.
-    object_mask : bool tensor (pictures, at least objects), optional
-        Which of the objects there are; all by default.
+    Args:
+        inputs_embeds: float tensor (batch_size, sequence_length, D).
+        slots: two bool tensors (batch_size, sequence_length), see `find_slots`.
+        image_features: float tensor (images, 1 + objects, D). H'_v; row 0 goes to `<image>`, the
+            others to the `<object>` tokens in their order.
+        object_mask: bool tensor (images, at least objects). Which of the objects there are; all by
+            default.
 
-    Returns
-    -------
-    float tensor (batch_size, sequence_length, D)
+    Returns:
+        float tensor (batch_size, sequence_length, D).
     """
     image_slots, object_slots = slots
     features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
     if object_mask is not None and features.shape[1] > 1:
         features = _pack(features, object_mask.to(features.device))
     # By indexing alone: no shape depends on the content, so that it compiles and waits for nothing.
-    picture = (image_slots.any(1).cumsum(0) - 1).clamp_min(0)
+    image = (image_slots.any(1).cumsum(0) - 1).clamp_min(0)
     place = torch.where(object_slots, object_slots.cumsum(1), 0).clamp_max(features.shape[1] - 1)
-    values = features[picture[:, None], place]
+    values = features[image[:, None], place]
     return torch.where((image_slots | object_slots)[..., None], values, inputs_embeds)
 
 
@@ -71,39 +69,38 @@ def check_slots(
 ) -> None:
     """Raise a ValueError unless every slot has its feature and every feature its slot.
 
-    Parameters
-    ----------
-    image_slots, object_slots : bool tensor (batch_size, sequence_length)
-    image_features : float tensor (pictures, 1 + objects, D), optional
-    object_mask : bool tensor (pictures, at least objects), optional
+    Args:
+        image_slots, object_slots: bool tensor (batch_size, sequence_length).
+        image_features: float tensor (images, 1 + objects, D).
+        object_mask: bool tensor (images, at least objects).
     """
     # One transfer from the device for all counts.
-    images, objects = torch.stack([image_slots.sum(1), object_slots.sum(1)]).tolist()
-    pictures = 0 if image_features is None else len(image_features)
-    if max(images, default=0) > 1:
+    slots_per_row, objects = torch.stack([image_slots.sum(1), object_slots.sum(1)]).tolist()
+    images = 0 if image_features is None else len(image_features)
+    if max(slots_per_row, default=0) > 1:
         raise ValueError(
-            f"A prompt holds {max(images)} <image> tokens, but a query has at most one picture."
+            f"A prompt holds {max(slots_per_row)} <image> tokens, but a query has one at most."
         )
-    if sum(images) != pictures:
+    if sum(slots_per_row) != images:
         raise ValueError(
-            f"The prompts hold {sum(images)} <image> tokens for {pictures} pictures; "
+            f"The prompts hold {sum(slots_per_row)} <image> tokens for {images} images; "
             "let the processor make prompts and pixel_values together."
         )
     found: list[int] = []
     if image_features is not None:
         width = image_features.shape[1] - 1
         if object_mask is None or width == 0:
-            found = [width] * pictures
-        elif len(object_mask) != pictures or object_mask.shape[1] < width:
+            found = [width] * images
+        elif len(object_mask) != images or object_mask.shape[1] < width:
             raise ValueError(
-                f"object_mask has shape {tuple(object_mask.shape)}, but there are {pictures} "
-                f"pictures with {width} objects each."
+                f"object_mask has shape {tuple(object_mask.shape)}, but there are {images} "
+                f"images with {width} objects each."
             )
         else:
             found = object_mask[:, :width].bool().sum(1).tolist()
     expected = iter(found)
-    for row, (has_picture, slots) in enumerate(zip(images, objects, strict=True)):
-        number = next(expected) if has_picture else 0
+    for row, (has_image, slots) in enumerate(zip(slots_per_row, objects, strict=True)):
+        number = next(expected) if has_image else 0
         if slots != number:
             raise ValueError(
                 f"Prompt {row} holds {slots} <object> tokens for {number} objects that the model "

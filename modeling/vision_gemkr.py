@@ -56,15 +56,13 @@ class ObjectAwarePrefix(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Eq. 4: `X_P^i = X_Pr^i + H_R`, with H_R padded by zeros to the prefix length.
 
-        Parameters
-        ----------
-        object_states : float tensor (pictures, objects, d), optional
-            H_R, zero where a picture has fewer objects. At most `l` objects.
+        Args:
+            object_states: float tensor (images, objects, d). H_R, zero where an image has fewer
+                objects. At most `l` objects.
 
-        Returns
-        -------
-        prefixes : float tensor (layers, pictures or 1, l, d)
-        gates : float tensor (layers, heads), or None without dual-flow attention
+        Returns:
+            prefixes: float tensor (layers, images or 1, l, d), gates: float tensor (layers, heads),
+            or None without dual-flow attention.
         """
         prefixes = self.embeddings[:, None]
         if object_states is not None and object_states.shape[1] > 0:
@@ -102,17 +100,15 @@ class DualFlowAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend.
 
-        Parameters
-        ----------
-        hidden_states : float tensor (pictures, tokens, d), H_I of Eq. 6
-        attention_mask : None; pictures have no padding
-        prefix : float tensor (pictures, l, d), X_P of Eq. 4, optional
-        gate : float tensor (heads,), sigma of Eq. 6, optional
+        Args:
+            hidden_states: float tensor (images, tokens, d), H_I of Eq. 6.
+            attention_mask: None; images have no padding.
+            prefix: float tensor (images, l, d), X_P of Eq. 4.
+            gate: float tensor (heads,), sigma of Eq. 6.
 
-        Returns
-        -------
-        H_O of Eq. 6 after the output projection (pictures, tokens, d), and the tokens' attention
-        weights where the implementation gives them.
+        Returns:
+            H_O of Eq. 6 after the output projection (images, tokens, d), and the tokens' attention,
+            weights where the implementation gives them.
         """
         if prefix is None:
             return super().forward(hidden_states, attention_mask, **kwargs)
@@ -133,14 +129,14 @@ class DualFlowAttention(nn.Module):
         else:
             output, weights = self._attend(queries, keys, values, **kwargs)
             prefix_output, _ = self._attend(queries, prefix_keys, prefix_values, **kwargs)
-            # (pictures, tokens, heads, head_dim) times one sigma per head
+            # (images, tokens, heads, head_dim) times one sigma per head
             output = output + prefix_output * gate.to(output.dtype)[:, None]
         output = output.reshape(hidden_states.shape).contiguous()
         # Through the module: LoRA and quantisation live there.
         return self.out_proj(output), weights
 
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
-        # (pictures, length, d) -> (pictures, heads, length, head_dim)
+        # (images, length, d) -> (images, heads, length, head_dim)
         return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
 
     def _attend(
@@ -235,8 +231,8 @@ class DualFlowEncoder(nn.Module):
 class GeMKRVisionTower(CLIPVisionModel):
     """A `CLIPVisionModel`, weight for weight, whose last layers can take a prefix (Eq. 3).
 
-    `forward(pixel_values, prefixes=..., gates=...)` takes pictures (pictures, 3, height, width)
-    and, by keyword, prefixes (layers, pictures or 1, l, d) and gates (layers, heads), as
+    `forward(pixel_values, prefixes=..., gates=...)` takes images (images, 3, height, width)
+    and, by keyword, prefixes (layers, images or 1, l, d) and gates (layers, heads), as
     `ObjectAwarePrefix` gives them. Without prefixes it is plain CLIP; without gates they take part
     by vanilla attention. Of what it returns, `last_hidden_state` is H_v of Eq. 3 and
     `pooler_output` is h_cls.
@@ -288,10 +284,8 @@ VISION_TOWERS: dict[str, type[nn.Module]] = {
 def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
     """The vision tower for a configuration, with random weights.
 
-    Raises
-    ------
-    ValueError
-        If there is no tower of that kind.
+    Raises:
+        ValueError: if there is no tower of that kind.
     """
     if config.model_type not in VISION_TOWERS:
         raise ValueError(

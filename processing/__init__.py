@@ -1,9 +1,9 @@
-"""Pictures, questions and objects: what travels to the Hub as ``GeMKRProcessor``."""
+"""Images, questions and objects: what travels to the Hub as ``GeMKRProcessor``."""
 
 from .cache_gemkr import ObjectCache
 from .detection_gemkr import Box, Detector, Object
 from .drawing_gemkr import draw_objects
-from .pictures_gemkr import Picture, load_picture
+from .images_gemkr import ImageInput, load_image
 from .processing_gemkr import GeMKRProcessor
 from .prompt_gemkr import (
     DEFAULT_OBJECT_TEMPLATE,
@@ -25,9 +25,9 @@ __all__ = [
     "Box",
     "Detector",
     "GeMKRProcessor",
+    "ImageInput",
     "Object",
     "ObjectCache",
-    "Picture",
     "TransformersDetector",
     "YoloDetector",
     "add_image_tokens",
@@ -35,5 +35,5 @@ __all__ = [
     "draw_objects",
     "import_ultralytics",
     "is_ultralytics_available",
-    "load_picture",
+    "load_image",
 ]

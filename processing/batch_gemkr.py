@@ -14,38 +14,36 @@ from .prompt_gemkr import escape_tokens
 def batch_of(
     images: Any, text: Any, objects: Any, clues: Any
 ) -> tuple[list[Any], list[str] | None, list[Any], list[Any] | None]:
-    """Make lists of equal length of pictures, questions (or None), objects and clues (or None).
+    """Make lists of equal length of images, questions (or None), objects and clues (or None).
 
-    Raises
-    ------
-    ValueError
-        If the numbers do not match or a question is empty.
+    Raises:
+        ValueError: if the numbers do not match or a question is empty.
     """
     single = not _is_batch(images)
-    pictures = [images] if single else [_only(picture) for picture in images]
+    rows = [images] if single else [_only(image) for image in images]
     questions = None
     if text is not None:
         if not isinstance(text, str) and not hasattr(text, "__iter__"):
             raise ValueError(f"A question is a text, not a {type(text).__name__}.")
         questions = [text] if isinstance(text, str) else list(text)
         if images is None:
-            pictures = [None] * len(questions)
-        if len(pictures) != len(questions):
+            rows = [None] * len(questions)
+        if len(rows) != len(questions):
             raise ValueError(
-                f"{len(pictures)} pictures do not match {len(questions)} questions: give one "
-                "picture, or None, a question."
+                f"{len(rows)} images do not match {len(questions)} questions: give one "
+                "image, or None, a question."
             )
         for row, question in enumerate(questions):
-            if question is None and pictures[row] is not None:
-                questions[row] = ""  # a picture alone
+            if question is None and rows[row] is not None:
+                questions[row] = ""  # an image alone
                 continue
             if not isinstance(question, str):
                 raise ValueError(f"Question {row} is a {type(question).__name__}, not a text.")
             if not question.strip():
                 raise ValueError(f"Question {row} is empty.")
-    if not pictures:
+    if not rows:
         raise ValueError("The batch is empty: give at least one query.")
-    return pictures, questions, _objects(objects, len(pictures), single), _clues(clues, questions)
+    return rows, questions, _objects(objects, len(rows), single), _clues(clues, questions)
 
 
 def _is_batch(images: Any) -> bool:
@@ -54,13 +52,13 @@ def _is_batch(images: Any) -> bool:
     return isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4
 
 
-def _only(picture: Any) -> Any:
-    """The picture of a query's own list, as several libraries nest them."""
-    if not isinstance(picture, list | tuple):
-        return picture
-    if len(picture) > 1:
-        raise ValueError(f"A question is about one picture, not {len(picture)}.")
-    return picture[0] if picture else None
+def _only(image: Any) -> Any:
+    """The image of a query's own list, as several libraries nest them."""
+    if not isinstance(image, list | tuple):
+        return image
+    if len(image) > 1:
+        raise ValueError(f"A question is about one image, not {len(image)}.")
+    return image[0] if image else None
 
 
 def _objects(objects: Any, number: int, single: bool) -> list[Any]:
@@ -68,14 +66,14 @@ def _objects(objects: Any, number: int, single: bool) -> list[Any]:
         return [None] * number
     if is_box(objects) or not hasattr(objects, "__iter__") or isinstance(objects, str | dict):
         raise ValueError(
-            "objects is a list of boxes (x0, y0, x1, y1), or one such list for each picture, not "
+            "objects is a list of boxes (x0, y0, x1, y1), or one such list for each image, not "
             f"{str(objects)[:60]!r}."
         )
     rows = list(objects)
     if single and number == 1 and (not rows or all(is_box(row) for row in rows)):
         return [rows]
     if len(rows) != number:
-        raise ValueError(f"{len(rows)} lists of objects do not match {number} pictures.")
+        raise ValueError(f"{len(rows)} lists of objects do not match {number} images.")
     for row, boxes in enumerate(rows):
         if boxes is not None and (hasattr(boxes, "box") or not hasattr(boxes, "__len__")):
             raise ValueError(f"The objects of query {row} are not a list of objects: {boxes!r}.")
@@ -85,10 +83,8 @@ def _objects(objects: Any, number: int, single: bool) -> list[Any]:
 def captions_of(captions: Any, number: int) -> list[str]:
     """One caption a query, empty where there is none.
 
-    Raises
-    ------
-    ValueError
-        If they are not as many as queries, or one is no text.
+    Raises:
+        ValueError: if they are not as many as queries, or one is no text.
     """
     if captions is None:
         return [""] * number

@@ -1,4 +1,4 @@
-"""Objects that were found before, on disk by the picture's content."""
+"""Objects that were found before, on disk by the image's content."""
 
 import hashlib
 import json
@@ -20,23 +20,18 @@ _WAIT = 60  # seconds for another process that writes
 
 
 class ObjectCache:
-    """A file that keeps what detectors found, so that no picture is detected twice.
+    """A file that keeps what detectors found, so that no image is detected twice.
 
-    An entry is found again by the picture's size and pixels and by the detector's `fingerprint()`:
-    the same picture under another name hits, another detector or confidence misses. Several
-    processes may use one file. A picture whose entry is unreadable is detected again.
+    An entry is found again by the image's size and pixels and by the detector's `fingerprint()`:
+    the same image under another name hits, another detector or confidence misses. Several
+    processes may use one file. An image whose entry is unreadable is detected again.
 
-    Parameters
-    ----------
-    path : str or Path
-        An SQLite database, made where there is none.
+    Args:
+        path: str or Path. An SQLite database, made where there is none.
 
-    Raises
-    ------
-    ValueError
-        If the file is something else, or damaged (then or later).
-    OSError
-        If it cannot be made, read or written.
+    Raises:
+        ValueError: if the file is something else, or damaged (then or later).
+        OSError: if it cannot be made, read or written.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -86,12 +81,10 @@ class ObjectCache:
             return self._open().execute("SELECT COUNT(*) FROM objects").fetchone()[0]
 
     def detect(self, detector: Detector, images: Sequence[Image.Image]) -> list[list[Object]]:
-        """What `detector.detect(images)` finds; it runs for the pictures that are new.
+        """What `detector.detect(images)` finds; it runs for the images that are new.
 
-        Raises
-        ------
-        ValueError
-            If the detector has no `fingerprint()`.
+        Raises:
+            ValueError: if the detector has no `fingerprint()`.
         """
         identify = getattr(detector, "fingerprint", None)
         if identify is None:
@@ -100,14 +93,14 @@ class ObjectCache:
                 "tell detectors apart."
             )
         identity = identify()
-        keys = [picture_key(image, identity) for image in images]
+        keys = [image_key(image, identity) for image in images]
         known = self._read(keys)
         new = {key: image for key, image in zip(keys, images, strict=True) if key not in known}
         if new:
             results = detector.detect(list(new.values()))
             if len(results) != len(new):
                 raise ValueError(
-                    f"The detector answered {len(results)} lists for {len(new)} pictures."
+                    f"The detector answered {len(results)} lists for {len(new)} images."
                 )
             found = dict(zip(new, results, strict=True))
             self._write(found)
@@ -144,8 +137,8 @@ class ObjectCache:
         return f"ObjectCache({str(self.path)!r})"
 
 
-def picture_key(image: Image.Image, detector: str) -> bytes:
-    """Digest of a detector's fingerprint and of an RGB picture's size and pixels, 16 bytes."""
+def image_key(image: Image.Image, detector: str) -> bytes:
+    """Digest of a detector's fingerprint and of an RGB image's size and pixels, 16 bytes."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{detector} {image.mode} {image.width} {image.height} ".encode())
     digest.update(image.tobytes())
@@ -174,4 +167,4 @@ def tensors_digest(tensors: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["ObjectCache", "picture_key", "tensors_digest"]
+__all__ = ["ObjectCache", "image_key", "tensors_digest"]

@@ -36,12 +36,9 @@ def check_call_settings(given: Mapping[str, Any]) -> None:
 
     A `max_length` that nothing uses is warned of, as tokenizers do.
 
-    Raises
-    ------
-    TypeError
-        For a near miss of an argument's name, or a setting of the processor itself.
-    ValueError
-        For padding on the right.
+    Raises:
+        TypeError: for a near miss of an argument's name, or a setting of the processor itself.
+        ValueError: for padding on the right.
     """
     for wrong, right in _MISTAKEN.items():
         if wrong in given:

@@ -1,4 +1,4 @@
-"""Objects of a picture: what a detector finds, and what the processor makes of their boxes."""
+"""Objects of an image: what a detector finds, and what the processor makes of their boxes."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,16 +12,13 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Object:
-    """A part of a picture.
+    """A part of an image.
 
-    Attributes
-    ----------
-    box : tuple of 4 floats
-        ``(x0, y0, x1, y1)`` in pixels of the upright picture: left, top, right, bottom.
-    score : float
-        Confidence in 0..1; 1 for a box that a person gave.
-    label : str
-        The detector's name for it, or empty.
+    Attributes:
+        box: tuple of 4 floats ``(x0, y0, x1, y1)`` in pixels of the upright image: left, top,
+            right, bottom.
+        score: confidence in 0..1; 1 for a box that a person gave.
+        label: the detector's name for it, or empty.
     """
 
     box: Box
@@ -43,7 +40,7 @@ class Detector(Protocol):
     """
 
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:
-        """Find the objects of each picture (upright, RGB), most confident first."""
+        """Find the objects of each image (upright, RGB), most confident first."""
         ...
 
 
@@ -62,10 +59,8 @@ def is_box(value: Any) -> bool:
 def as_object(value: Any) -> Object:
     """Make an :class:`Object` of what a user gives as one.
 
-    Raises
-    ------
-    ValueError
-        If the box is not four finite numbers with ``x0 < x1`` and ``y0 < y1``.
+    Raises:
+        ValueError: if the box is not four finite numbers with ``x0 < x1`` and ``y0 < y1``.
     """
     if not is_box(value):
         raise ValueError(f"An object is an Object or a box (x0, y0, x1, y1), not {value!r}.")
@@ -88,7 +83,7 @@ def as_object(value: Any) -> Object:
 
 
 def clip_object(found: Object, size: tuple[int, int]) -> Object | None:
-    """Cut the box at the borders of a picture of ``size`` (width, height); None if outside."""
+    """Cut the box at the borders of an image of ``size`` (width, height); None if outside."""
     width, height = size
     x0, x1 = (min(max(x, 0.0), float(width)) for x in (found.box[0], found.box[2]))
     y0, y1 = (min(max(y, 0.0), float(height)) for y in (found.box[1], found.box[3]))
@@ -103,51 +98,49 @@ def most_confident(objects: Iterable[Object], limit: int) -> list[Object]:
 
 
 def choose_objects(
-    pictures: Sequence[Image.Image | None],
+    images: Sequence[Image.Image | None],
     given: Sequence[Sequence[Any] | None],
     limit: int,
     detect: Callable[[list[Image.Image]], list[list[Object]]] | None = None,
 ) -> list[list[Object]]:
-    """The objects of each picture, at most ``limit``: those ``given``, or else those found.
+    """The objects of each image, at most ``limit``: those ``given``, or else those found.
 
-    ``detect`` is called once, with all pictures whose objects are not given (None).
+    ``detect`` is called once, with all images whose objects are not given (None).
 
-    Raises
-    ------
-    ValueError
-        If a given box is none, lies outside its picture, or has no picture.
+    Raises:
+        ValueError: if a given box is none, lies outside its image, or has no image.
     """
-    chosen: list[list[Object]] = [[] for _ in pictures]
-    open_rows, open_pictures = [], []
-    for row, (picture, boxes) in enumerate(zip(pictures, given, strict=True)):
-        if picture is None:
+    chosen: list[list[Object]] = [[] for _ in images]
+    open_rows, open_images = [], []
+    for row, (image, boxes) in enumerate(zip(images, given, strict=True)):
+        if image is None:
             if boxes is not None and len(boxes) > 0:
-                raise ValueError(f"Query {row} has objects but no picture.")
+                raise ValueError(f"Query {row} has objects but no image.")
             continue
         if boxes is None:
             open_rows.append(row)
-            open_pictures.append(picture)
+            open_images.append(image)
             continue
         for box in map(as_object, boxes):
-            clipped = clip_object(box, picture.size)
+            clipped = clip_object(box, image.size)
             if clipped is None:
                 raise ValueError(
-                    f"The box {box.box} of query {row} lies outside its picture of "
-                    f"{picture.width} x {picture.height} pixels."
+                    f"The box {box.box} of query {row} lies outside its image of "
+                    f"{image.width} x {image.height} pixels."
                 )
             chosen[row].append(clipped)
         chosen[row] = most_confident(chosen[row], limit)
     if open_rows and detect is not None and limit > 0:
-        for row, found in zip(open_rows, detect(open_pictures), strict=True):
+        for row, found in zip(open_rows, detect(open_images), strict=True):
             chosen[row] = found
     return chosen
 
 
 def crop_object(image: Image.Image, box: Box, margin: float = 0.0) -> Image.Image:
-    """Cut a box out of a picture.
+    """Cut a box out of an image.
 
     ``margin`` widens the box on each side by that share of its width and height. The crop stays
-    inside the picture and is at least one pixel wide and high.
+    inside the image and is at least one pixel wide and high.
     """
     width, height = image.size
     x0, y0, x1, y1 = box
@@ -168,7 +161,7 @@ def place_of(box: Box, size: tuple[int, int]) -> str:
 
 
 def size_of(box: Box, size: tuple[int, int], large_object: float) -> str:
-    """``large`` if the square root of its share of the picture reaches ``large_object``."""
+    """``large`` if the square root of its share of the image reaches ``large_object``."""
     share = (box[2] - box[0]) * (box[3] - box[1]) / (size[0] * size[1])
     return "large" if math.sqrt(share) >= large_object else "small"
 
@@ -181,10 +174,9 @@ def select_classes(objects: Sequence[Object], classes: Sequence[str] | None) -> 
 def labels_of(labels: Sequence[str] | None, name: str) -> list[str] | None:
     """A detector's setting of labels as a list.
 
-    Raises
-    ------
-    ValueError
-        If it is one text, whose letters would be taken for labels, or holds what is no text.
+    Raises:
+        ValueError: if it is one text, whose letters would be taken for labels, or holds what is no
+            text.
     """
     if labels is None:
         return None

@@ -1,4 +1,4 @@
-"""Pictures with their objects drawn on them."""
+"""Images with their objects drawn on them."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .detection_gemkr import Object
 
 _COLORS = ("#d81b60", "#1e88e5", "#ffc107", "#00695c", "#8e24aa", "#f4511e", "#43a047", "#3949ab")
-_SHORTEST_SIDE = 400  # pixels; smaller pictures are enlarged, or a label would cover the object
+_SHORTEST_SIDE = 400  # pixels; smaller images are enlarged, or a label would cover the object
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -25,10 +25,10 @@ def _label(number: int, found: Object) -> str:
 
 
 def draw_objects(image: Image.Image, objects: Sequence[Object]) -> Image.Image:
-    """Draw numbered boxes with label and confidence on a copy of an RGB picture.
+    """Draw numbered boxes with label and confidence on a copy of an RGB image.
 
-    A picture whose shorter side is below 400 pixels is enlarged by a whole number, so that labels
-    stay legible; the result's size is a multiple of the picture's.
+    An image whose shorter side is below 400 pixels is enlarged by a whole number, so that labels
+    stay legible; the result's size is a multiple of the image's.
     """
     factor = max(1, -(-_SHORTEST_SIDE // min(image.size)))
     if max(image.size) * factor > 8 * _SHORTEST_SIDE:  # a long strip

@@ -48,10 +48,8 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The settings in a JSON file.
 
-    Raises
-    ------
-    ValueError
-        If it is damaged or something else.
+    Raises:
+        ValueError: if it is damaged or something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

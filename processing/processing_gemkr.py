@@ -1,4 +1,4 @@
-"""Questions about pictures as inputs of GeMKR."""
+"""Questions about images as inputs of GeMKR."""
 
 import os
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from .detection_gemkr import (
 )
 from .drawing_gemkr import draw_objects
 from .files_gemkr import find_file, split_location, write_text
-from .pictures_gemkr import Picture, load_picture
+from .images_gemkr import ImageInput, load_image
 from .pixels_gemkr import encode_pixels
 from .prompt_gemkr import (
     DEFAULT_OBJECT_TEMPLATE,
@@ -53,36 +53,25 @@ Objects = Sequence[Object | Sequence[float]]
 
 
 class GeMKRProcessor(ProcessorMixin):
-    """Pictures and questions to the tensors that ``GeMKRForRetrieval.forward`` takes.
+    """Images and questions to the tensors that ``GeMKRForRetrieval.forward`` takes.
 
-    Parameters
-    ----------
-    image_processor, tokenizer
-        Of the vision tower and of the language model. The tokenizer has ``<image>`` and
-        ``<object>`` as special tokens, see :func:`add_image_tokens`.
-    detector : Detector, optional
-        Finds the objects of pictures whose boxes are not given.
-    prompt_template : str, optional
-        Text with ``{question}`` and ``{image}``, and ``{caption}`` if wanted;
-        ``prompt_template.txt`` in a checkpoint. :func:`chat_prompt_template` makes one for a chat
-        model.
-    max_objects : int
-        Most objects of a picture, the most confident ones (5 in the paper).
-    max_object_slots : int, optional
-        How many of them, the most confident first, get an ``<object>`` in the prompt; all by
-        default. The model's configuration has the same setting.
-    object_cache : ObjectCache or path, optional
-        Where found objects are kept, so that no picture is detected twice. Stays on this machine:
-        a checkpoint does not hold it.
-    object_margin : float
-        Share of a box's width and height by which its crop is wider on each side.
-    object_template : str
-        What stands for one object in the prompt: ``<object>``, and if wanted ``{place}`` (quadrant
-        of its centre), ``{size}`` (``large`` or ``small``), ``{label}``.
-    object_separator : str
-        Text between two objects.
-    large_object : float
-        An object is large from this square root of its share of the picture on.
+    Args:
+        image_processor, tokenizer: of the vision tower and of the language model. The tokenizer has
+            ``<image>`` and ``<object>`` as special tokens, see :func:`add_image_tokens`.
+        detector: Detector. Finds the objects of images whose boxes are not given.
+        prompt_template: text with ``{question}`` and ``{image}``, and ``{caption}`` if wanted;
+            ``prompt_template.txt`` in a checkpoint. :func:`chat_prompt_template` makes one for a
+            chat model.
+        max_objects: most objects of an image, the most confident ones (5 in the paper).
+        max_object_slots: how many of them, the most confident first, get an ``<object>`` in the
+            prompt; all by default. The model's configuration has the same setting.
+        object_cache: ObjectCache or path. Where found objects are kept, so that no image is
+            detected twice. Stays on this machine: a checkpoint does not hold it.
+        object_margin: share of a box's width and height by which its crop is wider on each side.
+        object_template: what stands for one object in the prompt: ``<object>``, and if wanted
+            ``{place}`` (quadrant of its centre), ``{size}`` (``large`` or ``small``), ``{label}``.
+        object_separator: text between two objects.
+        large_object: an object is large from this square root of its share of the image on.
     """
 
     def __init__(
@@ -130,7 +119,7 @@ class GeMKRProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture | None] | None = None,
+        images: ImageInput | Sequence[ImageInput | None] | None = None,
         text: str | Sequence[str] | None = None,
         objects: Objects | Sequence[Objects | None] | None = None,
         clues: str | Sequence[str | Sequence[int]] | None = None,
@@ -140,45 +129,34 @@ class GeMKRProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Make a batch of B queries.
 
-        Parameters
-        ----------
-        images : one picture or B pictures, optional
-            Anything that :func:`load_picture` reads; None for a query in words alone.
-        text : one question or B questions, optional
-            Without it only the pictures' tensors are made. None among B of them: the query is a
-            picture alone.
-        objects : objects of the picture, or of each of B pictures, optional
-            ``Object`` or ``(x0, y0, x1, y1)`` in pixels of the upright picture. None (for one or
-            for all): the detector finds them, and without a detector there are none.
-        clues : B texts or lists of token ids, optional
-            What the model shall answer; gives ``labels``.
-        captions : one text or B texts, optional
-            The pictures in words: beside them, as in the released code, or in their place (Table 3,
-            "w/o Visual Queries").
-        return_objects : bool, optional
-            Also return ``objects``, a list of the used :class:`Object` a picture.
-        **kwargs
-            ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
-            ``"max_length"``; always on the left), ``pad_to_multiple_of``, ``max_length`` with
-            ``truncation=True`` (cuts the question's end) or ``padding="max_length"``, and arguments
-            of the image processor.
+        Args:
+            images: one image or B images. Anything that :func:`load_image` reads; None for a query
+                in words alone.
+            text: one question or B questions. Without it only the images' tensors are made. None
+                among B of them: the query is a image alone.
+            objects: objects of the image, or of each of B images ``Object`` or ``(x0, y0, x1, y1)``
+                in pixels of the upright image. None (for one or for all): the detector finds them,
+                and without a detector there are none.
+            clues: B texts or lists of token ids. What the model shall answer; gives ``labels``.
+            captions: one text or B texts. The images in words: beside them, as in the released
+                code, or in their place (Table 3, "w/o Visual Queries").
+            return_objects: also return ``objects``, a list of the used :class:`Object` an image.
+            **kwargs: ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
+                ``"max_length"``; always on the left), ``pad_to_multiple_of``, ``max_length`` with
+                ``truncation=True`` (cuts the question's end) or ``padding="max_length"``, and
+                arguments of the image processor.
 
-        Returns
-        -------
-        BatchFeature
-            ``input_ids``, ``attention_mask`` : int64 (B, T), padded left. A row with a picture has
-            one ``<image>`` and one ``<object>`` an object, a row without has neither.
-            ``pixel_values`` : float32 (P, 3, H, W), the P <= B pictures in the order of their rows.
+        Returns:
+            BatchFeature: ``input_ids``, ``attention_mask`` : int64 (B, T), padded left. A row with
+            an image has one ``<image>`` and one ``<object>`` an object, a row without has neither.
+            ``pixel_values`` : float32 (P, 3, H, W), the P <= B images in the order of their rows.
             ``object_pixel_values`` : float32 (P, max_objects, 3, H, W), zeros where no object.
-            ``object_mask`` : bool (P, max_objects).
-            ``labels`` : int64 (B, T), the clue and the end token (Eq. 8), -100 elsewhere.
-            The three of pictures are absent when no query has one.
+            ``object_mask`` : bool (P, max_objects). ``labels`` : int64 (B, T), the clue and the end
+            token (Eq. 8), -100 elsewhere. The three of images are absent when no query has one.
 
-        Raises
-        ------
-        TypeError, ValueError, FileNotFoundError
-            For a mistaken argument, an empty question, numbers that do not match, a box that is
-            none, a bad picture.
+        Raises:
+            TypeError, ValueError, FileNotFoundError: for a mistaken argument, an empty question,
+                numbers that do not match, a box that is none, a bad image.
         """
         check_call_settings(kwargs)
         if images is None and text is None:
@@ -186,17 +164,17 @@ class GeMKRProcessor(ProcessorMixin):
         settings = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         text_settings, image_settings = settings["text_kwargs"], settings["images_kwargs"]
         tensor_type = text_settings.get("return_tensors") or "pt"
-        pictures, questions, given, clues = batch_of(images, text, objects, clues)
+        rows, questions, given, clues = batch_of(images, text, objects, clues)
         if captions is not None and questions is None:
             raise ValueError("Captions stand beside questions or in them: give text.")
-        loaded = [None if picture is None else load_picture(picture) for picture in pictures]
+        loaded = [None if image is None else load_image(image) for image in rows]
         found = choose_objects(
             loaded, given, self.max_objects, self._detect if self.detector else None
         )
 
         data: dict[str, Any] = {}
         if questions is not None:
-            sizes = [None if picture is None else picture.size for picture in loaded]
+            sizes = [None if image is None else image.size for image in loaded]
             rows = self.encode_queries(questions, sizes, found, clues, captions, **text_settings)
             data |= pad_left(self.tokenizer, rows, text_settings)
         data |= encode_pixels(
@@ -223,22 +201,18 @@ class GeMKRProcessor(ProcessorMixin):
         captions: str | Sequence[str | None] | None = None,
         **settings: Any,
     ) -> list[tuple[list[int], list[int]]]:
-        """Token ids of prompts and clues, before padding: for training on prepared pictures.
+        """Token ids of prompts and clues, before padding: for training on prepared images.
 
-        Parameters
-        ----------
-        questions : B texts
-        sizes : width and height of each picture, None for a query in words alone
-        objects : the objects of each picture, as a call returns them with ``return_objects``
-        clues : B texts or lists of token ids, optional
-        captions : B texts, optional
-        **settings
-            ``max_length`` and ``truncation`` of a call.
+        Args:
+            questions: B texts.
+            sizes: width and height of each image, None for a query in words alone.
+            objects: the objects of each image, as a call returns them with ``return_objects``.
+            clues: B texts or lists of token ids.
+            captions: B texts.
+            **settings: ``max_length`` and ``truncation`` of a call.
 
-        Returns
-        -------
-        list of B pairs
-            The prompt, and the clue with the end token (empty without clues).
+        Returns:
+            list of B pairs: The prompt, and the clue with the end token (empty without clues).
         """
         special = special_strings(self.tokenizer)
         slots = self.max_objects if self.max_object_slots is None else self.max_object_slots
@@ -285,52 +259,50 @@ class GeMKRProcessor(ProcessorMixin):
 
     # objects ------------------------------------------------------------------------------------
 
-    def _detect(self, pictures: list[Image.Image]) -> list[list[Object]]:
+    def _detect(self, images: list[Image.Image]) -> list[list[Object]]:
         if self.detector is None:
             raise ValueError("The processor has no detector: set processor.detector.")
         if self.object_cache is not None:
-            results = self.object_cache.detect(self.detector, pictures)
+            results = self.object_cache.detect(self.detector, images)
         else:
-            results = self.detector.detect(pictures)
-        if len(results) != len(pictures):
+            results = self.detector.detect(images)
+        if len(results) != len(images):
             raise ValueError(
-                f"The detector answered {len(results)} lists for {len(pictures)} pictures."
+                f"The detector answered {len(results)} lists for {len(images)} images."
             )
         kept = []
-        for picture, result in zip(pictures, results, strict=True):
-            clipped = (clip_object(found, picture.size) for found in result)
+        for image, result in zip(images, results, strict=True):
+            clipped = (clip_object(found, image.size) for found in result)
             kept.append(
                 most_confident((found for found in clipped if found is not None), self.max_objects)
             )
         return kept
 
-    def detect(self, images: Picture | Sequence[Picture]) -> list[list[Object]]:
-        """Find the objects of one or more pictures: what a call would use, most confident first.
+    def detect(self, images: ImageInput | Sequence[ImageInput]) -> list[list[Object]]:
+        """Find the objects of one or more images: what a call would use, most confident first.
 
-        Raises
-        ------
-        ValueError
-            If the processor has no detector.
+        Raises:
+            ValueError: if the processor has no detector.
         """
-        pictures, *_ = batch_of(images, None, None, None)
-        return self._detect([load_picture(picture) for picture in pictures])
+        rows, *_ = batch_of(images, None, None, None)
+        return self._detect([load_image(image) for image in rows])
 
-    def draw(self, image: Picture, objects: Objects | None = None) -> Image.Image:
-        """The picture with numbered, labelled boxes; ``objects=None`` runs the detector.
+    def draw(self, image: ImageInput, objects: Objects | None = None) -> Image.Image:
+        """The image with numbered, labelled boxes; ``objects=None`` runs the detector.
 
-        A small picture comes back enlarged by a whole number.
+        A small image comes back enlarged by a whole number.
         """
-        picture = load_picture(image)
+        loaded = load_image(image)
         if objects is None:
-            objects = self.detect(picture)[0]
-        clipped = (clip_object(as_object(found), picture.size) for found in objects)
-        return draw_objects(picture, [found for found in clipped if found is not None])
+            objects = self.detect(loaded)[0]
+        clipped = (clip_object(as_object(found), loaded.size) for found in objects)
+        return draw_objects(loaded, [found for found in clipped if found is not None])
 
     # tokens -------------------------------------------------------------------------------------
 
     @property
     def image_token(self) -> str:
-        """Token whose embedding is the picture's."""
+        """Token whose embedding is the image's."""
         return IMAGE_TOKEN
 
     @property
@@ -350,7 +322,7 @@ class GeMKRProcessor(ProcessorMixin):
 
     @property
     def num_image_tokens(self) -> int:
-        """Most slots that a picture takes: its own and one an object."""
+        """Most slots that an image takes: its own and one an object."""
         slots = self.max_objects
         return 1 + (slots if self.max_object_slots is None else min(slots, self.max_object_slots))
 

@@ -1,4 +1,4 @@
-"""The prompt's template, the words for objects, and the tokens that pictures are put in."""
+"""The prompt's template, the words for objects, and the tokens that images are put in."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ DEFAULT_PROMPT_TEMPLATE = (
     "this question based on the Image.\n\n"
     "### Question:\n{question}\n\n### Image:\n{image}\n\n### Response:"
 )
-"""The instruction of the paper's released code. ``{caption}``, where the picture's caption is to
+"""The instruction of the paper's released code. ``{caption}``, where the image's caption is to
 stand, may be in a template too."""
 DEFAULT_OBJECT_TEMPLATE = OBJECT_TOKEN
 
@@ -77,10 +77,9 @@ def fill_prompt(template: str, question: str, image: str, caption: str = "") -> 
 def chat_prompt_template(tokenizer: Any, instruction: str = DEFAULT_PROMPT_TEMPLATE) -> str:
     """A prompt template in the format of a chat model: the instruction as the user's message.
 
-    Raises
-    ------
-    ValueError
-        If the tokenizer has no chat template, or one that does not keep the instruction whole.
+    Raises:
+        ValueError: if the tokenizer has no chat template, or one that does not keep the instruction
+            whole.
     """
     check_prompt_template(instruction)
     if not getattr(tokenizer, "chat_template", None):
@@ -117,7 +116,7 @@ def describe_objects(
 ) -> str:
     """The image section: ``<image>`` and one filled object template an object.
 
-    ``size`` is the picture's (width, height).
+    ``size`` is the image's (width, height).
     """
     words = (
         template.format(

@@ -21,17 +21,14 @@ WEIGHTS_FOLDER = "detector"
 class TransformersDetector:
     """A detector loaded with ``AutoModelForObjectDetection`` at the first :meth:`detect`.
 
-    Parameters
-    ----------
-    model : str, Path or module
-        A Hub id, a folder, or a model in memory (then give its ``image_processor`` too). A Hub id
-        is kept as such in a checkpoint; other weights are copied into its ``detector`` folder.
-    confidence : float
-        Lowest confidence of an object.
-    classes : sequence of str, optional
-        Labels to keep; None keeps all.
-    location : dict, optional
-        Keyword arguments of ``from_pretrained``: ``revision``, ``subfolder``, ``token``...
+    Args:
+        model: str, Path or module. A Hub id, a folder, or a model in memory (then give its
+            ``image_processor`` too). A Hub id is kept as such in a checkpoint; other weights are
+            copied into its ``detector`` folder.
+        confidence: lowest confidence of an object.
+        classes: sequence of str. Labels to keep; None keeps all.
+        location: keyword arguments of ``from_pretrained``: ``revision``, ``subfolder``,
+            ``token``...
     """
 
     def __init__(
@@ -83,7 +80,7 @@ class TransformersDetector:
 
     @torch.inference_mode()
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:
-        """Find the objects of RGB pictures, most confident first."""
+        """Find the objects of RGB images, most confident first."""
         if images:
             self.load()
         found: list[list[Object]] = []

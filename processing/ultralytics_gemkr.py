@@ -35,10 +35,8 @@ def import_ultralytics() -> ModuleType:
     ``YOLO_VERBOSE``) keeps its value, and where the user imported ultralytics before, it is left
     as it is.
 
-    Raises
-    ------
-    ImportError
-        If ultralytics is not installed.
+    Raises:
+        ImportError: if ultralytics is not installed.
     """
     if "ultralytics" in sys.modules:
         return sys.modules["ultralytics"]
@@ -56,7 +54,7 @@ def import_ultralytics() -> ModuleType:
     patched = Image.open, torch.save
     module = importlib.import_module("ultralytics")
     # It limits all children of this process to one thread, changes how arrays are printed, and
-    # replaces functions of others: its Image.open installs a package when a file is no picture.
+    # replaces functions of others: its Image.open installs a package when a file is no image.
     Image.open, torch.save = patched
     if threads is None:
         os.environ.pop("OMP_NUM_THREADS", None)
@@ -75,7 +73,7 @@ def detection_model(architecture: dict[str, Any]) -> torch.nn.Module:
 
 
 def detection_predictor(module: torch.nn.Module, **settings: Any) -> Any:
-    """ultralytics' own pre- and post-processing around a model; call it with ``source=pictures``.
+    """ultralytics' own pre- and post-processing around a model; call it with ``source=images``.
 
     It copies the model and fuses its batch norms, so ``module`` stays as it is.
     """

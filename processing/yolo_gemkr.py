@@ -45,27 +45,20 @@ class YoloDetector:
 
     Nothing is imported or loaded before the first :meth:`detect`.
 
-    Parameters
-    ----------
-    weights : str or Path, optional
-        A ``.pt`` file, the same in a Hub repository (``org/name/best.pt``), or a ``.yaml``
-        architecture (of ultralytics by name, or a file) with random weights. ultralytics unpickles
-        a ``.pt``: take it from those you trust, and keep it as what :meth:`save_pretrained` writes.
-        Use :meth:`from_pretrained` for what :meth:`save_pretrained` wrote and
-        :meth:`from_ultralytics` for a model in memory.
-    image_size : int
-        Side of the square that every picture is letterboxed to. Always the same square, so that a
-        picture's boxes do not depend on its batch.
-    confidence, iou : float
-        Lowest confidence of an object; overlap from which non-maximum suppression drops one.
-    classes : sequence of str, optional
-        Labels to keep; None keeps all.
-    class_names : sequence of str, optional
-        Labels by class id; None takes the model's own.
-    batch_size : int
-        Pictures in one forward pass.
-    device : str or torch.device, optional
-        None: the CPU.
+    Args:
+        weights: str or Path. A ``.pt`` file, the same in a Hub repository (``org/name/best.pt``),
+            or a ``.yaml`` architecture (of ultralytics by name, or a file) with random weights.
+            ultralytics unpickles a ``.pt``: take it from those you trust, and keep it as what
+            :meth:`save_pretrained` writes. Use :meth:`from_pretrained` for what
+            :meth:`save_pretrained` wrote and :meth:`from_ultralytics` for a model in memory.
+        image_size: side of the square that every image is letterboxed to. Always the same square,
+            so that a image's boxes do not depend on its batch.
+        confidence, iou: lowest confidence of an object; overlap from which non-maximum suppression
+            drops one.
+        classes: sequence of str. Labels to keep; None keeps all.
+        class_names: sequence of str. Labels by class id; None takes the model's own.
+        batch_size: images in one forward pass.
+        device: str or torch.device. None: the CPU.
     """
 
     def __init__(
@@ -208,7 +201,7 @@ class YoloDetector:
     # detection ----------------------------------------------------------------------------------
 
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:
-        """Find the objects of RGB pictures, most confident first."""
+        """Find the objects of RGB images, most confident first."""
         if not images:
             return []
         self.load()

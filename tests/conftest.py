@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gemkr_hf.quickstart import QuickstartConfig
-from gemkr_hf.symbols import SymbolsConfig
-from gemkr_hf.training.config import TuningConfig
+from gemkr_hf.toy.quickstart import QuickstartConfig
+from gemkr_hf.toy.symbols import SymbolsConfig
+from gemkr_hf.training.arguments import TuningConfig
 
 SHORT = QuickstartConfig(
     symbols=SymbolsConfig(
@@ -33,7 +33,7 @@ SHORT = QuickstartConfig(
 @pytest.fixture(scope="session")
 def short_quickstart(tmp_path_factory) -> Path:
     """Folder of a short quickstart: the whole way from documents to answers."""
-    from gemkr_hf.quickstart import run_quickstart
+    from gemkr_hf.toy.quickstart import run_quickstart
 
     folder = tmp_path_factory.mktemp("quickstart")
     run_quickstart(folder, SHORT, say=lambda line: None)

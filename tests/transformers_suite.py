@@ -32,10 +32,8 @@ class Missing(Exception):
 def suite_folder() -> Path:
     """The folder of the suites, downloaded once through pip.
 
-    Raises
-    ------
-    Missing
-        If pip cannot download it.
+    Raises:
+        Missing: if pip cannot download it.
     """
     given = os.environ.get("TRANSFORMERS_TESTS")
     if given:
@@ -79,9 +77,9 @@ def suite(module: str) -> ModuleType:
         )
         _stand_in("utils.test_configuration_utils", folder, config_common_kwargs={})
         if "fetch_hub_objects_for_ci" not in sys.modules:
-            pictures = ModuleType("fetch_hub_objects_for_ci")
-            pictures.url_to_local_path = _local_picture  # type: ignore[attr-defined]
-            sys.modules["fetch_hub_objects_for_ci"] = pictures
+            images = ModuleType("fetch_hub_objects_for_ci")
+            images.url_to_local_path = _local_image  # type: ignore[attr-defined]
+            sys.modules["fetch_hub_objects_for_ci"] = images
     return importlib.import_module(f"{PACKAGE}.{module}")
 
 
@@ -96,11 +94,11 @@ def _stand_in(name: str, folder: Path, **content: Any) -> None:
     sys.modules[f"{PACKAGE}.{name}"].__dict__.update(content)
 
 
-def _local_picture(url: str) -> str:
-    """A small picture in the place of one on the Hub."""
+def _local_image(url: str) -> str:
+    """A small image in the place of one on the Hub."""
     if not url.endswith((".png", ".jpg")):
         return url
-    path = CACHE / "picture.png"
+    path = CACHE / "image.png"
     if not path.is_file():
         CACHE.mkdir(exist_ok=True)
         Image.effect_noise((80, 60), 50).convert("RGB").save(path)

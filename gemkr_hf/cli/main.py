@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from gemkr_hf.cli.common import be_quiet, log_to_standard_error, one_sentence_errors
-from gemkr_hf.cli.data import data
-from gemkr_hf.cli.demo import demo
-from gemkr_hf.cli.evaluate import evaluate
-from gemkr_hf.cli.index import index
-from gemkr_hf.cli.push import push
-from gemkr_hf.cli.train import train
+from gemkr_hf.cli.command_errors import be_quiet, log_to_standard_error, one_sentence_errors
+from gemkr_hf.cli.data_commands import data
+from gemkr_hf.cli.demo_command import demo
+from gemkr_hf.cli.evaluate_commands import evaluate
+from gemkr_hf.cli.index_commands import index
+from gemkr_hf.cli.push_commands import push
+from gemkr_hf.cli.train_command import train
 
 app = typer.Typer(
-    help="Find the one document that answers a question about a picture.",
+    help="Find the one document that answers a question about an image.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,12 +34,12 @@ def quickstart(
         "runs/quickstart"
     ),
 ) -> None:
-    """Tune on the small world and answer questions about its pictures.
+    """Tune on the small world and answer questions about its images.
 
     Example: gemkr quickstart --output runs/quickstart
     """
     be_quiet()
-    from gemkr_hf.quickstart import run_quickstart
+    from gemkr_hf.toy.quickstart import run_quickstart
 
     run_quickstart(output, say=typer.echo)
 
@@ -63,7 +63,7 @@ def small_world(
     """
     log_to_standard_error()
     be_quiet()
-    from gemkr_hf.small_world.build import CHECKPOINTS, STAGES, build_small_world
+    from gemkr_hf.toy.stand_ins.build import CHECKPOINTS, STAGES, build_small_world
 
     target = build_small_world(work, output or CHECKPOINTS, stages=tuple(stage or STAGES))
     typer.echo(f"The stand-ins are in {target}; figures.json there tells how good they are")
@@ -74,7 +74,7 @@ def small_world(
 def retrieve(
     question: Annotated[str, typer.Option(help="The question.")],
     image: Annotated[
-        str | None, typer.Option(help="Picture file or URL; none for a question in words alone.")
+        str | None, typer.Option(help="Image file or URL; none for a question in words alone.")
     ] = None,
     model: Annotated[
         str, typer.Option(help="Folder or Hub id of model and processor.")
@@ -94,27 +94,27 @@ def retrieve(
         ),
     ] = "clue",
     beams: Annotated[
-        Path | None, typer.Option(help="Write a picture of the search's beams here.")
+        Path | None, typer.Option(help="Write an image of the search's beams here.")
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="Write the picture with the found objects here.")
+        Path | None, typer.Option(help="Write the image with the found objects here.")
     ] = None,
 ) -> None:
-    """Ask one question about one picture.
+    """Ask one question about one image.
 
     Example: gemkr retrieve --image scene.png --question "What is the red sign used for?"
     """
     be_quiet()
     from gemkr_hf.decoding import plot_beams
-    from gemkr_hf.quickstart.report import mark_clue
-    from gemkr_hf.retriever import STRATEGIES, GeMKRRetriever
+    from gemkr_hf.retrieval.retriever import STRATEGIES, GeMKRRetriever
+    from gemkr_hf.toy.quickstart.quickstart_report import mark_clue
 
     if not question.strip():
         raise ValueError("The question is empty")
     if k < 1:
         raise ValueError(f"-k is the number of documents wanted, at least 1, got {k}")
     if image is not None and "://" not in image and not Path(image).is_file():
-        raise FileNotFoundError(f"There is no picture at '{image}'")
+        raise FileNotFoundError(f"There is no image at '{image}'")
     if strategy not in STRATEGIES:
         raise ValueError(f"--strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
     if beams is not None and strategy == "free":

@@ -1,4 +1,4 @@
-"""A benchmark: questions in splits, documents, pictures."""
+"""A benchmark: questions in splits, documents, images."""
 
 import hashlib
 from collections import defaultdict
@@ -9,13 +9,13 @@ from typing import Protocol
 
 import datasets
 
-from gemkr_hf.data.config import DataConfig
-from gemkr_hf.data.documents import Corpus, is_file_name
+from gemkr_hf.data.corpus import Corpus, is_file_name
+from gemkr_hf.data.data_config import DataConfig
 from gemkr_hf.data.features import DOCUMENT_FEATURES, QUESTION_FEATURES
-from gemkr_hf.data.pictures import DatasetPictures, NoPictures, Pictures, open_pictures
-from gemkr_hf.data.questions import read_questions
-from gemkr_hf.symbols.dataset import SymbolsConfig, load_symbols
-from gemkr_hf.symbols.knowledge import load_documents
+from gemkr_hf.data.images import DatasetImages, ImageSource, NoImages, open_images
+from gemkr_hf.data.question_files import read_questions
+from gemkr_hf.toy.symbols.symbol_documents import load_documents
+from gemkr_hf.toy.symbols.symbols_dataset import SymbolsConfig, load_symbols
 
 
 class Documents(Protocol):
@@ -38,22 +38,22 @@ class Benchmark:
         questions: the splits that there are of ``train``, ``validation`` and ``test`` (and
             ``unseen`` of the small world), each with ``QUESTION_FEATURES``.
         documents: the corpus, read as it is asked for; empty where a knowledge base is named alone.
-        pictures: by the questions' ``image_id``.
+        images: by the questions' ``image_id``.
         knowledge_base: folder or Hub id, relative paths resolved; None where none is named.
-        captions: id of a training picture -> boxes ``(left, top, right, bottom)`` of its objects,
+        captions: id of a training image -> boxes ``(left, top, right, bottom)`` of its objects,
             each with phrases that say what it is; None where that is not known.
     """
 
     name: str
     questions: datasets.DatasetDict
     documents: Documents
-    pictures: Pictures
+    images: ImageSource
     knowledge_base: str | None = None
     captions: Captions | None = None
 
 
 def load_benchmark(config: DataConfig, base: Path = Path()) -> Benchmark:
-    """Read the questions, open corpus and pictures; documents and pictures are not read.
+    """Read the questions, open corpus and images; documents and images are not read.
 
     Args:
         config: where they are.
@@ -76,18 +76,18 @@ def load_benchmark(config: DataConfig, base: Path = Path()) -> Benchmark:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file '{path}'")
     corpus = _source(config.documents, base, "documents")
-    shown = _source(config.pictures, base, "pictures")
+    shown = _source(config.images, base, "images")
     documents: Documents = Corpus(corpus, config) if corpus is not None else ()
-    pictures = open_pictures(shown, config.picture_layout) if shown is not None else NoPictures()
+    images = open_images(shown, config.image_layout) if shown is not None else NoImages()
     questions = {split: read_questions(path, config) for split, path in paths.items()}
     if isinstance(config.validation, int):
         train, validation = draw_validation(
-            questions["train"], config.validation, config.seed, pictures.key_of
+            questions["train"], config.validation, config.seed, images.key_of
         )
         questions = {**questions, "train": train, "validation": validation}
     ordered = {split: questions[split] for split in files if split in questions}
     name = f"{config.format} ({', '.join(path.name for path in paths.values())})"
-    return Benchmark(name, datasets.DatasetDict(ordered), documents, pictures, knowledge_base)
+    return Benchmark(name, datasets.DatasetDict(ordered), documents, images, knowledge_base)
 
 
 def _source(name: str | None, base: Path, setting: str) -> str | None:
@@ -114,23 +114,23 @@ def draw_validation(
     seed: int,
     key_of: Callable[[str], str] = str,
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Draw validation questions by whole pictures, so that none is asked of in both splits.
+    """Draw validation questions by whole images, so that none is asked of in both splits.
 
-    The draw follows from the seed and the pictures' ids alone, not from the order of the file.
-    Pictures whose questions would exceed the number are passed over; if no set of the others fills
+    The draw follows from the seed and the images' ids alone, not from the order of the file.
+    Images whose questions would exceed the number are passed over; if no set of the others fills
     it, fewer questions are drawn.
 
     Args:
         questions: to draw from.
         number: of questions to draw.
         seed: of the draw.
-        key_of: gives the ids of one picture one key.
+        key_of: gives the ids of one image one key.
 
     Returns:
         The remaining questions and the drawn ones, each in the order of the file.
 
     Raises:
-        ValueError: there are not more questions than are to be drawn, or one picture has so many
+        ValueError: there are not more questions than are to be drawn, or one image has so many
             questions that none can be drawn.
     """
     if number >= len(questions):
@@ -138,20 +138,20 @@ def draw_validation(
             f"validation is {number} of the training questions, and there are {len(questions)}"
         )
     image_ids = list(questions["image_id"])
-    pictures: defaultdict[str, list[int]] = defaultdict(list)
+    images: defaultdict[str, list[int]] = defaultdict(list)
     for row, image_id in enumerate(image_ids):
-        pictures[key_of(image_id)].append(row)
+        images[key_of(image_id)].append(row)
     drawn: list[int] = []
-    # By the ids, not by the keys, which depend on where the pictures lie.
+    # By the ids, not by the keys, which depend on where the images lie.
     for rows in sorted(
-        pictures.values(), key=lambda rows: _place(min(image_ids[row] for row in rows), seed)
+        images.values(), key=lambda rows: _place(min(image_ids[row] for row in rows), seed)
     ):
         if len(drawn) + len(rows) <= number:
             drawn += rows
     if not drawn:
         raise ValueError(
             f"No {number} questions can be drawn for validation without dividing the questions of "
-            "one picture: draw more"
+            "one image: draw more"
         )
     rest = sorted(set(range(len(questions))) - set(drawn))
     return questions.select(rest), questions.select(sorted(drawn))
@@ -170,17 +170,17 @@ def symbols_benchmark(splits: datasets.DatasetDict, knowledge_base: str | None =
     """The small world as a benchmark.
 
     Args:
-        splits: of `gemkr_hf.symbols.load_symbols`.
+        splits: of `gemkr_hf.toy.symbols.load_symbols`.
         knowledge_base: folder where it is or will be built.
     """
-    pictures = datasets.concatenate_datasets(
+    images = datasets.concatenate_datasets(
         [split.select_columns(["image_id", "image"]) for split in splits.values()]
     )
     return Benchmark(
         "symbols",
         datasets.DatasetDict({name: _as_questions(split) for name, split in splits.items()}),
         [{name: document[name] for name in DOCUMENT_FEATURES} for document in load_documents()],
-        DatasetPictures(pictures, "the small world"),
+        DatasetImages(images, "the small world"),
         knowledge_base,
         {
             name: [(item["box"], (item["color"], item["symbol"])) for item in objects]

@@ -20,7 +20,7 @@ QUESTION_FEATURES = datasets.Features(
         "clues": datasets.List(_STRING),
     }
 )
-"""A question: what is asked of which picture, the picture in words ("" where there are none), the
+"""A question: what is asked of which image, the image in words ("" where there are none), the
 answers with their VQA scores (1.0 each where the file has a plain list), the documents that answer
 it, documents that do not, and clues in words (which only the format "gemkr" has)."""
 

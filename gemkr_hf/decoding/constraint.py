@@ -12,11 +12,11 @@ from numba import njit
 from numpy.typing import NDArray
 from transformers import LogitsProcessor
 
-from gemkr_hf.decoding.engines import on, supports_tree_attention
-from gemkr_hf.decoding.rules import ClueRules, is_one_of
+from gemkr_hf.decoding.clue_rules import ClueRules, is_one_of
+from gemkr_hf.decoding.tree_attention import on, supports_tree_attention
 from gemkr_hf.decoding.tree_search import TreeSearch
 from gemkr_hf.index import FMIndex, Intervals
-from gemkr_hf.index.bits import KERNEL
+from gemkr_hf.index.bit_vectors import KERNEL
 
 DROPPED = -1e9
 """Score of a clue that is no answer. transformers cannot bear a row of nothing but -inf."""
@@ -68,49 +68,39 @@ class FMIndexConstraint(LogitsProcessor):
     token, is a row of the call before; otherwise it begins a new one, so that one constraint serves
     any number of `generate` calls, one after the other in each thread.
 
-    Parameters
-    ----------
-    index : FMIndex
-    eos_token_id : int or sequence of them
-        What ends a clue.
-    min_length, max_length : int
-        l_min and l_max of the paper, in tokens without the end token.
-    pad_token_id : int, optional
-        What may also follow an end token.
-    prompt_length : int, optional
-        The prompt's length where a clue is begun in the prompt, or decoding does not go step by
-        step. All rows of all calls then share it.
-    whole : bool
-        A clue is all of a document, from its first token to its last, or as far as `max_length`
-        (paper, Table 4, "Full Document w/ Constraints").
-    ambiguity_penalty : float
-        Taken from a clue's score for each token that it has because it was still ambiguous with
-        `min_length`, so that short distinctive clues come first.
-    renormalize : bool
-        Return log-probabilities of the distribution over the allowed tokens alone. Otherwise scores
-        are left as they are.
-    keep_ambiguous : bool
-        Do not drop clues that must end although several documents hold them; the first of these is
-        the clue's (as the paper's released code has it, with `min_length` equal to `max_length`).
+    Args:
+        index: FMIndex.
+        eos_token_id: int or sequence of them. What ends a clue.
+        min_length, max_length: l_min and l_max of the paper, in tokens without the end token.
+        pad_token_id: what may also follow an end token.
+        prompt_length: the prompt's length where a clue is begun in the prompt, or decoding does not
+            go step by step. All rows of all calls then share it.
+        whole: A clue is all of a document, from its first token to its last, or as far as
+            `max_length` (paper, Table 4, "Full Document w/ Constraints").
+        ambiguity_penalty: taken from a clue's score for each token that it has because it was still
+            ambiguous with `min_length`, so that short distinctive clues come first.
+        renormalize: return log-probabilities of the distribution over the allowed tokens alone.
+            Otherwise scores are left as they are.
+        keep_ambiguous: do not drop clues that must end although several documents hold them; the
+            first of these is the clue's (as the paper's released code has it, with `min_length`
+            equal to `max_length`).
 
-    Raises
-    ------
-    ValueError
-        If a length, an id or the penalty is out of range.
+    Raises:
+        ValueError: if a length, an id or the penalty is out of range.
 
-    Examples
-    --------
-    >>> import torch
-    >>> index = FMIndex.build([[3, 4, 5], [3, 6]])
-    >>> constraint = FMIndexConstraint(index, eos_token_id=1, min_length=1, max_length=3)
-    >>> def allowed(ids):
-    ...     return torch.isfinite(constraint(torch.tensor([ids]), torch.zeros(1, 8)))[0].nonzero()
-    >>> allowed([0]).flatten().tolist()  # a prompt of one token
-    [3, 4, 5, 6]
-    >>> allowed([0, 3]).flatten().tolist()
-    [4, 6]
-    >>> allowed([0, 3, 6]).flatten().tolist()  # distinctive
-    [1]
+    Examples:
+        >>> import torch
+        >>> index = FMIndex.build([[3, 4, 5], [3, 6]])
+        >>> constraint = FMIndexConstraint(index, eos_token_id=1, min_length=1, max_length=3)
+        >>> def allowed(ids):
+        ...     scores = constraint(torch.tensor([ids]), torch.zeros(1, 8))
+        ...     return torch.isfinite(scores)[0].nonzero()
+        >>> allowed([0]).flatten().tolist()  # a prompt of one token
+        [3, 4, 5, 6]
+        >>> allowed([0, 3]).flatten().tolist()
+        [4, 6]
+        >>> allowed([0, 3, 6]).flatten().tolist()  # distinctive
+        [1]
     """
 
     def __init__(
@@ -185,21 +175,17 @@ class FMIndexConstraint(LogitsProcessor):
         The ids are read once, and what is allowed goes to the scores' device as one vector of
         places: no other step waits for the device.
 
-        Parameters
-        ----------
-        input_ids : int64 tensor (rows, length), prompts and what was written
-        scores : float tensor (rows, vocab_size), logits or log-probabilities
+        Args:
+            input_ids: int64 tensor (rows, length), prompts and what was written.
+            scores: float tensor (rows, vocab_size), logits or log-probabilities.
 
-        Returns
-        -------
-        float tensor (rows, vocab_size) : a copy, -inf where a token is forbidden. Every row allows
-        at least an end token.
+        Returns:
+            float tensor (rows, vocab_size): a copy, -inf where a token is forbidden. Every row
+            allows, at least an end token.
 
-        Raises
-        ------
-        ValueError
-            If an end token is not in the model's vocabulary, or a row is shorter than
-            `prompt_length`.
+        Raises:
+            ValueError: if an end token is not in the model's vocabulary, or a row is shorter than
+                `prompt_length`.
         """
         vocab_size = scores.shape[-1]
         if self.rules.ends[-1] >= vocab_size:
@@ -229,17 +215,16 @@ class FMIndexConstraint(LogitsProcessor):
     ) -> list[list[tuple[tuple[int, ...], float, int]]] | None:
         """Diverse beam search over the tree of clues, for `generate` of `modeling/`.
 
-        Parameters
-        ----------
-        model, inputs : what computes the prompts
-        search : its `DiverseBeamSearch`
-        generation_config : what core's `generate` made of the caller's arguments
+        Args:
+            model, inputs: what computes the prompts.
+            search: its `DiverseBeamSearch`.
+            generation_config: what core's `generate` made of the caller's arguments.
 
-        Returns
-        -------
-        For each query the tokens with the end token, the score and the group of each clue; None
-        where rows have to be searched: the model supports no tree attention, the end tokens are
-        others or several, clues may not become as long as here, or a clue is begun in the prompt.
+        Returns:
+            For each query the tokens with the end token, the score and the group of each clue;
+            None, where rows have to be searched: the model supports no tree attention, the end
+            tokens are, others or several, clues may not become as long as here, or a clue is begun
+            in the prompt.
         """
         ends = generation_config._eos_token_tensor
         length = inputs["input_ids"].shape[1]

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gemkr_hf.decoding.engines import make_engine, on
-from gemkr_hf.decoding.pieces import Scope
-from gemkr_hf.decoding.rules import ClueRules
-from gemkr_hf.decoding.trace import SearchTrace
-from gemkr_hf.decoding.tree import Node
+from gemkr_hf.decoding.clue_pieces import Scope
+from gemkr_hf.decoding.clue_rules import ClueRules
+from gemkr_hf.decoding.clue_tree import Node
+from gemkr_hf.decoding.search_trace import SearchTrace
+from gemkr_hf.decoding.tree_attention import make_engine, on
 from gemkr_hf.index import Intervals
 
 Int64 = NDArray[np.int64]
@@ -34,14 +34,13 @@ Int64 = NDArray[np.int64]
 class FoundClue:
     """A finished clue.
 
-    Attributes
-    ----------
-    pieces : the token ids of each of its pieces, without end tokens; one, unless several were
-        allowed.
-    score : what clues are ranked by: `log_prob` less the penalty for ambiguity.
-    log_prob : sum of the log-probabilities of its tokens (Eq. 1).
-    group : the group of beams that found it first.
-    row : the document that alone holds it, in a search for documents; else -1.
+    Attributes:
+        pieces: the token ids of each of its pieces, without end tokens; one, unless several were
+            allowed.
+        score: what clues are ranked by: `log_prob` less the penalty for ambiguity.
+        log_prob: sum of the log-probabilities of its tokens (Eq. 1).
+        group: the group of beams that found it first.
+        row: the document that alone holds it, in a search for documents; else -1.
     """
 
     pieces: tuple[tuple[int, ...], ...]
@@ -85,36 +84,29 @@ class TreeSearch:
     model computes the open clues of each pass behind copies of the prompt's keys and values, and
     finds the same.
 
-    Parameters
-    ----------
-    model : a causal language model, or a GeMKR of one
-    constraint : FMIndexConstraint or ClueRules
-    num_beams, num_beam_groups, diversity_penalty, score_eos
-        As `DiverseBeamSearch` has them.
-    wanted : int
-        Most clues to keep for each query; in a search for documents, most documents.
-    documents : bool
-        Search for different documents instead of clues: where the beams have ended before `wanted`
-        documents are found, the search begins again from the best of what was not chosen.
-    merge_clues : bool
-        In a search for documents, follow all beams to their ends, so that all clues of a document
-        can be counted together. Otherwise a beam within a document that is found already makes room
-        for others, and the search ends when no beam can change the `wanted` best documents.
-    max_pieces : int
-        In a search for documents, pieces that a clue may have: where a piece with `max_length`
-        tokens is still of several documents (at most 64), another one is begun behind the prompt
-        that only these documents hold, until a single one holds them all.
-    patience : int
-        In a search for documents, clues that are begun anew in a row without a new document before
-        the search gives up: there may be fewer documents that a clue can tell from all others than
-        are wanted.
-    static_cache, compile
-        As `TreeAttention` has them.
+    Args:
+        model: a causal language model, or a GeMKR of one.
+        constraint: FMIndexConstraint or ClueRules.
+        num_beams, num_beam_groups, diversity_penalty, score_eos: as `DiverseBeamSearch` has them.
+        wanted: most clues to keep for each query; in a search for documents, most documents.
+        documents: search for different documents instead of clues: where the beams have ended
+            before `wanted` documents are found, the search begins again from the best of what was
+            not chosen.
+        merge_clues: in a search for documents, follow all beams to their ends, so that all clues of
+            a document can be counted together. Otherwise a beam within a document that is found
+            already makes room for others, and the search ends when no beam can change the `wanted`
+            best documents.
+        max_pieces: in a search for documents, pieces that a clue may have: where a piece with
+            `max_length` tokens is still of several documents (at most 64), another one is begun
+            behind the prompt that only these documents hold, until a single one holds them all.
+        patience: in a search for documents, clues that are begun anew in a row without a new
+            document before the search gives up: there may be fewer documents that a clue can tell
+            from all others than are wanted.
+        static_cache, compile: as `TreeAttention` has them.
 
-    Raises
-    ------
-    ValueError
-        If a number is out of range, or the model is none for `static_cache` or `compile`.
+    Raises:
+        ValueError: if a number is out of range, or the model is none for `static_cache` or
+            `compile`.
     """
 
     def __init__(
@@ -177,15 +169,13 @@ class TreeSearch:
     ) -> list[list[FoundClue]]:
         """Search.
 
-        Parameters
-        ----------
-        inputs : the model's: `input_ids` (batch, length) int64, padded on the left, its
-            `attention_mask`, and whatever else the prompt needs.
-        return_trace : keep what each step saw and chose in `traces`, a `SearchTrace` a query.
+        Args:
+            inputs: the model's: `input_ids` (batch, length) int64, padded on the left, its
+                `attention_mask`, and whatever else the prompt needs.
+            return_trace: keep what each step saw and chose in `traces`, a `SearchTrace` a query.
 
-        Returns
-        -------
-        The clues of each query, best first.
+        Returns:
+            The clues of each query, best first.
         """
         queries = self._prefill(inputs, return_trace)
         while open_queries := [query for query in queries if not query.done]:

@@ -1,7 +1,7 @@
-"""A page in the browser that answers questions about pictures; needs gradio."""
+"""A page in the browser that answers questions about images; needs gradio."""
 
 from gemkr_hf.demo.app import MISSING, build_app, serve
-from gemkr_hf.demo.examples import read_examples
-from gemkr_hf.demo.page import documents_html, mark_clues
+from gemkr_hf.demo.demo_examples import read_examples
+from gemkr_hf.demo.results_html import documents_html, mark_clues
 
 __all__ = ["MISSING", "build_app", "documents_html", "mark_clues", "read_examples", "serve"]

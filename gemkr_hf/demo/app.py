@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemkr_hf.demo.page import CSS, HINT, documents_html, documents_json, escape
-from gemkr_hf.processing import load_picture
-from gemkr_hf.retriever import GeMKRRetriever, Hit
+from gemkr_hf.demo.results_html import CSS, HINT, documents_html, documents_json, escape
+from gemkr_hf.processing import load_image
+from gemkr_hf.retrieval.retriever import GeMKRRetriever, Hit
 
 if TYPE_CHECKING:
     import gradio
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 MISSING = "The demo needs gradio: pip install 'gemkr-hf[demo]'"
 
-TITLE = "Ask about a picture"
+TITLE = "Ask about an image"
 _MOST_DOCUMENTS = 20
 _LONGEST_QUESTION = 2000  # characters
 _LARGEST_FILE = "32mb"
@@ -66,57 +66,57 @@ class _Finder:
         if image is None:
             return None
         try:
-            return load_picture(image)
+            return load_image(image)
         except (ValueError, OSError) as error:
-            logger.info("An unreadable picture: %s", error)
+            logger.info("An unreadable image: %s", error)
             raise self._refuse(
-                "The file is no picture that can be read: take a PNG, JPEG, WebP, GIF or BMP."
+                "The file is no image that can be read: take a PNG, JPEG, WebP, GIF or BMP."
             ) from None
 
     def ask(
         self, image: str | None, question: str | None, k: float
     ) -> tuple["Image.Image | None", list[Any], list[Hit]]:
-        """Picture, its objects, and documents; ``image`` is a path or a data URL.
+        """Image, its objects, and documents; ``image`` is a path or a data URL.
 
         Raises:
-            gradio.Error: neither picture nor question, too long a question, a picture that cannot
+            gradio.Error: neither image nor question, too long a question, an image that cannot
                 be read, or what the retriever refuses.
         """
         question = (question or "").strip()
         if image is None and not question:
-            raise self._refuse("Give a picture or a question, best of all both.")
+            raise self._refuse("Give an image or a question, best of all both.")
         if len(question) > _LONGEST_QUESTION:
             raise self._refuse(
                 f"The question is longer than {_LONGEST_QUESTION:,} characters: ask a shorter one."
             )
-        picture = self._load(image)
+        loaded = self._load(image)
         processor = self.retriever.processor
         try:
             objects = []
-            if picture is not None and processor.detector is not None:
-                objects = processor.detect(picture)[0]
+            if loaded is not None and processor.detector is not None:
+                objects = processor.detect(loaded)[0]
             hits = self.retriever.retrieve(
-                picture, question or None, k=int(k), objects=None if picture is None else objects
+                loaded, question or None, k=int(k), objects=None if loaded is None else objects
             )
         except (ValueError, OSError) as error:
             raise self._refuse(str(error)) from error
-        return picture, objects, hits
+        return loaded, objects, hits
 
     def show(self, image: str | None, question: str | None, k: float) -> tuple[Any, str]:
-        """The picture with its objects, and the documents as HTML."""
+        """The image with its objects, and the documents as HTML."""
         started = time.perf_counter()
-        picture, objects, hits = self.ask(image, question, k)
+        loaded, objects, hits = self.ask(image, question, k)
         seconds = time.perf_counter() - started
         told = f"{seconds:.1f} s"
-        if picture is None:
+        if loaded is None:
             drawn = self.gradio.Image(value=None, visible=False)
         else:
             found = f"{len(objects)} object" + ("" if len(objects) == 1 else "s")
             told = f"{found} found, {told}"
             drawn = self.gradio.Image(
-                value=self.retriever.processor.draw(picture, objects),
+                value=self.retriever.processor.draw(loaded, objects),
                 visible=True,
-                alt_text=f"The picture with {found} in numbered boxes",
+                alt_text=f"The image with {found} in numbered boxes",
             )
         return drawn, documents_html(hits, self.retriever.processor.tokenizer.decode, told)
 
@@ -142,11 +142,11 @@ def build_app(
     title: str = TITLE,
     k: int = 5,
 ) -> "gradio.Blocks":
-    """The page: a picture and a question in, documents out.
+    """The page: an image and a question in, documents out.
 
     Args:
         retriever: answers one query at a time; others wait in a queue.
-        examples: paths of pictures with their questions.
+        examples: paths of images with their questions.
         title: in plain text.
         k: documents wanted, until the user wants another number.
 
@@ -179,13 +179,13 @@ def build_app(
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300):
                 image = gr.Image(
-                    label="Picture",
+                    label="Image",
                     type="filepath",
                     sources=["upload", "clipboard"],
                     buttons=[],
                     height=280,
-                    placeholder="Drop a picture here\nor click to choose one",
-                    elem_id="picture",
+                    placeholder="Drop an image here\nor click to choose one",
+                    elem_id="image",
                 )
                 image.preprocess = _path_of
                 question = gr.Textbox(
@@ -245,7 +245,7 @@ def build_app(
             [image, question, number],
             gr.JSON(visible=False, label="documents"),
             api_name="retrieve",
-            api_description="The documents that answer a question about a picture, best first.",
+            api_description="The documents that answer a question about an image, best first.",
             **one_at_a_time,
         )
     app.queue(max_size=_WAITING, default_concurrency_limit=1)

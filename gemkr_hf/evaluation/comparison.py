@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemkr_hf.evaluation.records import Record, values_of
+from gemkr_hf.evaluation.question_records import Record, values_of
 from gemkr_hf.evaluation.significance import Interval, bootstrap_interval, p_value
-from gemkr_hf.index.files import write_renamed
+from gemkr_hf.utils.io import write_renamed
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -123,7 +123,7 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
 
     Args:
         comparison: what `compare` found.
-        path: of the picture; its ending says which kind: PNG, SVG or PDF.
+        path: of the image; its ending says which kind: PNG, SVG or PDF.
 
     Raises:
         ValueError: another ending.

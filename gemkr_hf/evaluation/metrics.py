@@ -1,7 +1,7 @@
 """Precision and recall at K, as the paper and its benchmarks define them, for the training's loop.
 
 Four figures by the ids of documents, without ranx, whose kernels take seconds to compile. They
-equal those of `gemkr_hf.evaluation.measures.score` under the hit preset ``gold``, which measures
+equal those of `gemkr_hf.evaluation.run_metrics.score` under the hit preset ``gold``, which measures
 more, and lets a run lack questions.
 """
 

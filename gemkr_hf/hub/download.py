@@ -18,8 +18,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-from gemkr_hf.hub.plan import RepoType
-from gemkr_hf.index.files import sha256
+from gemkr_hf.hub.upload_plan import RepoType
+from gemkr_hf.utils.io import sha256
 
 _SHA256 = 64
 

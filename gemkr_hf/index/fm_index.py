@@ -11,12 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from gemkr_hf.index import storage
-from gemkr_hf.index.bits import KERNEL
-from gemkr_hf.index.files import check_file, read_json, write_json
-from gemkr_hf.index.sequences import as_batch, as_tokens, document_shards
+from gemkr_hf.index import index_storage as storage
+from gemkr_hf.index.bit_vectors import KERNEL
 from gemkr_hf.index.shard import BACKENDS, MAX_SAMPLE_RATE, Shard, matrix_class
 from gemkr_hf.index.threads import available_cores, run_all
+from gemkr_hf.index.token_sequences import as_batch, as_tokens, document_shards
+from gemkr_hf.utils.io import check_file, read_json, write_json
 
 SAMPLE_RATE = 32
 ANCHOR_RATE = 48
@@ -81,19 +81,18 @@ class FMIndex:
     Every method takes a batch. A sequence that holds a token outside the vocabulary does not occur:
     it counts 0, is not distinctive and has no document.
 
-    Examples
-    --------
-    >>> index = FMIndex.build([[3, 1, 4, 1, 5], [9, 2, 6, 1, 5]])
-    >>> [tokens.tolist() for tokens in index.get_next([[1], [4, 1], [5], []])]
-    [[4, 5], [5], [], [1, 2, 3, 4, 5, 6, 9]]
-    >>> index.lookup_doc([[4, 1], [1, 5], [7]]).tolist()
-    [0, -1, -1]
+    Examples:
+        >>> index = FMIndex.build([[3, 1, 4, 1, 5], [9, 2, 6, 1, 5]])
+        >>> [tokens.tolist() for tokens in index.get_next([[1], [4, 1], [5], []])]
+        [[4, 5], [5], [], [1, 2, 3, 4, 5, 6, 9]]
+        >>> index.lookup_doc([[4, 1], [1, 5], [7]]).tolist()
+        [0, -1, -1]
 
-    Documents come and go:
+        Documents come and go:
 
-    >>> more = index.add([[2, 7]]).remove([1])
-    >>> more.lookup_doc([[1, 5], [7], [9]]).tolist()
-    [0, 2, -1]
+        >>> more = index.add([[2, 7]]).remove([1])
+        >>> more.lookup_doc([[1, 5], [7], [9]]).tolist()
+        [0, 2, -1]
     """
 
     def __init__(
@@ -139,32 +138,25 @@ class FMIndex:
         At the peak this takes about 26 bytes for each token of one shard, besides the shards that
         are finished (about 2 bytes a token).
 
-        Parameters
-        ----------
-        documents : iterable of integer sequences
-            Token ids of each document, read once. Empty and repeated documents are fine.
-        vocab_size : int, optional
-            Every token must be smaller; by default one more than the greatest.
-        backend : "numba" or "pysdsl"
-        sample_rate : int
-            Every how many tokens a text position is kept (about 4 bytes each). Smaller makes
-            `lookup_doc` faster and the index larger.
-        shard_tokens : int
-            A new shard is begun where one would have more tokens than this. Each makes a query
-            slower, and bounds the memory that building takes.
-        list_threshold : int
-            Successors of every prefix of two and more tokens that occurs more often than this are
-            stored, and of every single token that occurs more than 64 times as often. Smaller makes
-            short prefixes faster and the index larger.
-        threads : int, optional
-            Cores to use, now and by the index's queries; by default all that this process may use.
+        Args:
+            documents: iterable of integer sequences. Token ids of each document, read once. Empty
+                and repeated documents are fine.
+            vocab_size: every token must be smaller; by default one more than the greatest.
+            backend: "numba" or "pysdsl".
+            sample_rate: every how many tokens a text position is kept (about 4 bytes each). Smaller
+                makes `lookup_doc` faster and the index larger.
+            shard_tokens: A new shard is begun where one would have more tokens than this. Each
+                makes a query slower, and bounds the memory that building takes.
+            list_threshold: successors of every prefix of two and more tokens that occurs more often
+                than this are stored, and of every single token that occurs more than 64 times as
+                often. Smaller makes short prefixes faster and the index larger.
+            threads: cores to use, now and by the index's queries; by default all that this process
+                may use.
 
-        Raises
-        ------
-        ValueError
-            If a token is negative or not below `vocab_size`, or another argument out of range.
-        ImportError
-            If the backend is not installed.
+        Raises:
+            ValueError: if a token is negative or not below `vocab_size`, or another argument out of
+                range.
+            ImportError: if the backend is not installed.
         """
         check_options(backend, sample_rate, shard_tokens, list_threshold, threads)
         if vocab_size is None:
@@ -278,14 +270,12 @@ class FMIndex:
     def extend(self, intervals: Intervals, tokens: ArrayLike) -> Intervals:
         """Append one token to each sequence.
 
-        Parameters
-        ----------
-        intervals : Intervals of n sequences
-        tokens : int[n]
+        Args:
+            intervals: Intervals of n sequences.
+            tokens: int[n].
 
-        Returns
-        -------
-        Intervals of the longer sequences, empty where one does not occur.
+        Returns:
+            Intervals of the longer sequences, empty where one does not occur.
         """
         ids = as_tokens(tokens)
         lower, upper = self._checked(intervals)
@@ -300,11 +290,10 @@ class FMIndex:
     def successors(self, intervals: Intervals) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """GetNext of each interval, flat.
 
-        Returns
-        -------
-        offsets : int64[n + 1]
-        tokens : int32[offsets[-1]], those of interval i are `tokens[offsets[i]:offsets[i + 1]]`,
-            sorted. The end of a document is no token: nothing may follow.
+        Returns:
+            offsets: int64[n + 1], tokens: int32[offsets[-1]], those of interval i are
+            `tokens[offsets[i]:offsets[i + 1]]`, sorted. The end of a document is no token: nothing
+            may follow.
         """
         lower, upper = self._checked(intervals)
         if len(self._shards) == 1:
@@ -436,15 +425,12 @@ class FMIndex:
     def locate(self, sequence: ArrayLike, limit: int | None = None) -> NDArray[np.int64]:
         """Where one sequence occurs.
 
-        Parameters
-        ----------
-        sequence : int[length]
-        limit : int, optional
-            At most so many occurrences, which ones is not defined.
+        Args:
+            sequence: int[length].
+            limit: at most so many occurrences, which ones is not defined.
 
-        Returns
-        -------
-        int64[occurrences, 2] : document row and offset of the first token in it, sorted.
+        Returns:
+            int64[occurrences, 2]: document row and offset of the first token in it, sorted.
         """
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, got {limit}")
@@ -481,11 +467,9 @@ class FMIndex:
     def extract(self, row: int) -> NDArray[np.int32]:
         """The tokens of one document again, int32[length].
 
-        Raises
-        ------
-        IndexError
-            If there is no such row, or its document was removed; -1, the answer of `lookup_doc` for
-            "no document", is no row.
+        Raises:
+            IndexError: if there is no such row, or its document was removed; -1, the answer of
+                `lookup_doc` for "no document", is no row.
         """
         self.check_row(row)
         number = int(np.searchsorted(self._first_rows, row, side="right")) - 1
@@ -543,10 +527,8 @@ class FMIndex:
         distinctive. Takes time for each of their tokens, and memory for each token of the shards
         that they are in; `build` anew (as `KnowledgeBase.compact` does) gives the space back.
 
-        Raises
-        ------
-        IndexError
-            If a row is no document's, or its document is removed already.
+        Raises:
+            IndexError: if a row is no document's, or its document is removed already.
         """
         wanted = np.unique(as_tokens(list(rows)))
         for row in wanted.tolist():
@@ -640,22 +622,17 @@ class FMIndex:
     ) -> "FMIndex":
         """Load an index; its arrays are memory-mapped and read when they are asked for.
 
-        Parameters
-        ----------
-        path : folder that `save` wrote
-        backend : "numba" or "pysdsl"; the latter reads the whole index and builds its own form.
-        verify : bool, optional
-            Whether to read everything and compare checksums. By default only of files where that
-            takes no time (64 MiB).
-        threads : int, optional
-            Cores that a call may use; by default all that this process may use.
+        Args:
+            path: folder that `save` wrote.
+            backend: "numba" or "pysdsl"; the latter reads the whole index and builds its own form.
+            verify: whether to read everything and compare checksums. By default only of files where
+                that takes no time (64 MiB).
+            threads: cores that a call may use; by default all that this process may use.
 
-        Raises
-        ------
-        FileNotFoundError
-            If there is no index.
-        ValueError
-            If the index is cut short, changed, mixed from two or of another format version.
+        Raises:
+            FileNotFoundError: if there is no index.
+            ValueError: if the index is cut short, changed, mixed from two or of another format
+                version.
         """
         folder = Path(path)
         header = read_json(
@@ -712,10 +689,8 @@ class FMIndex:
         """Read everything: the checksums of files that the index was loaded from or saved to, and
         whether its arrays can be what they say.
 
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If something is wrong.
+        Raises:
+            FileNotFoundError, ValueError: if something is wrong.
         """
         for stored in [*self._stored.values(), *self._stored_removed.values()]:
             check_file(stored.folder / stored.record["file"], stored.record, True)

@@ -7,8 +7,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import KERNEL, BitVector, ones_before
-from gemkr_hf.index.boxes import Box
+from gemkr_hf.index.bit_vectors import KERNEL, BitVector, ones_before
+from gemkr_hf.index.kernel_tuples import Box
 
 try:
     import pysdsl
@@ -27,12 +27,11 @@ def alive_of(removed):
 class PysdslWaveletMatrix:
     """Drop-in for ``WaveletMatrix`` on ``pysdsl.WaveletMatrixInt``.
 
-    Parameters
-    ----------
-    matrix : pysdsl.WaveletMatrixInt over the symbols and one 0 more: its rank refuses a position
-        that equals its size.
-    counts : int64[sigma + 2], how many symbols are smaller.
-    alphabet : int32[sigma], the token of symbol 1, 2, ...
+    Args:
+        matrix: pysdsl.WaveletMatrixInt over the symbols and one 0 more: its rank refuses a position
+            that equals its size.
+        counts: int64[sigma + 2], how many symbols are smaller.
+        alphabet: int32[sigma], the token of symbol 1, 2, ...
     """
 
     def __init__(self, matrix: Any, counts: Int64, alphabet: NDArray[np.int32]) -> None:

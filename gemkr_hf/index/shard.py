@@ -7,9 +7,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import KERNEL, BitVector, freeze, is_one, num_lines, ones_before, unpack
-from gemkr_hf.index.boxes import Box, box
-from gemkr_hf.index.documents import (
+from gemkr_hf.index.bit_vectors import (
+    KERNEL,
+    BitVector,
+    freeze,
+    is_one,
+    num_lines,
+    ones_before,
+    unpack,
+)
+from gemkr_hf.index.document_boundaries import (
     Places,
     Removed,
     count_alive,
@@ -24,6 +31,7 @@ from gemkr_hf.index.documents import (
     remove_documents,
     whole_documents,
 )
+from gemkr_hf.index.kernel_tuples import Box, box
 from gemkr_hf.index.pysdsl_backend import PysdslWaveletMatrix
 from gemkr_hf.index.successor_lists import (
     ListWriter,
@@ -95,14 +103,13 @@ def look_up(table, tokens):
 class Shard:
     """Documents that were indexed together; see `FMIndex` for the operations.
 
-    Parameters
-    ----------
-    matrix : the transform, by backend
-    places : what leads from rows to documents
-    lists : successors of wide intervals, of all documents
-    vocab_size : int
-    removed : the documents that count no longer
-    removed_lists : the lists without these
+    Args:
+        matrix: the transform, by backend.
+        places: what leads from rows to documents.
+        lists: successors of wide intervals, of all documents.
+        vocab_size: see above.
+        removed: the documents that count no longer.
+        removed_lists: the lists without these.
     """
 
     def __init__(
@@ -357,10 +364,8 @@ class Shard:
         left out: a passage that many documents share has as many patterns as the square of its
         length.
 
-        Raises
-        ------
-        ValueError
-            If the transform is none: it has more patterns than its rows allow.
+        Raises:
+            ValueError: if the transform is none: it has more patterns than its rows allow.
         """
         if not isinstance(self.matrix, WaveletMatrix):
             return no_lists()
@@ -442,10 +447,8 @@ class Shard:
 
         Only sizes and small arrays are looked at: enough for that no query reads outside.
 
-        Raises
-        ------
-        ValueError
-            If they do not fit together.
+        Raises:
+            ValueError: if they do not fit together.
         """
         matrix = WaveletMatrix(*(arrays[name] for name in list(DTYPES)[:5]))
         places = Places(
@@ -492,10 +495,8 @@ class Shard:
     def check(self) -> None:
         """Look at all of the arrays, as `FMIndex.verify` does.
 
-        Raises
-        ------
-        ValueError
-            If something in them cannot be.
+        Raises:
+            ValueError: if something in them cannot be.
         """
         starts = self.places.starts.astype(np.int64)
         if not (np.diff(starts) > 0).all():

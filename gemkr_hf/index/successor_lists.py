@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import KERNEL, freeze
+from gemkr_hf.index.bit_vectors import KERNEL, freeze
 
 
 class SuccessorLists(NamedTuple):

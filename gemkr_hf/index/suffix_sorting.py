@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from pydivsufsort import divsufsort
 
-from gemkr_hf.index.bits import KERNEL, BitVector, bit_vector, pack
+from gemkr_hf.index.bit_vectors import KERNEL, BitVector, bit_vector, pack
 
 SAME, MARKED = 1, 2
 _INSERTION = 12
@@ -287,14 +287,13 @@ def transform_documents(
 ) -> Transform:
     """Suffix-sort reversed documents.
 
-    Parameters
-    ----------
-    tokens : int32[total], the documents' tokens one after the other.
-    starts : uint32[documents + 1], where each document begins in the text, one symbol 0 behind
-        each.
-    symbol_of : int32[vocab_size], the symbol (from 1) of each token that occurs.
-    rate : int, every how many tokens of a document a text position is kept.
-    anchor_rate : int, every how many text positions the row is kept.
+    Args:
+        tokens: int32[total], the documents' tokens one after the other.
+        starts: uint32[documents + 1], where each document begins in the text, one symbol 0 behind
+            each.
+        symbol_of: int32[vocab_size], the symbol (from 1) of each token that occurs.
+        rate: int, every how many tokens of a document a text position is kept.
+        anchor_rate: int, every how many text positions the row is kept.
     """
     length, documents = int(starts[-1]), len(starts) - 1
     text = np.empty(length, dtype=np.int32)

@@ -17,10 +17,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gemkr_hf.index.bits import KERNEL, empty_lines, freeze, ones_before
-from gemkr_hf.index.boxes import Box, box
-from gemkr_hf.index.codes import code_lengths, padded_number, tree_shape
-from gemkr_hf.index.quads import (
+from gemkr_hf.index.bit_vectors import KERNEL, empty_lines, freeze, ones_before
+from gemkr_hf.index.huffman_codes import code_lengths, padded_number, tree_shape
+from gemkr_hf.index.kernel_tuples import Box, box
+from gemkr_hf.index.quad_sequences import (
     LINE_DIGITS,
     expect_rank,
     get_digit,
@@ -466,18 +466,15 @@ def _decode(matrix, symbols):
 class WaveletMatrix:
     """The transform in a form that answers rank.
 
-    Parameters
-    ----------
-    lines : uint64[lines, 8]
-    supers : uint32[superblocks, 4]
-    counts : int64[sigma + 2], how many symbols are smaller.
-    lengths : uint8[n], the code lengths of sigma + 1 symbols and some that never occur.
-    alphabet : int32[sigma], ascending.
+    Args:
+        lines: uint64[lines, 8].
+        supers: uint32[superblocks, 4].
+        counts: int64[sigma + 2], how many symbols are smaller.
+        lengths: uint8[n], the code lengths of sigma + 1 symbols and some that never occur.
+        alphabet: int32[sigma], ascending.
 
-    Raises
-    ------
-    ValueError
-        If they do not fit together.
+    Raises:
+        ValueError: if they do not fit together.
     """
 
     def __init__(

@@ -1,7 +1,11 @@
 """Documents, the FM-index over their tokens, and the identity of their tokenizer."""
 
 from gemkr_hf.knowledge_base.knowledge_base import CONSTRAINED, KnowledgeBase
-from gemkr_hf.knowledge_base.tokens import encode_documents, load_tokenizer, tokenizer_fingerprint
+from gemkr_hf.knowledge_base.tokenization import (
+    encode_documents,
+    load_tokenizer,
+    tokenizer_fingerprint,
+)
 
 __all__ = [
     "CONSTRAINED",

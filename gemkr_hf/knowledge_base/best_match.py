@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 class BestMatch:
     """BM25 over documents' texts (bm25s with its defaults and English stop words).
 
-    Parameters
-    ----------
-    texts : of n documents
+    Args:
+        texts: of n documents.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -26,10 +25,9 @@ class BestMatch:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The documents that match each text best.
 
-        Returns
-        -------
-        numbers : int64 (texts, min(k, n)), best first
-        scores : float32 of that shape; 0 where a document shares no word with the text
+        Returns:
+            numbers: int64 (texts, min(k, n)), best first, scores: float32 of that shape; 0 where a
+            document shares no word with the text.
         """
         known = [text or " " for text in texts]
         tokens = bm25s.tokenize(known, stopwords="en", show_progress=False)

@@ -16,7 +16,20 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from gemkr_hf.index.files import (
+from gemkr_hf.index.fm_index import FMIndex
+from gemkr_hf.index.index_storage import stored_files
+from gemkr_hf.knowledge_base.document_collector import Collector, Part
+from gemkr_hf.knowledge_base.document_tables import (
+    PRIMARY,
+    Documents,
+    join_tables,
+    number_of,
+    read_table,
+    write_table,
+)
+from gemkr_hf.knowledge_base.storage import move_in, write_header, write_tokenizer
+from gemkr_hf.knowledge_base.tokenization import TokenizerIdentity
+from gemkr_hf.utils.io import (
     check_file,
     checked,
     file_record,
@@ -25,20 +38,7 @@ from gemkr_hf.index.files import (
     write_renamed,
     write_safetensors,
 )
-from gemkr_hf.index.fm_index import FMIndex
-from gemkr_hf.index.storage import stored_files
-from gemkr_hf.knowledge_base.collector import Collector, Part
-from gemkr_hf.knowledge_base.files import move_in, write_header, write_tokenizer
-from gemkr_hf.knowledge_base.records import (
-    PRIMARY,
-    Documents,
-    join_tables,
-    number_of,
-    read_table,
-    write_table,
-)
-from gemkr_hf.knowledge_base.tokens import TokenizerIdentity
-from gemkr_hf.progress import progress_bar
+from gemkr_hf.utils.logging import progress_bar
 
 _SETTINGS_FILE = "building.json"
 
@@ -50,12 +50,11 @@ class Builder:
     documents it ends. A builder of the same settings goes on behind the last of them; one of
     others begins anew.
 
-    Parameters
-    ----------
-    target : where the knowledge base is to be.
-    tokenizer : of the language model
-    shard_tokens : int
-    index_options : for `FMIndex.build`
+    Args:
+        target: where the knowledge base is to be.
+        tokenizer: of the language model.
+        shard_tokens: see above.
+        index_options: for `FMIndex.build`.
     """
 
     def __init__(
@@ -75,11 +74,9 @@ class Builder:
     def run(self, documents: Documents) -> None:
         """Build what is not there yet, and put the whole in its place.
 
-        Raises
-        ------
-        ValueError
-            If something is no document, an id occurs twice, there is no document at all, or the
-            documents before the last finished shard are not what they were.
+        Raises:
+            ValueError: if something is no document, an id occurs twice, there is no document at
+                all, or the documents before the last finished shard are not what they were.
         """
         collector = Collector(self._tokenizer, self._shard_tokens)
         steps = self._finished_steps()

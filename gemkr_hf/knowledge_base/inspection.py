@@ -15,10 +15,9 @@ from gemkr_hf.knowledge_base.knowledge_base import KnowledgeBase
 class ClueLengths:
     """How many tokens a clue needs until one document alone holds it.
 
-    Attributes
-    ----------
-    lengths : int64[found], of the clues that became distinctive before their document's end.
-    sampled : how many places clues were begun at.
+    Attributes:
+        lengths: int64[found], of the clues that became distinctive before their document's end.
+        sampled: how many places clues were begun at.
     """
 
     lengths: NDArray[np.int64]
@@ -123,7 +122,7 @@ def _size(size: float) -> str:
 
 
 def plot(knowledge_base: KnowledgeBase, clues: ClueLengths, path: Path) -> None:
-    """Write a picture: clue lengths, and documents' lengths."""
+    """Write an image: clue lengths, and documents' lengths."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -150,13 +149,12 @@ def plot(knowledge_base: KnowledgeBase, clues: ClueLengths, path: Path) -> None:
 class Query:
     """What the index says of some words.
 
-    Attributes
-    ----------
-    tokens : their tokens
-    count : how often they occur
-    row : the one document that they occur in, -1 if there is none or are several.
-    following : tokens that follow somewhere (GetNext), with how often, most frequent first.
-    places : (row, offset) of some occurrences
+    Attributes:
+        tokens: their tokens.
+        count: how often they occur.
+        row: the one document that they occur in, -1 if there is none or are several.
+        following: tokens that follow somewhere (GetNext), with how often, most frequent first.
+        places: (row, offset) of some occurrences.
     """
 
     tokens: list[int]
@@ -169,10 +167,8 @@ class Query:
 def query(knowledge_base: KnowledgeBase, words: str, limit: int = 10) -> Query:
     """Ask the index for some words as a language model would meet them, within a sentence.
 
-    Raises
-    ------
-    ValueError
-        If there are no words.
+    Raises:
+        ValueError: if there are no words.
     """
     if not words.strip():
         raise ValueError("There are no words to look for")

@@ -21,14 +21,12 @@ from transformers import PreTrainedTokenizerBase
 from gemkr_hf.decoding import FMIndexConstraint
 from gemkr_hf.hub import upload
 from gemkr_hf.index.fm_index import SHARD_TOKENS, FMIndex, check_options
-from gemkr_hf.index.storage import StoredFile
-from gemkr_hf.knowledge_base import files
+from gemkr_hf.index.index_storage import StoredFile
+from gemkr_hf.knowledge_base import storage as files
 from gemkr_hf.knowledge_base.best_match import BestMatch
 from gemkr_hf.knowledge_base.builder import Builder, with_primary
-from gemkr_hf.knowledge_base.collector import Collector
-from gemkr_hf.knowledge_base.files import HEADER_FILE
-from gemkr_hf.knowledge_base.hub import KnowledgeBaseCard, locate, plan_knowledge_base
-from gemkr_hf.knowledge_base.records import (
+from gemkr_hf.knowledge_base.document_collector import Collector
+from gemkr_hf.knowledge_base.document_tables import (
     PRIMARY,
     ROW,
     Documents,
@@ -39,15 +37,17 @@ from gemkr_hf.knowledge_base.records import (
     rows_among,
     write_table,
 )
-from gemkr_hf.knowledge_base.selection import Selection
-from gemkr_hf.knowledge_base.tokens import (
+from gemkr_hf.knowledge_base.hub_repository import KnowledgeBaseCard, locate, plan_knowledge_base
+from gemkr_hf.knowledge_base.shard_selection import Selection
+from gemkr_hf.knowledge_base.storage import HEADER_FILE
+from gemkr_hf.knowledge_base.tokenization import (
     TokenizerIdentity,
     encode_documents,
     load_tokenizer,
     tokenizer_fingerprint,
 )
-from gemkr_hf.progress import progress, progress_bar
-from gemkr_hf.text import first_sentence
+from gemkr_hf.utils.logging import progress, progress_bar
+from gemkr_hf.utils.text import first_sentence
 
 logger = logging.getLogger(__name__)
 
@@ -105,17 +105,15 @@ class KnowledgeBase:
     ) -> KnowledgeBase:
         """Tokenize and index documents, in memory.
 
-        Parameters
-        ----------
-        documents : iterable of mappings, or a dataset
-            Each with an `id` (unique) and a `text`; `title` and further columns are kept.
-        tokenizer : of the language model that is to write the clues
-        backend, shard_tokens, threads : see `FMIndex.build`
+        Args:
+            documents: iterable of mappings, or a dataset. Each with an `id` (unique) and a `text`;
+                `title` and further columns are kept.
+            tokenizer: of the language model that is to write the clues.
+            backend, shard_tokens, threads: see `FMIndex.build`.
 
-        Raises
-        ------
-        ValueError
-            If there is no document, an `id` or `text` is missing, or an `id` occurs twice.
+        Raises:
+            ValueError: if there is no document, an `id` or `text` is missing, or an `id` occurs
+                twice.
         """
         check_options(backend, shard_tokens=shard_tokens, threads=threads)
         identity = TokenizerIdentity.of(tokenizer)
@@ -159,25 +157,19 @@ class KnowledgeBase:
         Besides its documents (an iterable is read once, in order), this takes about 40 bytes of
         memory for each token of one shard, 100 bytes for each document, and 100 MB.
 
-        Parameters
-        ----------
-        documents, tokenizer : see `from_documents`
-        output : the folder to be
-        shard_tokens : int
-            At most so many tokens make a shard, and at least one document.
-        threads : int, optional
-            Cores to use; by default all that this process may use.
-        **index_options : `backend`, `sample_rate` and `list_threshold` of `FMIndex.build`
+        Args:
+            documents, tokenizer: see `from_documents`.
+            output: the folder to be.
+            shard_tokens: at most so many tokens make a shard, and at least one document.
+            threads: cores to use; by default all that this process may use.
+            **index_options: `backend`, `sample_rate` and `list_threshold` of `FMIndex.build`.
 
-        Returns
-        -------
-        KnowledgeBase, memory-mapped.
+        Returns:
+            KnowledgeBase, memory-mapped.
 
-        Raises
-        ------
-        ValueError
-            See `from_documents`; or the output is something else, or the documents of the finished
-            shards have changed.
+        Raises:
+            ValueError: see `from_documents`; or the output is something else, or the documents of
+                the finished shards have changed.
         """
         target = Path(output).resolve()
         files.check_target(target)
@@ -235,10 +227,8 @@ class KnowledgeBase:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer that indexed the documents.
 
-        Raises
-        ------
-        FileNotFoundError
-            If the knowledge base came without one.
+        Raises:
+            FileNotFoundError: if the knowledge base came without one.
         """
         if self._tokenizer is None:
             if self._stored_tokenizer is None or not self._stored_tokenizer[1]:
@@ -274,10 +264,8 @@ class KnowledgeBase:
     def row_of(self, identifier: Any) -> int:
         """The row of the document with this id.
 
-        Raises
-        ------
-        KeyError
-            If there is none.
+        Raises:
+            KeyError: if there is none.
         """
         rows = self.row_ids()
         if identifier not in rows:
@@ -287,13 +275,11 @@ class KnowledgeBase:
     def rows_of(self, identifiers: Sequence[Any]) -> NDArray[np.int64]:
         """The rows of many documents, in one pass over all ids.
 
-        Parameters
-        ----------
-        identifiers : n ids, compared as texts: 7 is "7"
+        Args:
+            identifiers: n ids, compared as texts: 7 is "7".
 
-        Returns
-        -------
-        int64[n] : -1 where there is no such document.
+        Returns:
+            int64[n]: -1 where there is no such document.
         """
         names = [str(identifier) for identifier in identifiers]
         wanted = {name: place for place, name in enumerate(dict.fromkeys(names))}
@@ -338,13 +324,11 @@ class KnowledgeBase:
     def lookup(self, clues: Iterable[ArrayLike]) -> NDArray[np.int64]:
         """LookupDoc (paper, "Knowledge-guided Constraint Decoding").
 
-        Parameters
-        ----------
-        clues : batch of n token-id sequences, without end tokens
+        Args:
+            clues: batch of n token-id sequences, without end tokens.
 
-        Returns
-        -------
-        int64[n] : the row of the one document that holds the clue, -1 where none or several do.
+        Returns:
+            int64[n]: the row of the one document that holds the clue, -1 where none or several do.
         """
         return self.index.lookup_doc(clues)
 
@@ -361,22 +345,20 @@ class KnowledgeBase:
     ) -> FMIndexConstraint:
         """The constraint for `generate(..., logits_processor=kb.constraint())`.
 
-        Parameters
-        ----------
-        min_length, max_length : l_min and l_max of the paper, in tokens; a clue may be shorter at
-            the end of its document. `GeMKRRetriever` takes them from `model.config.decoding`. By
-            default `max_length` is 15, and 256 for documents and first sentences, whose
-            `min_length` does not count.
-        eos_token_id : what ends a clue; by default the end token of the tokenizer
-        strategy : what is written (paper, Table 4): "clue", any passage until one document alone
-            holds it; "document", from its first token to its last; "first_sentence", all of that.
-        prompt_length, ambiguity_penalty, renormalize, keep_ambiguous : see `FMIndexConstraint`
+        Args:
+            min_length, max_length: l_min and l_max of the paper, in tokens; a clue may be shorter
+                at the end of its document. `GeMKRRetriever` takes them from
+                `model.config.decoding`. By default `max_length` is 15, and 256 for documents and
+                first sentences, whose `min_length` does not count.
+            eos_token_id: what ends a clue; by default the end token of the tokenizer.
+            strategy: what is written (paper, Table 4): "clue", any passage until one document alone
+                holds it; "document", from its first token to its last; "first_sentence", all of
+                that.
+            prompt_length, ambiguity_penalty, renormalize, keep_ambiguous: see `FMIndexConstraint`.
 
-        Raises
-        ------
-        ValueError
-            If a length or the strategy is none, or the tokenizer has no end token and none is
-            given.
+        Raises:
+            ValueError: if a length or the strategy is none, or the tokenizer has no end token and
+                none is given.
         """
         if strategy not in CONSTRAINED:
             raise ValueError(f"strategy is one of {', '.join(CONSTRAINED)}, not '{strategy}'")
@@ -429,14 +411,12 @@ class KnowledgeBase:
     def best_match(self, texts: Sequence[str], k: int = 1) -> list[list[int]]:
         """The rows of the documents that match texts best by BM25, for texts that are no clues.
 
-        Parameters
-        ----------
-        texts : what a model wrote without constraints, n of them
-        k : documents for each; fewer come back where there are fewer
+        Args:
+            texts: what a model wrote without constraints, n of them.
+            k: documents for each; fewer come back where there are fewer.
 
-        Returns
-        -------
-        n lists of rows, best first; empty for a text that shares no word with any document
+        Returns:
+            n lists of rows, best first; empty for a text that shares no word with any document.
         """
         if self._best_match is None:
             live = np.setdiff1d(np.arange(self.index.num_rows), self.index.removed)
@@ -474,16 +454,13 @@ class KnowledgeBase:
 
         A record of a text that is there already becomes a further id of its document.
 
-        Parameters
-        ----------
-        documents : see `from_documents`, of the columns that are there
-        tokenizer : by default the knowledge base's own
-        shard_tokens : see `FMIndex.build`
+        Args:
+            documents: see `from_documents`, of the columns that are there.
+            tokenizer: by default the knowledge base's own.
+            shard_tokens: see `FMIndex.build`.
 
-        Raises
-        ------
-        ValueError
-            If an id is taken, a column is unknown, or another tokenizer is given.
+        Raises:
+            ValueError: if an id is taken, a column is unknown, or another tokenizer is given.
         """
         tokenizer = self.tokenizer if tokenizer is None else tokenizer
         self.check_tokenizer(tokenizer)
@@ -512,10 +489,8 @@ class KnowledgeBase:
         A document whose last id goes is no longer found, and what only it and one other held is now
         distinctive. The other documents keep their rows. `compact` gives the space back.
 
-        Raises
-        ------
-        KeyError
-            If there is no document with an id.
+        Raises:
+            KeyError: if there is no document with an id.
         """
         gone = set(ids)
         dead = {self.row_of(identifier) for identifier in gone}
@@ -592,10 +567,8 @@ class KnowledgeBase:
         An older knowledge base in that place is replaced, in one step, when all of the new one is
         written; files that both have are not written again.
 
-        Raises
-        ------
-        ValueError
-            If the folder holds anything else.
+        Raises:
+            ValueError: if the folder holds anything else.
         """
         target = Path(save_directory).resolve()
         files.check_target(target)
@@ -670,25 +643,23 @@ class KnowledgeBase:
         Of one on the Hub only the files that are needed are downloaded; they are mapped where they
         lie in the cache.
 
-        Parameters
-        ----------
-        name_or_path : a folder that `save_pretrained` wrote, or the id of a dataset repo on the Hub
-        tokenizer : checked with `check_tokenizer` if given
-        backend : "numba" or "pysdsl"
-        verify : whether to compare all checksums; by default those of files up to 64 MiB
-        threads : cores that a query may use; by default all that this process may use
-        documents : False for the index alone: constraints and `lookup` work, `kb[row]` does not
-        shards : numbers of the shards wanted, counted from 0; all by default. What is
-            distinctive is so among their documents, whose rows are counted anew.
-        **hub_kwargs : for `huggingface_hub.snapshot_download` (`revision`, `token`, `cache_dir`...)
+        Args:
+            name_or_path: a folder that `save_pretrained` wrote, or the id of a dataset repo on the
+                Hub.
+            tokenizer: checked with `check_tokenizer` if given.
+            backend: "numba" or "pysdsl".
+            verify: whether to compare all checksums; by default those of files up to 64 MiB.
+            threads: cores that a query may use; by default all that this process may use.
+            documents: False for the index alone: constraints and `lookup` work, `kb[row]` does not.
+            shards: numbers of the shards wanted, counted from 0; all by default. What is
+                distinctive is so among their documents, whose rows are counted anew.
+            **hub_kwargs: for `huggingface_hub.snapshot_download` (`revision`, `token`,
+                `cache_dir`...).
 
-        Raises
-        ------
-        FileNotFoundError
-            If there is no knowledge base, or it lacks a file.
-        ValueError
-            If it is broken, of another format version, made with another tokenizer, or has no such
-            shard.
+        Raises:
+            FileNotFoundError: if there is no knowledge base, or it lacks a file.
+            ValueError: if it is broken, of another format version, made with another tokenizer, or
+                has no such shard.
         """
         folder, selection = locate(name_or_path, documents, shards, **hub_kwargs)
         try:
@@ -751,15 +722,12 @@ class KnowledgeBase:
         """Check everything: checksums of all files that the knowledge base was loaded from or saved
         to, whether the index can be what it says, and that it holds these documents.
 
-        Parameters
-        ----------
-        sample : of so many documents, evenly spread, the text is tokenized again and compared with
-            the index, where the knowledge base has its tokenizer.
+        Args:
+            sample: of so many documents, evenly spread, the text is tokenized again and compared
+                with the index, where the knowledge base has its tokenizer.
 
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            If something is wrong, with the first thing that is.
+        Raises:
+            FileNotFoundError, ValueError: if something is wrong, with the first thing that is.
         """
         if self._folder is not None:
             files.check_files(self._folder, files.read_header(self._folder), True)
@@ -793,20 +761,16 @@ class KnowledgeBase:
         Stopped, the repository is as it was, and the same call again sends only what is not there.
         Shards that are there already are not sent again.
 
-        Parameters
-        ----------
-        repo_id : "user/name"
-        private, token, revision, commit_message, create_pr : as everywhere in huggingface_hub
-        **card : of `KnowledgeBaseCard`: `license`, `language`, `source`, `model`
+        Args:
+            repo_id: "user/name".
+            private, token, revision, commit_message, create_pr: as everywhere in huggingface_hub.
+            **card: of `KnowledgeBaseCard`: `license`, `language`, `source`, `model`.
 
-        Returns
-        -------
-        str : address of the repo, or of the pull request
+        Returns:
+            str: address of the repo, or of the pull request.
 
-        Raises
-        ------
-        ValueError, PermissionError, ConnectionError
-            See `gemkr_hf.hub.upload`.
+        Raises:
+            ValueError, PermissionError, ConnectionError: see `gemkr_hf.hub.uploader`.
         """
         settings = KnowledgeBaseCard(**card)
         with tempfile.TemporaryDirectory() as name:

@@ -1,0 +1,17 @@
+"""Instruction tuning: settings, sampled clues, data sets, trainer, runs."""
+
+from typing import TYPE_CHECKING
+
+from gemkr_hf.utils.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from gemkr_hf.training.training_run import run_training
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "run_training": "training_run",
+    },
+)
+
+__all__ = ["run_training"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gemkr_hf.training.pictures import Picture
+from gemkr_hf.training.prepared_images import PreparedImage
 
 Box = Sequence[float]
 
@@ -33,7 +33,7 @@ def overlap(one: Box, other: Box) -> float:
 def fit_alignment(
     model: Any,
     tokenizer: Any,
-    pictures: Mapping[str, Picture],
+    images: Mapping[str, PreparedImage],
     captions: Mapping[str, Sequence[tuple[Box, Sequence[str]]]],
     steps: int = 80,
     temperature: float = 0.1,
@@ -49,7 +49,7 @@ def fit_alignment(
     Args:
         model: a ``GeMKRForRetrieval``; its projections are overwritten.
         tokenizer: the language model's.
-        pictures: id -> objects found and their X_R.
+        images: id -> objects found and their X_R.
         captions: id -> for each captioned object its box and its phrases.
         steps: of Adam.
         temperature: of the contrastive loss over all different captions.
@@ -64,8 +64,8 @@ def fit_alignment(
     table = model.get_input_embeddings().weight.detach().float().cpu()
     features: list[torch.Tensor] = []
     phrases_of: list[tuple[str, ...]] = []
-    for name, picture in pictures.items():
-        for found, feature in zip(picture.objects, picture.object_features, strict=False):
+    for name, image in images.items():
+        for found, feature in zip(image.objects, image.object_features, strict=False):
             for box, phrases in captions.get(name, ()):
                 if overlap(found.box, box) > 0.5:
                     features.append(feature)

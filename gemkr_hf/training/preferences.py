@@ -16,20 +16,20 @@ import torch
 from peft import LoraConfig
 
 from gemkr_hf.index import FMIndex
-from gemkr_hf.progress import progress
-from gemkr_hf.retriever import GeMKRRetriever
-from gemkr_hf.training.config import PreferenceConfig, TuningConfig
-from gemkr_hf.training.instructions import InstructionCollator, pixels_of
-from gemkr_hf.training.pictures import PreparedPictures
-from gemkr_hf.training.progress import show_progress
-from gemkr_hf.training.tuning import (
+from gemkr_hf.retrieval.retriever import GeMKRRetriever
+from gemkr_hf.training.arguments import PreferenceConfig, TuningConfig
+from gemkr_hf.training.instruction_dataset import InstructionCollator, pixels_of
+from gemkr_hf.training.prepared_images import PreparedImages
+from gemkr_hf.training.progress_callback import show_progress
+from gemkr_hf.training.retrieval_validation import is_hit, retrieve_for
+from gemkr_hf.training.trainer import (
     dtypes_of,
     last_whole_checkpoint,
     save_peft,
     trained_in_float32,
     training_arguments,
 )
-from gemkr_hf.training.validation import is_hit, retrieve_for
+from gemkr_hf.utils.logging import progress
 
 PREFERENCE_FEATURES = datasets.Features(
     {
@@ -86,7 +86,7 @@ def collect_preferences(
     images: Mapping[str, Any] | None,
     instructions: datasets.Dataset,
     config: PreferenceConfig,
-    pictures: PreparedPictures | None = None,
+    prepared: PreparedImages | None = None,
     seed: int = 0,
     batch_size: int = 8,
 ) -> datasets.Dataset:
@@ -98,10 +98,10 @@ def collect_preferences(
     Args:
         retriever: with the tuned model.
         questions: records with ``question_id``, ``image_id``, ``question``, ``relevant_ids``.
-        images: id -> picture; None for questions in words alone.
+        images: id -> image; None for questions in words alone.
         instructions: with ``INSTRUCTION_FEATURES``, of the same questions.
         config: how many pairs, and of which kind.
-        pictures: prepared ones, whose objects need not be found again.
+        images: prepared ones, whose objects need not be found again.
         seed: of what is drawn.
         batch_size: questions decoded together.
 
@@ -127,7 +127,7 @@ def collect_preferences(
         some = records[start : start + batch_size]
         words = [captions[record["question_id"]] for record in some]
         found = retrieve_for(
-            retriever, some, images, pictures, words if any(captions.values()) else None
+            retriever, some, images, prepared, words if any(captions.values()) else None
         )
         for record, hits in zip(some, found, strict=True):
             if config.only_mistakes and hits and is_hit(hits[0], record, "gold", knowledge_base):
@@ -189,22 +189,22 @@ class PreferenceCollator:
 
     Args:
         processor: writes the prompts.
-        pictures: what the pairs are about; None for a model that reads captions.
+        images: what the pairs are about; None for a model that reads captions.
     """
 
-    def __init__(self, processor: Any, pictures: PreparedPictures | None) -> None:
+    def __init__(self, processor: Any, images: PreparedImages | None) -> None:
         self._processor = processor
-        self._pictures = pictures
+        self._images = images
         self._pad = InstructionCollator(processor.tokenizer.pad_token_id)
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        pictures = self._pictures
+        images = self._images
         names = [item["image"] for item in items] * 2
         captions = [item["caption"] for item in items] * 2
         rows = self._processor.encode_queries(
             [item["question"] for item in items] * 2,
-            sizes=[None if pictures is None else pictures.size_of(name) for name in names],
-            objects=[() if pictures is None else pictures.objects_of(name) for name in names],
+            sizes=[None if images is None else images.size_of(name) for name in names],
+            objects=[() if images is None else images.objects_of(name) for name in names],
             clues=[item[kind] for kind in ("chosen", "rejected") for item in items],
             captions=captions if any(captions) else None,
         )
@@ -214,7 +214,7 @@ class PreferenceCollator:
                     # The end token has no part in a clue's score: it ends where it is distinctive.
                     "input_ids": torch.tensor(prompt + ending[:-1]),
                     "labels": torch.tensor([-100] * len(prompt) + ending[:-1]),
-                    **pixels_of(pictures, name),
+                    **pixels_of(images, name),
                 }
                 for (prompt, ending), name in zip(rows, names, strict=True)
             ]
@@ -229,7 +229,7 @@ def tune_preferences(
     model: Any,
     processor: Any,
     preferences: datasets.Dataset,
-    pictures: PreparedPictures | None,
+    images: PreparedImages | None,
     output: str | Path,
     tuning: TuningConfig,
     config: PreferenceConfig,
@@ -240,7 +240,7 @@ def tune_preferences(
         model: a tuned ``GeMKRForRetrieval`` without adapters; it is the reference as well.
         processor: its processor.
         preferences: with ``PREFERENCE_FEATURES``.
-        pictures: what they are about.
+        images: what they are about.
         output: folder of the states, from which a stopped tuning goes on.
         tuning: LoRA, precision, optimizer, seed.
         config: what is different in preference tuning.
@@ -277,7 +277,7 @@ def tune_preferences(
     trainer = _trainer_class()(
         model=model,
         args=arguments,
-        data_collator=PreferenceCollator(processor, pictures),
+        data_collator=PreferenceCollator(processor, images),
         train_dataset=preferences,
         processing_class=processor,
         peft_config=lora,
@@ -305,7 +305,7 @@ def _trainer_class() -> Any:
         """TRL's, with log-probabilities from the model's own forward.
 
         TRL takes them from a backbone that ends in hidden states, and a GeMKR has none that takes
-        pictures.
+        images.
         """
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -12,14 +12,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import CLIPImageProcessorPil
 
 from gemkr_hf import KnowledgeBase
-from gemkr_hf.checkpoints import save_adapter, save_model
+from gemkr_hf.hub import save_adapter, save_model
 from gemkr_hf.knowledge_base import tokenizer_fingerprint
-from gemkr_hf.knowledge_base.files import FORMAT_VERSION as KNOWLEDGE_BASE
+from gemkr_hf.knowledge_base.storage import FORMAT_VERSION as KNOWLEDGE_BASE
 from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
 from gemkr_hf.modeling.configuration_gemkr import FORMAT_VERSION as CHECKPOINT
 from gemkr_hf.processing import GeMKRProcessor, add_image_tokens
-from gemkr_hf.training.tuning import save_peft
-from tests.knowledge_base.knowledge_base_parts import DOCUMENTS, word_tokenizer
+from gemkr_hf.training.trainer import save_peft
+from tests.unit.knowledge_base.knowledge_base_parts import DOCUMENTS, word_tokenizer
 
 FOLDER = Path(__file__).parent
 PROMPT = torch.arange(3, 13)[None]

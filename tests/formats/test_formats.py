@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoProcessor
 
 import gemkr_hf.auto  # noqa: F401
 from gemkr_hf import KnowledgeBase
-from gemkr_hf.knowledge_base.files import FORMAT_VERSION as KNOWLEDGE_BASE
+from gemkr_hf.knowledge_base.storage import FORMAT_VERSION as KNOWLEDGE_BASE
 from gemkr_hf.modeling.configuration_gemkr import FORMAT_VERSION as CHECKPOINT
 from tests.formats.make_formats import PROMPT
 

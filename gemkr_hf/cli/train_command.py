@@ -1,0 +1,53 @@
+"""``gemkr train``: from a configuration to a tuned model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemkr_hf.cli.command_errors import be_quiet, log_to_standard_error, one_sentence_errors
+
+
+@one_sentence_errors
+def train(
+    config: Annotated[Path, typer.Option(help="YAML file of settings, see configs/.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, such as tuning.epochs=3; several times."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of everything that is made.")] = None,
+    check_only: Annotated[
+        bool, typer.Option("--check", help="Check settings and files, and train nothing.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run with other settings.")
+    ] = False,
+) -> None:
+    """Tune a model on questions about images; a stopped training goes on where it was.
+
+    Example: gemkr train --config configs/symbols.yaml --set tuning.epochs=2 --output runs/symbols
+
+    Several processes: accelerate launch --config_file configs/accelerate/multi_gpu.yaml
+    -m gemkr_hf.cli train --config configs/okvqa_gs112k.yaml
+    """
+    from gemkr_hf.utils.config import override, parse, read_yaml
+
+    be_quiet()
+    log_to_standard_error()
+    settings = override(read_yaml(config), set_ or [])
+    if output is not None:
+        settings["output"] = str(output)
+    from gemkr_hf.training.arguments import TrainConfig
+
+    parsed = parse(TrainConfig, settings)
+    from gemkr_hf.training.training_checks import check
+    from gemkr_hf.training.training_run import run_training
+
+    if check_only:
+        benchmark = check(parsed, Path())
+        typer.echo(f"{len(benchmark.questions['train']):,} training questions: ready to train")
+        return
+    run_training(parsed, say=typer.echo, overwrite=overwrite)
+
+
+__all__ = ["train"]

@@ -1,0 +1,18 @@
+"""Images by their ids, from a folder, a COCO layout, a base64 TSV or a data set."""
+
+from gemkr_hf.data.images.dataset_images import DatasetImages
+from gemkr_hf.data.images.folder_images import CocoImages, FolderImages
+from gemkr_hf.data.images.image_layouts import find_layout, open_images
+from gemkr_hf.data.images.image_source import ImageSource, NoImages
+from gemkr_hf.data.images.tsv_images import TsvImages
+
+__all__ = [
+    "CocoImages",
+    "DatasetImages",
+    "FolderImages",
+    "ImageSource",
+    "NoImages",
+    "TsvImages",
+    "find_layout",
+    "open_images",
+]

@@ -1,0 +1,142 @@
+"""Images in base64 in one tab-separated file, as ReMuQ and WebQA have them."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gemkr_hf.data.images.image_source import ImageSource
+from gemkr_hf.processing import load_image
+from gemkr_hf.utils.logging import progress, progress_bar
+
+_BLOCK = 2**24  # bytes
+_LONGEST_ID = 256  # bytes
+# ReMuQ numbers its images from 30,000,000 on, in the order of the lines.
+_FIRST_NUMBER = 10_000_000
+
+
+class TsvImages(ImageSource):
+    """Images of a file of lines ``id<TAB>base64``.
+
+    The lines' byte offsets are read from the ``.lineidx`` beside it; where there is none, the file
+    is read through once, and its index kept in memory.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is empty, or its index belongs to another file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path, self.name = Path(path), str(path)
+        if not self._path.is_file():
+            raise FileNotFoundError(f"There is no file '{path}'")
+        if self._path.stat().st_size == 0:
+            raise ValueError(f"There is no image in '{path}'")
+        self._index = self._path.with_suffix(".lineidx")
+        if self._index.is_file():
+            self._offsets = _read_offsets(self._index)
+            self._check_index()
+        else:
+            self._offsets = _find_offsets(self._path)
+
+    def __getitem__(self, image_id: str) -> Image.Image:
+        row = self._row(image_id)
+        if row is None:
+            raise KeyError(self.missing(image_id))
+        with self._path.open("rb") as file:
+            file.seek(int(self._offsets[row]))
+            data = file.readline().rstrip(b"\r\n").partition(b"\t")[2]
+        place = f"The image '{image_id}' in line {row + 1} of '{self.name}'"
+        try:
+            content = base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"{place} is no base64: {error}") from None
+        try:
+            return load_image(content)
+        except ValueError as error:
+            raise ValueError(f"{place} is broken: {error}") from None
+
+    def __contains__(self, image_id: object) -> bool:
+        return isinstance(image_id, str) and self._row(image_id) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def _row(self, image_id: str) -> int | None:
+        if image_id.isdecimal() and int(image_id) % _FIRST_NUMBER < len(self._offsets):
+            # Saves reading the start of every line, a seek for each, of a file of many gigabytes.
+            row = int(image_id) % _FIRST_NUMBER
+            if self._id_at(row) == image_id:
+                return row
+        return self._rows.get(image_id)
+
+    def _id_at(self, row: int) -> str:
+        with self._path.open("rb") as file:
+            return self._read_id(file, row)
+
+    def _read_id(self, file, row: int) -> str:  # type: ignore[no-untyped-def]
+        file.seek(int(self._offsets[row]))
+        identifier, tab, _ = file.read(_LONGEST_ID).partition(b"\t")
+        if not tab or b"\n" in identifier:
+            raise ValueError(f"Line {row + 1} of '{self.name}' is no 'id<TAB>base64'")
+        return identifier.decode("utf-8", "replace").strip()
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        with self._path.open("rb", buffering=_LONGEST_ID) as file:
+            rows = progress(range(len(self._offsets)), "Ids of images", unit="image")
+            return {self._read_id(file, row): row for row in rows}
+
+    def _check_index(self) -> None:
+        size, offsets = self._path.stat().st_size, self._offsets
+        wrong = len(offsets) == 0 or offsets[0] != 0 or bool((np.diff(offsets) <= 0).any())
+        if not wrong and offsets[-1] < size:
+            with self._path.open("rb") as file:
+                for offset in offsets[1 :: max(1, len(offsets) // 16)].tolist():
+                    file.seek(offset - 1)
+                    wrong = wrong or file.read(1) != b"\n"
+                # Behind the last line that the index knows the file has to end.
+                file.seek(int(offsets[-1]))
+                file.readline()
+                wrong = wrong or bool(file.read(2).strip())
+        else:
+            wrong = True
+        if wrong:
+            raise ValueError(
+                f"The index '{self._index}' does not belong to '{self.name}': delete it, and it is "
+                "made anew"
+            )
+
+
+def _read_offsets(path: Path) -> NDArray[np.int64]:
+    words = path.read_bytes().split()
+    try:
+        return np.array(words, dtype=np.int64) if words else np.zeros(0, np.int64)
+    except (ValueError, OverflowError):
+        line = next(n for n, word in enumerate(words, start=1) if not word.isdigit())
+        raise ValueError(
+            f"Line {line} of '{path}' is no byte offset: delete the index, and it is made anew"
+        ) from None
+
+
+def _find_offsets(path: Path) -> NDArray[np.int64]:
+    size, position, starts = path.stat().st_size, 0, [np.zeros(1, np.int64)]
+    with path.open("rb") as file, progress_bar(size, "Lines of images", "B") as bar:
+        while block := file.read(_BLOCK):
+            breaks = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+            starts.append(breaks + position + 1)
+            position += len(block)
+            bar.update(len(block))
+    offsets = np.concatenate(starts)
+    return offsets[offsets < size]
+
+
+__all__ = ["TsvImages"]

@@ -1,0 +1,359 @@
+"""How a model computes the nodes of a tree, each token once or each row anew."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from transformers import StaticCache
+from transformers.cache_utils import Cache, DynamicLayer
+
+from gemkr_hf.decoding.clue_tree import Node
+
+
+class Engine(Protocol):
+    """Computes prompts once, and then nodes behind them."""
+
+    def prefill(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Logits behind the prompts, (batch, vocab_size); forgets the batch before."""
+        ...
+
+    def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
+        """Logits behind each node, (nodes, vocab_size), in their order.
+
+        A node stands behind its parent, which was computed before or stands in `nodes` too.
+        """
+        ...
+
+    def keep(self, queries: Sequence[int]) -> None:
+        """Only these queries will be asked for again."""
+        ...
+
+
+class _Prompts:
+    """The prompts of a batch: which of their columns are padding, and how long they are."""
+
+    def __init__(self, model: Any, inputs: Mapping[str, Any]) -> None:
+        ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+        self.mask = (torch.ones_like(ids) if mask is None else mask).bool()
+        self.lengths: list[int] = self.mask.sum(1).tolist()
+        # Positions count from each prompt's first token.
+        self.positions = (self.mask.long().cumsum(1) - 1).clamp_min(0)
+        self.takes_positions = "position_ids" in _parameters(model)
+
+    def arguments(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        arguments = {name: value for name, value in inputs.items() if value is not None}
+        if "token_type_ids" not in _parameters(model):  # some tokenizers give them to any model
+            arguments.pop("token_type_ids", None)
+        if self.takes_positions:
+            arguments.setdefault("position_ids", self.positions)
+        if "logits_to_keep" in _parameters(model):
+            arguments.setdefault("logits_to_keep", 1)
+        arguments.update(use_cache=True, return_dict=True)
+        return arguments
+
+
+class TreeAttention:
+    """One row of keys and values for each query: its prompt, and behind it the tokens of all clues,
+    each of which attends to the prompt and to the tokens of its own clue alone.
+
+    Args:
+        model: a model that `supports_tree_attention`.
+        static_cache: keep keys and values in tensors of fixed size, which no pass copies, and
+            compute passes of few different sizes: what a compiled model or a CUDA graph needs.
+        compile: bool or dict. Compile the pass with `torch.compile`, whose arguments the dictionary
+            holds; needs `static_cache`.
+    """
+
+    def __init__(
+        self, model: Any, static_cache: bool = False, compile: bool | Mapping[str, Any] = False
+    ) -> None:
+        if compile and not static_cache:
+            raise ValueError("compile=True needs static_cache=True, or each pass has another size")
+        self.model = model
+        self.static_cache = static_cache
+        language_model = _language_model(model)
+        self._takes_bool = language_model.config._attn_implementation == "sdpa"
+        self._dtype = language_model.get_input_embeddings().weight.dtype
+        self._step = model
+        if compile:
+            options = dict(compile) if isinstance(compile, Mapping) else {}
+            self._step = torch.compile(model, **{"dynamic": False, **options})
+
+    def prefill(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        self._prompts = _Prompts(self.model, inputs)
+        arguments = self._prompts.arguments(self.model, inputs)
+        self._columns = 0
+        self._prompt_mask = self._prompts.mask
+        self._rows = {query: query for query in range(len(self._prompts.lengths))}
+        number = _text_config(self.model).num_hidden_layers
+        arguments["cache"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
+        if self.static_cache:
+            prompt = self._prompts.mask.shape[1]
+            # Few different lengths, so that a compiled pass serves prompts of many.
+            length = -(-(prompt + _ROOM) // _ROOM) * _ROOM
+            self._room = length - prompt
+            arguments["cache"] = StaticCache(_text_config(self.model), length)
+        outputs = self.model(**arguments)
+        self._cache = outputs.cache
+        return outputs.logits[:, -1]
+
+    def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
+        of_rows: list[list[Node]] = [[] for _ in self._rows]
+        for node in nodes:
+            of_rows[self._rows[node.query]].append(node)
+        batch, needed = len(of_rows), max(map(len, of_rows))
+        width = _rounded(needed) if self.static_cache else needed
+        total = self._columns + width
+        if self.static_cache and total > self._room:
+            self._grow(total)
+        ids = np.zeros((batch, width), dtype=np.int64)
+        positions = np.zeros((batch, width), dtype=np.int64)
+        seen = np.zeros((batch, width, self._room if self.static_cache else total), dtype=np.bool_)
+        places = np.zeros((2, len(nodes)), dtype=np.int64)
+        at = {id(node): number for number, node in enumerate(nodes)}
+        for row, of_row in enumerate(of_rows):
+            for place, node in enumerate(of_row):
+                above = node.parent.columns  # type: ignore[union-attr]
+                node.columns = (*above, self._columns + place)
+                node.computed = True
+                ids[row, place] = node.token
+                positions[row, place] = self._prompts.lengths[node.query] + node.depth - 1
+                seen[row, place, list(node.columns)] = True
+                places[:, at[id(node)]] = row, place
+            # What only pads a row sees itself: a softmax over nothing is no number.
+            for place in range(len(of_row), width):
+                seen[row, place, self._columns + place] = True
+        device = self._prompts.mask.device
+        prompt = self._prompt_mask[:, None, :].expand(-1, width, -1)
+        mask = torch.cat([prompt, on(seen, device)], dim=2)
+        if not self._takes_bool:
+            bias = torch.zeros(mask.shape, dtype=self._dtype, device=device)
+            mask = bias.masked_fill_(~mask, torch.finfo(self._dtype).min)
+        inputs = on(np.stack([ids, positions]), device)
+        outputs = self._step(
+            input_ids=inputs[0],
+            attention_mask=mask[:, None],
+            position_ids=inputs[1],
+            cache=self._cache,
+            use_cache=True,
+            return_dict=True,
+        )
+        self._columns = total
+        row, place = on(places, device)
+        return outputs.logits[row, place]
+
+    def keep(self, queries: Sequence[int]) -> None:
+        """Drop the rows of finished queries once they are an eighth of all."""
+        if self.static_cache or not 0 < 8 * len(queries) <= 7 * len(self._rows):
+            return
+        kept = sorted(queries, key=self._rows.__getitem__)
+        rows = torch.tensor([self._rows[query] for query in kept])
+        self._cache.batch_select_indices(rows)
+        self._prompt_mask = self._prompt_mask[rows]
+        self._rows = {query: row for row, query in enumerate(kept)}
+
+    def _grow(self, needed: int) -> None:
+        """Twice the room, or as much as is needed."""
+        prompt = self._prompts.mask.shape[1]
+        self._room = max(2 * self._room, _rounded(needed))
+        larger = StaticCache(_text_config(self.model), prompt + self._room)
+        for old, new in zip(self._cache.layers, larger.layers, strict=True):
+            filled = prompt + self._columns
+            new.update(old.keys[:, :, :filled], old.values[:, :, :filled])  # type: ignore[union-attr]
+        self._cache = larger
+
+
+class _GrowingLayer(DynamicLayer):
+    """Keys and values in tensors with room to grow: a pass copies what is new, and not the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        known = self.get_seq_length()
+        length = known + key_states.shape[-2]
+        if self._buffers is None or length > self._buffers[0].shape[-2]:
+            larger = (
+                _with_room(key_states, known, length),
+                _with_room(value_states, known, length),
+            )
+            if self.keys is not None and self.values is not None and known > 0:
+                larger[0][:, :, :known] = self.keys
+                larger[1][:, :, :known] = self.values
+            self._buffers = larger
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, known:length] = new
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._buffers = None
+
+
+def _with_room(like: torch.Tensor, known: int, length: int) -> torch.Tensor:
+    """An empty tensor for `length` tokens and as many more as may come."""
+    rows, heads, _, width = like.shape
+    return like.new_empty(rows, heads, 2 * length if known else length + _ROOM, width)
+
+
+class RowByRow:
+    """For any causal language model: clues in rows of their own, behind copies of the prompt's
+    keys and values.
+
+    What a clue has in common with others is computed once more for each of them, and in each pass;
+    of a model without such a cache, or with recurrent layers, the prompt as well.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def prefill(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        self._prompts = _Prompts(self.model, inputs)
+        self._inputs = inputs
+        outputs = self.model(**self._prompts.arguments(self.model, inputs))
+        # Some recurrent layers begin anew where several tokens stand behind their cache.
+        stateful = getattr(_language_model(self.model), "_is_stateful", False)
+        self._cache = None if stateful else getattr(outputs, "cache", None)
+        return outputs.logits[:, -1]
+
+    def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
+        inner = {id(node.parent) for node in nodes}
+        leaves = [node for node in nodes if id(node) not in inner]
+        paths = [leaf.piece() for leaf in leaves]
+        width = max(map(len, paths))
+        ids = np.zeros((len(paths), width), dtype=np.int64)
+        real = np.zeros((len(paths), width), dtype=np.bool_)
+        place = {}
+        for row, path in enumerate(paths):
+            ids[row, : len(path)] = [node.token for node in path]
+            real[row, : len(path)] = True
+            place.update({id(node): (row, column) for column, node in enumerate(path)})
+        for node in nodes:
+            node.computed = True
+        device = self._prompts.mask.device
+        queries = on(np.array([leaf.query for leaf in leaves]), device)
+        arguments = self._behind_prompts(queries, on(ids, device), on(real, device))
+        logits = self.model(**arguments, return_dict=True).logits[:, -width:]
+        row, column = on(np.array([place[id(node)] for node in nodes]).T, device)
+        return logits[row, column]
+
+    def _behind_prompts(
+        self, queries: torch.Tensor, ids: torch.Tensor, real: torch.Tensor
+    ) -> dict[str, Any]:
+        """The model's arguments for tokens behind the prompts of these queries."""
+        steps = torch.arange(ids.shape[1], device=ids.device)
+        positions = self._prompts.mask.sum(1)[queries][:, None] + steps
+        mask = torch.cat([self._prompts.mask[queries], real], dim=1).long()
+        arguments: dict[str, Any] = {"attention_mask": mask}
+        if self._cache is not None:
+            arguments["cache"] = _copied(self._cache)
+            arguments["cache"].reorder_cache(queries)
+            arguments.update(input_ids=ids, use_cache=True)
+        else:  # a model of another kind of memory reads its prompts again
+            given = {name: value[queries] for name, value in self._inputs.items()}
+            arguments = {**given, **arguments, "use_cache": False}
+            arguments["input_ids"] = torch.cat([given["input_ids"], ids], dim=1)
+            positions = torch.cat([self._prompts.positions[queries], positions], dim=1)
+        if self._prompts.takes_positions:
+            arguments["position_ids"] = positions
+        return arguments
+
+    def keep(self, queries: Sequence[int]) -> None:
+        """Rows are chosen anew in each pass."""
+
+
+def _copied(cache: Any) -> Any:
+    """A cache whose rows can be chosen without touching this one's."""
+    layers = getattr(cache, "layers", [])
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        return copy.deepcopy(cache)
+    other = copy.copy(cache)  # choosing rows makes new tensors, so that the layers can share these
+    other.layers = [copy.copy(layer) for layer in layers]
+    return other
+
+
+_ROOM = 256
+_SMALLEST_PASS = 8
+
+
+def _rounded(number: int) -> int:
+    """A power of two, so that few sizes occur."""
+    return max(_SMALLEST_PASS, 1 << (number - 1).bit_length())
+
+
+def supports_tree_attention(model: Any) -> bool:
+    """Whether each token of a model can be told which others to attend to.
+
+    That needs full attention in all layers by the implementations "sdpa" or "eager" of
+    transformers' attention interface, and `position_ids`; not so with flash attention, sliding
+    windows, ALiBi or recurrent layers.
+    """
+    language_model = _language_model(model)
+    config = language_model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    if not getattr(config, "use_sliding_window", True):
+        window = None
+    return (
+        getattr(language_model, "_supports_attention_backend", False)
+        and getattr(config, "_attn_implementation", None) in ("sdpa", "eager")
+        and kinds == {"full_attention"}
+        and window is None
+        and getattr(config, "attention_layers", None) is None
+        and not getattr(config, "alibi", False)
+        and {"position_ids", "cache"} <= set(_parameters(language_model))
+    )
+
+
+def make_engine(
+    model: Any, static_cache: bool = False, compile: bool | Mapping[str, Any] = False
+) -> Engine:
+    """The fastest engine that a model supports.
+
+    Raises:
+        ValueError: if a static cache or compilation is asked of a model that does not support tree
+            attention.
+    """
+    if supports_tree_attention(model):
+        return TreeAttention(model, static_cache, compile)
+    if static_cache or compile:
+        raise ValueError(
+            f"{type(model).__name__} takes no static cache here: that needs full attention in all "
+            'layers by attn_implementation="sdpa" or "eager"'
+        )
+    return RowByRow(model)
+
+
+def _language_model(model: Any) -> Any:
+    inner = getattr(model, "get_base_model", lambda: model)()
+    return getattr(inner, "language_model", inner)
+
+
+def _text_config(model: Any) -> Any:
+    return _language_model(model).config.get_text_config(decoder=True)
+
+
+def _parameters(model: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(_language_model(model).forward).parameters
+
+
+def on(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device, without waiting for what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+__all__ = ["Engine", "RowByRow", "TreeAttention", "make_engine", "on", "supports_tree_attention"]

@@ -1,0 +1,199 @@
+"""Sequences of digits 0 to 3 with rank: the levels of the wavelet matrix.
+
+A line is 64 bytes, ``uint64[8]``, and holds 232 digits, the high bits of 64 of them in one word and
+the low bits in another: words 1 to 3 and 4 to 6. The first 40 share the words 0 (8 high bits from
+bit 48 on, then 8 low ones) and 7 (32 and 32). The low 48 bits of word 0 are three numbers, how many
+1, 2 and 3 stand before the line within its superblock of 282 lines; what stands before a superblock
+is kept in a small table beside.
+
+A rank reads one line, and an entry of a table that stays in the cache: on a large sequence the time
+of a rank is the time of one cache miss, and digits of two bits halve how many of them a symbol
+costs. (The idea is that of Ceregini, Kurpicz and Venturini, "Faster wavelet trees with quad
+vectors", DCC 2024.)
+"""
+
+import numpy as np
+from numba import njit
+
+from gemkr_hf.index.bit_vectors import INLINED, KERNEL, popcount, prefetch
+
+LINE_DIGITS = 232
+SUPER_LINES = 282
+_MIXED = 40
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_NONE = np.uint64(0)
+_ONE = np.uint64(1)
+_BYTE = np.uint64(0xFF)
+_HALF = np.uint64(0xFFFFFFFF)
+_COUNT = np.uint64(0xFFFF)
+
+
+def num_lines(length: int) -> int:
+    """Lines of a sequence: there is always a digit behind the last, so that the rank of the whole
+    sequence reads a line that exists."""
+    return length // LINE_DIGITS + 1
+
+
+def num_supers(lines: int) -> int:
+    """Superblocks of so many lines."""
+    return -(-lines // SUPER_LINES)
+
+
+@njit(**INLINED)
+def _mixed(lines, line):
+    """High and low bits of a line's first 40 digits."""
+    first, last = lines[line, 0], lines[line, 7]
+    high = ((first >> np.uint64(48)) & _BYTE) | ((last & _HALF) << np.uint64(8))
+    return high, (first >> np.uint64(56)) | ((last >> np.uint64(32)) << np.uint64(8))
+
+
+@njit(**INLINED)
+def _below(digits):
+    """A word of ones in the lowest places; any number of them may be asked for."""
+    if digits >= 64:
+        return _ALL
+    return (_ONE << np.uint64(max(0, digits))) - _ONE
+
+
+@njit(**INLINED)
+def rank_digit(lines, supers, base, super_base, digit, position):
+    """How often ``digit`` stands among the first ``position`` digits of the sequence whose first
+    line is ``base``.
+
+    ``0 <= position <= length`` is the caller's duty. Whatever the lines hold, the answer lies in
+    [0, position]: a file with flipped bits gives wrong answers but no address outside an array.
+    """
+    number = position // LINE_DIGITS
+    inside = position - number * LINE_DIGITS
+    block = number // SUPER_LINES
+    line = base + number
+    counts = lines[line, 0]
+    found = np.int64(supers[super_base + block, digit])
+    if digit:
+        found += np.int64((counts >> np.uint64(16 * digit - 16)) & _COUNT)
+    else:
+        found += (number - block * SUPER_LINES) * LINE_DIGITS
+        found -= np.int64(counts & _COUNT) + np.int64((counts >> np.uint64(16)) & _COUNT)
+        found -= np.int64((counts >> np.uint64(32)) & _COUNT)
+    # Turned round where the digit's bit is 0, both bits of an equal digit are ones.
+    turn_high = _NONE if digit & 2 else _ALL
+    turn_low = _NONE if digit & 1 else _ALL
+    high, low = _mixed(lines, line)
+    found += popcount((high ^ turn_high) & (low ^ turn_low) & _below(min(inside, _MIXED)))
+    for word in range(1, 4):
+        high, low = lines[line, word] ^ turn_high, lines[line, word + 3] ^ turn_low
+        found += popcount(high & low & _below(inside - _MIXED - 64 * (word - 1)))
+    return max(0, min(found, position))
+
+
+@njit(**INLINED)
+def rank_digits(lines, supers, base, super_base, position):
+    """`rank_digit` of the digits 1, 2 and 3."""
+    number = position // LINE_DIGITS
+    inside = position - number * LINE_DIGITS
+    block = super_base + number // SUPER_LINES
+    line = base + number
+    counts = lines[line, 0]
+    ones = np.int64(supers[block, 1]) + np.int64(counts & _COUNT)
+    twos = np.int64(supers[block, 2]) + np.int64((counts >> np.uint64(16)) & _COUNT)
+    threes = np.int64(supers[block, 3]) + np.int64((counts >> np.uint64(32)) & _COUNT)
+    high, low = _mixed(lines, line)
+    mask = _below(min(inside, _MIXED))
+    high, low = high & mask, low & mask
+    both: int = popcount(high & low)
+    highs: int = popcount(high)
+    lows: int = popcount(low)
+    for word in range(1, 4):
+        mask = _below(inside - _MIXED - 64 * (word - 1))
+        high, low = lines[line, word] & mask, lines[line, word + 3] & mask
+        both += popcount(high & low)
+        highs += popcount(high)
+        lows += popcount(low)
+    ones = max(0, min(ones + lows - both, position))
+    twos = max(0, min(twos + highs - both, position - ones))
+    return ones, twos, max(0, min(threes + both, position - ones - twos))
+
+
+@njit(**INLINED)
+def get_digit(lines, base, position):
+    """The digit at ``position``; ``0 <= position <= length`` is the caller's duty."""
+    number = position // LINE_DIGITS
+    inside = position - number * LINE_DIGITS
+    line = base + number
+    if inside < _MIXED:
+        high, low = _mixed(lines, line)
+        place = np.uint64(inside)
+    else:
+        word = 1 + ((inside - _MIXED) >> 6)
+        high, low = lines[line, word], lines[line, word + 3]
+        place = np.uint64((inside - _MIXED) & 63)
+    return np.int64((((high >> place) & _ONE) << _ONE) | ((low >> place) & _ONE))
+
+
+@njit(**INLINED)
+def expect_rank(lines, base, position):
+    """Say that the rank of ``position`` will be asked for: the time of a cache miss passes while
+    other rows are worked on."""
+    prefetch(lines, base + position // LINE_DIGITS)
+
+
+@njit(**KERNEL)
+def write_lines(codes, shift, lines, first_line, last_line, found):
+    """Fill the lines ``first_line`` to ``last_line`` of a sequence whose digit p is the two bits of
+    ``codes[p]`` from ``shift`` on; ``found[line]``, int64[4], becomes how often each digit stands
+    in a line."""
+    length, down = codes.shape[0], np.uint32(shift)
+    for line in range(first_line, last_line):
+        start = line * LINE_DIGITS
+        held = max(0, min(LINE_DIGITS, length - start))
+        both, highs, lows = 0, 0, 0
+        for group in range(4):
+            first = 0 if group == 0 else _MIXED + 64 * (group - 1)
+            high, low = _NONE, _NONE
+            for place in range(max(0, min(held, _MIXED + 64 * group) - first)):
+                digit = np.uint64((codes[start + first + place] >> down) & np.uint32(3))
+                high |= (digit >> _ONE) << np.uint64(place)
+                low |= (digit & _ONE) << np.uint64(place)
+            both += popcount(high & low)
+            highs += popcount(high)
+            lows += popcount(low)
+            if group == 0:
+                lines[line, 0] = (high & _BYTE) << np.uint64(48) | (low & _BYTE) << np.uint64(56)
+                lines[line, 7] = (high >> np.uint64(8)) | (low >> np.uint64(8)) << np.uint64(32)
+            else:
+                lines[line, group], lines[line, group + 3] = high, low
+        found[line, 1], found[line, 2], found[line, 3] = lows - both, highs - both, both
+        found[line, 0] = held - lows - highs + both
+
+
+@njit(**KERNEL)
+def write_counts(lines, supers, found):
+    """Turn the digits of each line into those before it, in ``found``, in the lines and in
+    ``supers``, uint32[superblocks, 4]."""
+    total, block = np.zeros(4, np.int64), np.zeros(4, np.int64)
+    for line in range(found.shape[0]):
+        if line % SUPER_LINES == 0:
+            block[:] = total
+            for digit in range(4):
+                supers[line // SUPER_LINES, digit] = total[digit]
+        header = _NONE
+        for digit in range(3, 0, -1):
+            header = (header << np.uint64(16)) | np.uint64(total[digit] - block[digit])
+        lines[line, 0] |= header
+        for digit in range(4):
+            here = found[line, digit]
+            found[line, digit] = total[digit]
+            total[digit] += here
+
+
+__all__ = [
+    "LINE_DIGITS",
+    "expect_rank",
+    "get_digit",
+    "num_lines",
+    "num_supers",
+    "rank_digit",
+    "rank_digits",
+    "write_counts",
+    "write_lines",
+]

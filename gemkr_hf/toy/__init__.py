@@ -1,0 +1,1 @@
+"""The toy world: symbols, stand-in checkpoints, quickstart."""

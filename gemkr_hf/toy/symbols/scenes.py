@@ -1,0 +1,157 @@
+"""Images of one to four symbols: colour, size, rotation, background and noise drawn at random."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from gemkr_hf.toy.symbols.glyphs import glyph_mask
+from gemkr_hf.toy.symbols.symbol_documents import Symbol
+
+SCENE_SIZE = 160
+"""Side of a scene in pixels."""
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (205, 25, 30),
+    "orange": (240, 125, 10),
+    "yellow": (225, 195, 0),
+    "green": (20, 140, 50),
+    "blue": (25, 70, 200),
+    "purple": (130, 40, 160),
+    "brown": (115, 65, 25),
+    "black": (20, 20, 20),
+}
+PLACES = ("top left", "top right", "bottom left", "bottom right")
+SIZES = ("small", "large")
+
+LARGE_OBJECT = 0.27
+"""An object is large if the square root of its box's share of the image reaches this."""
+_SIZE_RANGES = {"small": (0.155, 0.225), "large": (0.32, 0.42)}
+_LARGEST_SIDE = 0.49  # of the image: two large objects still fit beside each other
+_SMALLEST_GAP = 4  # pixels between two symbols
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One symbol in a scene; ``box`` is (left, top, right, bottom) in pixels."""
+
+    symbol: Symbol
+    color: str
+    place: str
+    size: str
+    box: tuple[int, int, int, int]
+
+    @property
+    def words(self) -> str:
+        """What a person would call it: colour and name."""
+        return f"{self.color} {self.symbol.name}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An image and the objects on it, in the order they were drawn."""
+
+    image: Image.Image
+    objects: tuple[SceneObject, ...]
+
+
+def _turned_mask(char: str, side: float, rng: np.random.Generator) -> Image.Image:
+    """Glyph turned by up to 20 degrees, its box scaled to an area of ``side`` squared."""
+    mask = glyph_mask(char).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
+    mask = mask.crop(mask.getbbox())
+    width, height = mask.size
+    scale = side / np.sqrt(width * height)
+    scale = min(scale, _LARGEST_SIDE * SCENE_SIZE / max(width, height))
+    new_size = (max(2, round(width * scale)), max(2, round(height * scale)))
+    return mask.resize(new_size, Image.Resampling.LANCZOS)
+
+
+def _background(rng: np.random.Generator) -> np.ndarray:
+    """Light paper of one tint with a slow gradient, float32 ``(side, side, 3)``."""
+    base = rng.uniform(205, 250) + rng.uniform(-12, 12, size=3)
+    ramp = np.linspace(-1, 1, SCENE_SIZE, dtype=np.float32)
+    slope_x, slope_y = rng.uniform(-10, 10, size=2)
+    gradient = slope_x * ramp[None, :, None] + slope_y * ramp[:, None, None]
+    return (base[None, None, :] + gradient).astype(np.float32)
+
+
+def _position(place: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """Top left corner of a box whose centre lies clearly inside the quadrant ``place``."""
+    corner = []
+    for axis, word in enumerate(reversed(place.split())):  # x from left/right, y from top/bottom
+        half = size[axis] / 2
+        lowest, highest = half + 1, SCENE_SIZE / 2 - max(8, half - 4)
+        if lowest > highest:
+            lowest = highest = (lowest + highest) / 2
+        center = rng.uniform(lowest, highest)
+        if word in ("right", "bottom"):
+            center = SCENE_SIZE - center
+        corner.append(int(np.clip(round(center - half), 0, SCENE_SIZE - size[axis])))
+    return corner[0], corner[1]
+
+
+def _free_box(
+    place: str,
+    size: tuple[int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+    rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
+    """A box in the quadrant with a gap to the taken ones; the best of 30 draws if all touch."""
+    best, best_gap = (0, 0, 0, 0), -np.inf
+    for _ in range(30):
+        x, y = _position(place, size, rng)
+        box = (x, y, x + size[0], y + size[1])
+        gap = min((_gap(box, other) for other in taken), default=SCENE_SIZE)
+        if gap >= _SMALLEST_GAP:
+            return box
+        if gap > best_gap:
+            best, best_gap = box, gap
+    return best
+
+
+def _gap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
+    """Pixels between two boxes, negative where they overlap."""
+    return max(one[0] - other[2], other[0] - one[2], one[1] - other[3], other[1] - one[3])
+
+
+def draw_scene(
+    symbols: Sequence[Symbol],
+    rng: np.random.Generator,
+    colors: Sequence[str] | None = None,
+    sizes: Sequence[str] | None = None,
+) -> Scene:
+    """Draw 1 to 4 symbols, each in a quadrant of its own.
+
+    Args:
+        symbols: what to draw.
+        rng: source of all that is left to chance.
+        colors: colour names, one a symbol; drawn with replacement where None.
+        sizes: size names likewise.
+
+    Raises:
+        ValueError: no symbol, or more than there are places.
+    """
+    if not 1 <= len(symbols) <= len(PLACES):
+        raise ValueError(f"A scene shows 1 to {len(PLACES)} symbols, got {len(symbols)}")
+    colors = list(rng.choice(list(COLORS), size=len(symbols))) if colors is None else colors
+    sizes = list(rng.choice(SIZES, size=len(symbols))) if sizes is None else sizes
+    places = [PLACES[row] for row in rng.permutation(len(PLACES))[: len(symbols)]]
+
+    pixels = _background(rng)
+    objects: list[SceneObject] = []
+    for symbol, color, size, place in zip(symbols, colors, sizes, places, strict=True):
+        side = rng.uniform(*_SIZE_RANGES[size]) * SCENE_SIZE
+        mask = _turned_mask(symbol.char, side, rng)
+        box = _free_box(place, mask.size, [item.box for item in objects], rng)
+        ink = np.asarray(COLORS[color], dtype=np.float32) + rng.uniform(-18, 18, size=3)
+        alpha = np.asarray(mask, dtype=np.float32)[:, :, None] / 255
+        region = pixels[box[1] : box[3], box[0] : box[2]]
+        region[:] = alpha * ink + (1 - alpha) * region
+        # The box's own size decides: a narrow sign may stay small where a wide one would be large.
+        share = np.sqrt(mask.size[0] * mask.size[1]) / SCENE_SIZE
+        measured = "large" if share >= LARGE_OBJECT else "small"
+        objects.append(SceneObject(symbol, str(color), place, measured, box))
+    pixels += rng.normal(0, rng.uniform(1, 8), size=pixels.shape)
+    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    return Scene(image, tuple(objects))

@@ -1,0 +1,172 @@
+"""The symbols benchmark as a ``datasets.DatasetDict``, made from a seed."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from gemkr_hf.toy.symbols.scenes import PLACES, Scene, draw_scene
+from gemkr_hf.toy.symbols.symbol_documents import (
+    ASPECTS,
+    Symbol,
+    documents_fingerprint,
+    load_known_symbols,
+)
+from gemkr_hf.toy.symbols.symbol_questions import Question, ask
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test", "unseen")
+
+FEATURES = datasets.Features(
+    {
+        "question_id": datasets.Value("string"),
+        "image_id": datasets.Value("string"),
+        "image": datasets.Image(),
+        "question": datasets.Value("string"),
+        "aspect": datasets.Value("string"),
+        "by": datasets.Value("string"),
+        "answers": datasets.List(datasets.Value("string")),
+        "relevant_ids": datasets.List(datasets.Value("string")),
+        "caption": datasets.Value("string"),
+        "objects": datasets.List(
+            {
+                "box": datasets.List(datasets.Value("int32"), length=4),
+                "symbol": datasets.Value("string"),
+                "color": datasets.Value("string"),
+                "place": datasets.Value("string"),
+                "size": datasets.Value("string"),
+                "target": datasets.Value("bool"),
+            }
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class SymbolsConfig:
+    """How much of the small world is made; scenes of the splits come from disjoint seeds.
+
+    Attributes:
+        seed: every image and question follows from it.
+        train_scenes, validation_scenes, test_scenes, unseen_scenes: images in each split.
+        train_questions: questions asked of each training image.
+        questions: questions asked of each image of the other splits.
+    """
+
+    seed: int = 0
+    train_scenes: int = 2400
+    validation_scenes: int = 100
+    test_scenes: int = 200
+    unseen_scenes: int = 60
+    train_questions: int = 3
+    questions: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("train_scenes", "validation_scenes", "test_scenes", "unseen_scenes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def scenes_of(self, split: str) -> int:
+        """Number of scenes of a split."""
+        return getattr(self, f"{split}_scenes")
+
+
+def _draw_symbols(split: str, rng: np.random.Generator) -> list[Symbol]:
+    """Symbols of one scene, the one to ask of first; 1 to 4, each number equally often."""
+    known = load_known_symbols()
+    seen = [symbol for symbol in known if symbol.seen]
+    number = int(rng.integers(1, len(PLACES) + 1))
+    if split != "unseen":
+        return [seen[row] for row in rng.permutation(len(seen))[:number]]
+    unseen = [symbol for symbol in known if not symbol.seen]
+    target = unseen[rng.integers(len(unseen))]
+    others = [symbol for symbol in known if symbol is not target]
+    return [target] + [others[row] for row in rng.permutation(len(others))[: number - 1]]
+
+
+def _questions(split: str, scene: Scene, number: int, rng: np.random.Generator) -> list[Question]:
+    """Different (target, aspect) pairs of one scene; of the first object only where unseen."""
+    targets = scene.objects[:1] if split == "unseen" else scene.objects
+    pairs = [(target, aspect) for target in targets for aspect in ASPECTS]
+    chosen = rng.permutation(len(pairs))[:number]
+    return [ask(pairs[row][0], scene.objects, pairs[row][1], rng) for row in chosen]
+
+
+def caption_of(scene: Scene) -> str:
+    """All objects in words: ``a small red aries at the top left and ...``."""
+    return " and ".join(f"a {item.size} {item.words} at the {item.place}" for item in scene.objects)
+
+
+def _rows(split: str, config: SymbolsConfig, documents: str) -> Iterator[dict[str, Any]]:
+    """Rows of a split; ``documents``, their fingerprint, makes the cache tell old from new."""
+    logger.debug(f"Drawing the split {split} of the documents {documents}")
+    number = config.train_questions if split == "train" else config.questions
+    for scene_number in range(config.scenes_of(split)):
+        rng = np.random.default_rng([config.seed, SPLITS.index(split), scene_number])
+        scene = draw_scene(_draw_symbols(split, rng), rng)
+        image_id = f"{split}-{scene_number:05d}"
+        # Encoded once, however many questions are asked of it.
+        image = BytesIO()
+        scene.image.save(image, format="PNG", compress_level=1)
+        for row, question in enumerate(_questions(split, scene, number, rng)):
+            target = question.target
+            yield {
+                "question_id": f"{image_id}-{row}",
+                "image_id": image_id,
+                "image": {"bytes": image.getvalue(), "path": None},
+                "question": question.text,
+                "aspect": question.aspect,
+                "by": question.by,
+                "answers": [target.symbol.name],
+                "relevant_ids": [target.symbol.document_id(question.aspect)],
+                "caption": caption_of(scene),
+                "objects": [
+                    {
+                        "box": list(item.box),
+                        "symbol": item.symbol.name,
+                        "color": item.color,
+                        "place": item.place,
+                        "size": item.size,
+                        "target": item is target,
+                    }
+                    for item in scene.objects
+                ],
+            }
+
+
+def load_symbols(
+    config: SymbolsConfig | None = None, cache_dir: str | Path | None = None
+) -> datasets.DatasetDict:
+    """Make the benchmark, or load it where the same one was made before.
+
+    Args:
+        config: sizes and seed; the defaults are the benchmark's.
+        cache_dir: folder for the finished splits; the cache of ``datasets`` where None.
+
+    Returns:
+        Splits ``train``, ``validation``, ``test`` and ``unseen`` with the columns of ``FEATURES``:
+        image, question, ids of relevant documents, and the objects with their boxes in pixels.
+    """
+    config = config or SymbolsConfig()
+    return datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_generator(
+                _rows,
+                features=FEATURES,
+                cache_dir=None if cache_dir is None else str(cache_dir),
+                gen_kwargs={
+                    "split": split,
+                    "config": config,
+                    "documents": documents_fingerprint(),
+                },
+                split=datasets.NamedSplit(split),
+            )
+            for split in SPLITS
+        }
+    )

@@ -1,0 +1,209 @@
+"""Images as the model takes them, computed once and kept on disk."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from gemkr_hf.processing import Object
+from gemkr_hf.utils.logging import progress_bar
+
+SHARD = 256
+"""Images of a file."""
+TENSORS = ("pixel_values", "object_features", "object_mask")
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """What the model needs of one image, computed once.
+
+    Attributes:
+        size: width and height in pixels.
+        objects: the objects found, most confident first.
+        pixel_values: float16 ``(3, height, width)`` as the vision tower takes them.
+        object_features: float32 ``(max_objects, d)``, X_R of the frozen CLIP; zero rows where
+            there is no object.
+        object_mask: bool ``(max_objects,)``.
+    """
+
+    size: tuple[int, int]
+    objects: tuple[Object, ...]
+    pixel_values: torch.Tensor
+    object_features: torch.Tensor
+    object_mask: torch.Tensor
+
+
+class PreparedImages(Mapping[str, PreparedImage]):
+    """Images in a folder of safetensors, read through memory maps when they are asked for.
+
+    A file holds 256 images and is written whole, so that a stopped preparation goes on where it
+    was. Made by ``prepare_images``.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._places: dict[str, tuple[Path, int]] = {}
+        self._words: dict[str, dict[str, Any]] = {}
+        self._files: dict[Path, Any] = {}
+        for path in sorted(self.folder.glob("images-*.safetensors")):
+            self._add(path)
+
+    def _add(self, path: Path) -> None:
+        with safe_open(path, framework="pt") as file:
+            for row, words in enumerate(json.loads(file.metadata()["images"])):
+                self._places[words["id"]] = path, row
+                self._words[words["id"]] = words
+
+    def __getitem__(self, name: str) -> PreparedImage:
+        return PreparedImage(self.size_of(name), self.objects_of(name), **self.tensors_of(name))
+
+    def tensors_of(self, name: str) -> dict[str, torch.Tensor]:
+        """``pixel_values``, ``object_features`` and ``object_mask`` alone."""
+        path, row = self._places[name]
+        if path not in self._files:
+            with safe_open(path, framework="pt") as file:
+                # Views of the mapped file: what is not looked at is not read.
+                self._files[path] = {tensor: file.get_tensor(tensor) for tensor in TENSORS}
+        return {tensor: values[row] for tensor, values in self._files[path].items()}
+
+    def size_of(self, name: str) -> tuple[int, int]:
+        """Width and height, without reading the tensors."""
+        width, height = self._words[name]["size"]
+        return width, height
+
+    def objects_of(self, name: str) -> tuple[Object, ...]:
+        """The objects found, without reading the tensors."""
+        return tuple(
+            Object(tuple(found["box"]), found["score"], found["label"])
+            for found in self._words[name]["objects"]
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}}  # an open file is for one process
+
+
+@torch.no_grad()
+def prepare_images(
+    images: Mapping[str, Any],
+    names: Sequence[str],
+    model: Any,
+    processor: Any,
+    folder: str | Path,
+    batch_size: int = 64,
+) -> PreparedImages:
+    """Detect the objects of each image and encode them by the frozen CLIP, once.
+
+    What the folder holds already is not made again; if another vision tower, detector or processor
+    made it, it is made anew.
+
+    Args:
+        images: id -> image (anything that the processor reads).
+        names: the ids that are wanted.
+        model: a ``GeMKRForRetrieval``.
+        processor: its ``GeMKRProcessor``.
+        folder: where the images are kept.
+        batch_size: images at a time.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _keep_or_clear(folder, fingerprint(model, processor))
+    kept = PreparedImages(folder)
+    missing = [name for name in dict.fromkeys(names) if name not in kept]
+    number = len(list(folder.glob("images-*.safetensors")))
+    model.eval()
+    with progress_bar(len(missing), "find and encode objects", "image") as bar:
+        for first in range(0, len(missing), SHARD):
+            shard = missing[first : first + SHARD]
+            batches = []
+            for start in range(0, len(shard), batch_size):
+                some = shard[start : start + batch_size]
+                batches.append(_prepare([images[name] for name in some], model, processor))
+                bar.update(len(some))
+            tensors = {name: torch.cat([batch[name] for batch in batches]) for name in TENSORS}
+            words = [
+                {"id": name, **described}
+                for name, described in zip(
+                    shard, (one for batch in batches for one in batch["words"]), strict=True
+                )
+            ]
+            path = folder / f"images-{number:05d}.safetensors"
+            unfinished = path.with_suffix(".tmp")
+            save_file(tensors, unfinished, metadata={"images": json.dumps(words)})
+            unfinished.replace(path)
+            number += 1
+    return PreparedImages(folder)
+
+
+def _prepare(images: Sequence[Any], model: Any, processor: Any) -> dict[str, Any]:
+    batch = processor(images=list(images), return_objects=True, return_tensors="pt")
+    features = model.get_object_features(
+        batch["object_pixel_values"].to(model.device), batch["object_mask"].to(model.device)
+    )
+    return {
+        "pixel_values": batch["pixel_values"].half().contiguous(),
+        "object_features": features.float().cpu().contiguous(),
+        "object_mask": batch["object_mask"].contiguous(),
+        "words": [
+            {
+                "size": list(image.size),
+                "objects": [
+                    {"box": list(found.box), "score": found.score, "label": found.label}
+                    for found in objects
+                ],
+            }
+            for image, objects in zip(images, batch["objects"], strict=True)
+        ],
+    }
+
+
+def fingerprint(model: Any, processor: Any) -> str:
+    """Changes with the vision tower's weights, the detector, and what the processor does."""
+    digest = hashlib.sha256()
+    settings = {
+        "image_processor": processor.image_processor.to_dict(),
+        "max_objects": processor.max_objects,
+        "object_margin": processor.object_margin,
+        "detector": _described(processor.detector),
+    }
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    if model.vision_tower is not None:
+        for name, weight in model.vision_tower.state_dict().items():
+            digest.update(f"{name} {float(weight.double().sum())!r}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _described(detector: Any) -> str | None:
+    if detector is None:
+        return None
+    return detector.fingerprint() if hasattr(detector, "fingerprint") else repr(detector)
+
+
+def _keep_or_clear(folder: Path, made_by: str) -> None:
+    """What another model or processor prepared is of no use."""
+    path = folder / "made_by.txt"
+    if path.exists() and path.read_text(encoding="utf-8") == made_by:
+        return
+    for shard in folder.glob("images-*"):
+        shard.unlink()
+    path.write_text(made_by, encoding="utf-8")
+
+
+__all__ = ["PreparedImage", "PreparedImages", "fingerprint", "prepare_images"]

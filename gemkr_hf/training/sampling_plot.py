@@ -1,0 +1,55 @@
+"""Supervised text sampling as an image."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from gemkr_hf.training.clue_sampling import SpanDistribution
+
+
+def plot_distribution(
+    drawn: SpanDistribution, path: str | Path | None = None, title: str | None = None
+) -> Any:
+    """Draw from which word of a sentence a clue starts how often.
+
+    A bar is the probability of the start at its word (softmax of c / (c + rho)); hits of the query
+    are dark.
+
+    Args:
+        drawn: of ``ClueSampler.distribution``.
+        path: where the image is written; its ending says the format.
+        title: for example the question.
+
+    Returns:
+        The ``matplotlib.figure.Figure``.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    places = range(len(drawn.words))
+    figure = Figure(figsize=(max(4.0, 0.42 * len(drawn.words)), 3.4), layout="constrained")
+    axis = figure.subplots()
+    colors = ["firebrick" if hit else "0.75" for hit in drawn.hits]
+    axis.bar(places, drawn.probabilities, color=colors)
+    axis.set_xticks(list(places))
+    axis.set_xticklabels(drawn.words, rotation=60, ha="right", rotation_mode="anchor")
+    for label, hit in zip(axis.get_xticklabels(), drawn.hits, strict=True):
+        label.set_fontweight("bold" if hit else "normal")
+    axis.set_ylabel("probability of a start")
+    if title is not None:
+        axis.set_title("\n".join(textwrap.wrap(title, 60)), fontsize="medium", loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(
+        handles=[
+            Patch(color="firebrick", label="the query has this word"),
+            Patch(color="0.75", label="other words"),
+        ],
+        frameon=False,
+        fontsize="small",
+    )
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+__all__ = ["plot_distribution"]

@@ -1,0 +1,1 @@
+"""Helpers that every layer may use; they import nothing of the package."""

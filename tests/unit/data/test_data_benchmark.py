@@ -1,0 +1,246 @@
+"""Benchmarks of every format: questions in splits, documents, images."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_files import (
+    COLORS,
+    okvqa_records,
+    remuq_records,
+    write_images,
+    write_json,
+    write_okvqa_corpus,
+    write_tsv,
+)
+
+from gemkr_hf.data import (
+    DOCUMENT_FEATURES,
+    QUESTION_FEATURES,
+    Benchmark,
+    DataConfig,
+    load_benchmark,
+)
+from gemkr_hf.data.benchmark import draw_validation
+
+COCO_NAME = "val2014/COCO_val2014_{:012d}.jpg"
+
+
+def check(benchmark: Benchmark, relevant: list[str]) -> None:
+    """What holds of every benchmark here: question n is of image n, with its document there."""
+    for questions in benchmark.questions.values():
+        assert questions.features == QUESTION_FEATURES
+    documents = list(benchmark.documents)
+    assert list(benchmark.documents) == documents
+    assert all(list(document) == list(DOCUMENT_FEATURES) for document in documents)
+    known = {document["id"] for document in documents}
+    train = benchmark.questions["train"]
+    assert [row["relevant_ids"][0] for row in train] == relevant
+    assert known.issuperset(relevant)
+    for row in train:
+        image = benchmark.images[row["image_id"]]
+        number = row["question"].removesuffix("?")[-1]
+        assert image.getpixel((0, 0)) == pytest.approx(COLORS[number], abs=1)
+
+
+@pytest.mark.parametrize(("corpus", "questions"), [("", "google:"), ("GS_", ""), ("google:", "")])
+def test_okvqa_gs112k(corpus: str, questions: str, tmp_path: Path) -> None:
+    write_okvqa_corpus(tmp_path / "okvqa_train_corpus.csv", corpus)
+    write_json(tmp_path / "train.json", okvqa_records(questions))
+    write_json(tmp_path / "test.json", okvqa_records(questions)[:2])
+    write_images(tmp_path / "coco", COCO_NAME)
+    config = DataConfig(
+        format="okvqa",
+        train="train.json",
+        validation="test.json",
+        test="test.json",
+        documents="okvqa_train_corpus.csv",
+        images="coco",
+    )
+    benchmark = load_benchmark(config, tmp_path)
+    check(benchmark, ["1", "2", "3"])
+    assert list(benchmark.questions) == ["train", "validation", "test"]
+    assert benchmark.name == "okvqa (train.json, test.json, test.json)"
+    assert next(iter(benchmark.documents)) == {
+        "id": "0", "title": "", "text": 'Text 0, with "quotes".',
+    }  # fmt: skip
+
+
+def test_okvqa_wk21m(tmp_path: Path) -> None:
+    rows = "".join(f'{n}\t"Text ""{n}"" of\'it"\tTitle {n}\n' for n in range(1, 6))
+    (tmp_path / "psgs_w100.tsv").write_text("id\ttext\ttitle\n" + rows)
+    write_json(tmp_path / "train.json", okvqa_records("wiki:"))
+    write_images(tmp_path / "coco", COCO_NAME)
+    config = DataConfig(
+        format="okvqa", train="train.json", documents="psgs_w100.tsv", images="coco"
+    )
+    benchmark = load_benchmark(config, tmp_path)
+    check(benchmark, ["1", "2", "3"])
+    assert len(benchmark.documents) == 5
+    assert next(iter(benchmark.documents)) == {
+        "id": "1", "title": "Title 1", "text": "Text \"1\" of'it",
+    }  # fmt: skip
+
+
+def test_remuq(tmp_path: Path) -> None:
+    rows = "".join(f"webqa_{n},Text {n}\n" for n in range(1, 10))
+    (tmp_path / "open_corpus.csv").write_text("kid,text\n" + rows)
+    write_json(tmp_path / "train.json", remuq_records())
+    write_tsv(tmp_path / "imgs.tsv")
+    config = DataConfig(
+        format="remuq", train="train.json", documents="open_corpus.csv", images="imgs.tsv"
+    )
+    check(load_benchmark(config, tmp_path), ["webqa_1", "webqa_2", "webqa_3"])
+
+
+def test_table(tmp_path: Path) -> None:
+    with (tmp_path / "q.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["question", "image", "document", "answer"])
+        writer.writerows([f"What is {n}?", f"{n}.png", f"doc {n}", "red"] for n in (1, 2, 3))
+    documents = [{"name": f"doc {n}", "words": f"Text {n}"} for n in (1, 2, 3)]
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, documents)))
+    config = DataConfig(
+        format="table",
+        train="q.csv",
+        documents="d.jsonl",
+        images=str(write_images(tmp_path / "own")),
+        id_column="name",
+        text_column="words",
+        knowledge_base="kb",
+    )
+    benchmark = load_benchmark(config, tmp_path)
+    check(benchmark, ["doc 1", "doc 2", "doc 3"])
+    assert benchmark.knowledge_base == str(tmp_path / "kb")
+
+
+def test_without_documents_and_images(tmp_path: Path) -> None:
+    write_json(tmp_path / "train.json", okvqa_records())
+    config = DataConfig(format="okvqa", train="train.json", knowledge_base="org/kb")
+    benchmark = load_benchmark(config, tmp_path)
+    assert len(benchmark.documents) == len(benchmark.images) == 0
+    assert "1" not in benchmark.images
+    assert benchmark.knowledge_base == "org/kb"
+
+
+def questions_of(tmp_path: Path, images: list[int]) -> Any:
+    records = [
+        {**okvqa_records()[0], "question_id": number, "img_id": image}
+        for number, image in enumerate(images)
+    ]
+    write_json(tmp_path / "train.json", records)
+    config = DataConfig(format="okvqa", train="train.json")
+    return load_benchmark(config, tmp_path).questions["train"]
+
+
+def test_validation_is_drawn_by_whole_images(tmp_path: Path) -> None:
+    questions = questions_of(tmp_path, [row // 2 if row < 20 else row for row in range(60)])
+    train, validation = draw_validation(questions, 13, seed=0)
+    assert (len(train), len(validation)) == (47, 13)
+    assert set(train["question_id"]) | set(validation["question_id"]) == set(
+        questions["question_id"]
+    )
+    assert not set(train["image_id"]) & set(validation["image_id"])
+    again = draw_validation(questions.select(reversed(range(60))), 13, seed=0)[1]
+    assert set(again["question_id"]) == set(validation["question_id"])
+    other = draw_validation(questions, 13, seed=1)[1]
+    assert set(other["question_id"]) != set(validation["question_id"])
+    with pytest.raises(ValueError, match=r"validation is 60 of the training questions, and there"):
+        draw_validation(questions, 60, 0)
+    with pytest.raises(ValueError, match=r"No 1 questions can be drawn .* draw more"):
+        draw_validation(questions_of(tmp_path, [1, 1, 2, 2]), 1, 0)
+
+
+def test_validation_by_number(tmp_path: Path) -> None:
+    write_json(tmp_path / "train.json", okvqa_records())
+    config = DataConfig(format="okvqa", train="train.json", validation=1)
+    questions = load_benchmark(config, tmp_path).questions
+    assert {split: len(rows) for split, rows in questions.items()} == {"train": 2, "validation": 1}
+
+
+def test_several_ids_of_one_image_stay_together(tmp_path: Path) -> None:
+    write_images(tmp_path / "coco", COCO_NAME)
+    names = [name for n in (1, 2, 3) for name in (f"{n}", f"{n:012d}", f"COCO_val2014_{n:012d}")]
+    rows = [{**okvqa_records()[0], "question_id": n, "img_id": n} for n in names]
+    write_json(tmp_path / "train.json", rows)
+    config = DataConfig(format="okvqa", train="train.json", validation=3, images="coco")
+    questions = load_benchmark(config, tmp_path).questions
+    assert len({int(image_id[-12:]) for image_id in questions["validation"]["image_id"]}) == 1
+    assert len({int(image_id[-12:]) for image_id in questions["train"]["image_id"]}) == 2
+
+
+def test_the_small_world() -> None:
+    benchmark = load_benchmark(DataConfig(format="symbols", scenes=3))
+    assert list(benchmark.questions) == ["train", "validation", "test", "unseen"]
+    assert len(benchmark.questions["train"]) == 9
+    known = {document["id"] for document in benchmark.documents}
+    for split in benchmark.questions.values():
+        assert split.features == QUESTION_FEATURES
+        row = split[0]
+        assert row["answers"] and row["answer_scores"] == [1.0]
+        assert known.issuperset(row["relevant_ids"])
+        assert benchmark.images[row["image_id"]].mode == "RGB"
+
+
+@pytest.mark.parametrize("setting", ["train", "validation", "test", "documents", "images"])
+def test_a_path_that_is_not_there_is_named_first(setting: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "train.json", ["broken"])
+    settings = {"train": "train.json", setting: "nowhere.csv"}
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
+        load_benchmark(DataConfig(format="okvqa", **settings), tmp_path)
+
+
+def test_a_corpus_with_a_gap_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": null}\n')
+    write_json(tmp_path / "train.json", okvqa_records())
+    config = DataConfig(format="okvqa", train="train.json", documents="d.jsonl")
+    with pytest.raises(ValueError, match=r"Document 2 of '.*d.jsonl' has no text"):
+        list(load_benchmark(config, tmp_path).documents)
+    (tmp_path / "d.jsonl").write_text('{"no": 1, "text": "a"}\n')
+    with pytest.raises(ValueError, match=r"no column 'id' in '.*d.jsonl': there are no, text"):
+        load_benchmark(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"format": "zip", "train": "a"}, r"format is one of okvqa, remuq, .*, not 'zip'"),
+        ({"format": "okvqa"}, r"No questions are named"),
+        ({"format": "okvqa", "validation": 3}, r"No questions are named"),
+        ({"format": "okvqa", "test": "t", "validation": 3}, r"and train is missing"),
+        ({"format": "okvqa", "train": "a", "validation": 0}, r"validation must be at least 1"),
+        ({"format": "okvqa", "train": 7}, r"train is a text, not 7"),
+        ({"format": "okvqa", "train": ""}, r"train is a text, not ''"),
+        ({"format": "okvqa", "train": "a", "seed": "0"}, r"seed is a whole number, not '0'"),
+        ({"format": "okvqa", "train": "a", "seed": True}, r"seed is a whole number, not True"),
+        (
+            {"format": "okvqa", "train": "a", "validation": 0.5},
+            r"a text or a whole number, not 0.5",
+        ),
+        (
+            {"format": "okvqa", "train": "a", "text_column": None},
+            r"text_column is a text, not None",
+        ),
+        (
+            {"format": "okvqa", "train": "a", "image_layout": "x"},
+            r"image_layout is one of auto",
+        ),
+        (
+            {"format": "okvqa", "train": "a", "scenes": 3},
+            r"scenes is for the format 'symbols' alone",
+        ),
+        ({"format": "symbols", "train": "a"}, r"'symbols' makes its own train: leave train out"),
+        ({"format": "symbols", "scenes": 0}, r"scenes must be at least 1, got 0"),
+        (
+            {"format": "table", "trian": "a"},
+            r"no setting 'trian' in the section 'data' of 'f': there",
+        ),
+        ({"train": "a"}, r"The section 'data' of 'f' lacks format"),
+        (["okvqa"], r"The section 'data' of 'f' holds no settings"),
+    ],
+)
+def test_settings_that_are_refused(settings: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig.from_mapping(settings, "'f'")

@@ -1,0 +1,95 @@
+"""`import gemkr_hf.auto` is enough for the auto classes; `import gemkr_hf` stays light."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.project import ROOT
+
+OURS = ["import gemkr_hf.auto"]
+THEIRS = ["from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText"]
+LOADS = {
+    "model": "AutoModel.from_pretrained(folder, **options)",
+    "task": "AutoModelForImageTextToText.from_pretrained(folder, **options)",
+    "config": "AutoConfig.from_pretrained(folder, **options)",
+    "processor": "AutoProcessor.from_pretrained(folder, **options)",
+}
+
+
+def run(lines, *arguments, scratch):
+    root = ROOT
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines), *map(str, arguments)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "HF_MODULES_CACHE": str(scratch / "modules"),
+            "HF_HUB_OFFLINE": "1",
+        },
+        cwd=scratch,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny, tmp_path_factory):
+    from transformers import CLIPImageProcessor, PreTrainedTokenizerFast
+
+    from gemkr_hf.processing import GeMKRProcessor, add_image_tokens
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    tiny.gemkr().save_pretrained(folder)
+    from tokenizers import Tokenizer, models
+
+    words = Tokenizer(models.WordLevel({"a": 0, "<unk>": 1}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
+    add_image_tokens(tokenizer)
+    GeMKRProcessor(CLIPImageProcessor(), tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("options", ["{}", "{'trust_remote_code': True}"])
+@pytest.mark.parametrize("first", ["ours", "theirs", "processor"])
+def test_the_auto_classes_know_our_classes(checkpoint, tmp_path, first, options):
+    head = {
+        "ours": [*OURS, *THEIRS, "from transformers import AutoProcessor"],
+        "theirs": [*THEIRS, "from transformers import AutoProcessor", *OURS],
+        "processor": ["from transformers import AutoProcessor", *OURS, *THEIRS],
+    }[first]
+    loads = dict(reversed(LOADS.items())) if first == "processor" else LOADS
+    program = [*head, f"import sys; folder = sys.argv[1]; options = {options}"]
+    program += [f"loaded = {load}; print(type(loaded).__module__)" for load in loads.values()]
+    program += [
+        "import gemkr_hf.modeling, gemkr_hf.processing",
+        "known = (gemkr_hf.GeMKRProcessor, gemkr_hf.GeMKRConfig, gemkr_hf.GeMKRForRetrieval)",
+        "assert type(loaded) in known, type(loaded)",
+        "from transformers import CONFIG_MAPPING",
+        "assert CONFIG_MAPPING['gemkr'] is gemkr_hf.GeMKRConfig",
+    ]
+    modules = run(program, checkpoint, scratch=tmp_path)
+    assert len(modules) == 4 and all(module.startswith("gemkr_hf.") for module in modules), modules
+
+
+def test_the_import_stays_light(tmp_path):
+    heavy = "{'transformers', 'torch', 'numpy', 'gemkr_hf.modeling'}"
+    program = ["import sys, gemkr_hf", f"print(*({heavy} & set(sys.modules)), 'nothing')"]
+    assert run(program, scratch=tmp_path) == ["nothing"]
+
+
+def test_our_classes_asked_for_first(checkpoint, tmp_path):
+    program = [
+        "import sys",
+        "from gemkr_hf import GeMKRForRetrieval, GeMKRProcessor",
+        "from transformers import AutoModel, AutoProcessor",
+        "assert type(AutoModel.from_pretrained(sys.argv[1])) is GeMKRForRetrieval",
+        "assert type(AutoProcessor.from_pretrained(sys.argv[1])) is GeMKRProcessor",
+        "print(1)",
+    ]
+    assert run(program, checkpoint, scratch=tmp_path) == ["1"]

@@ -1,0 +1,95 @@
+"""What would pass without effect in a call of the processor, or come back changed."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from processing_parts import QUESTION
+
+from gemkr_hf.processing import GeMKRProcessor, load_image
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Q: {question}\r\nI: {image}\r\n\r\nR:",
+        "{question}\n{image}\r\n",
+        "{question}\r{image}\n\n",
+    ],
+)
+def test_a_template_keeps_its_line_breaks(image_processor, tokenizer, tmp_path, template):
+    processor = GeMKRProcessor(image_processor, tokenizer, prompt_template=template)
+    for name in ("once", "twice"):
+        processor.save_pretrained(tmp_path / name)
+        processor = GeMKRProcessor.from_pretrained(tmp_path / name)
+        assert processor.prompt_template == template
+
+
+def test_the_line_break_of_an_editor_belongs_to_the_file(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    (tmp_path / "prompt_template.txt").write_bytes(b"{question}\r\n{image}\r\n")
+    loaded = GeMKRProcessor.from_pretrained(tmp_path)
+    assert loaded.prompt_template == "{question}\r\n{image}"
+
+
+@pytest.mark.parametrize("wrap", [False, True], ids=["bare", "in text_kwargs"])
+def test_padding_on_the_right_is_refused(processor, wrap):
+    def call(**given):
+        return processor(text=["a", QUESTION], **({"text_kwargs": given} if wrap else given))
+
+    with pytest.raises(ValueError, match="padding_side='right' is not possible"):
+        call(padding_side="right")
+    assert call(padding_side="left")["attention_mask"][0, 0] == 0
+    processor.tokenizer.padding_side = "right"  # as many tokenizers have it
+    assert call()["attention_mask"][0, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["max_objects", "detector", "object_template", "object_cache"])
+def test_settings_of_the_processor_are_none_of_a_call(processor, image, name):
+    with pytest.raises(TypeError, match=f"{name} is a setting of the processor.* processor.{name}"):
+        processor(images=image, text=QUESTION, **{name: 1})
+
+
+def test_captions_need_a_text(processor, image):
+    with pytest.raises(ValueError, match="Captions stand beside questions or in them: give text"):
+        processor(images=image, captions="a cat")
+
+
+def test_a_length_that_nothing_uses_is_warned_of(processor, caplog):
+    long = processor(text=QUESTION * 9)["input_ids"].shape[1]
+    for idle in ({}, {"truncation": False}, {"truncation": "do_not_truncate"}, {"padding": True}):
+        caplog.clear()
+        batch = processor(text=QUESTION * 9, max_length=50, **idle)
+        assert batch["input_ids"].shape[1] == long
+        assert "max_length=50 has no effect without truncation=True" in caplog.text
+    caplog.clear()
+    for used in ({"truncation": True}, {"truncation": "longest_first"}):
+        batch = processor(text=QUESTION * 9, max_length=long - 5, **used)
+        assert batch["input_ids"].shape[1] <= long - 5
+    batch = processor(text=QUESTION, padding="max_length", max_length=long)
+    assert batch["input_ids"].shape[1] == long
+    assert not caplog.text
+
+
+FLOATS = np.linspace(-1, 1, 300, dtype=np.float32).reshape(10, 10, 3)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_floats_below_zero_are_refused(make):
+    with pytest.raises(ValueError, match=r"floats of -1 to 1: they lie in 0\.\.1 or 0\.\.255"):
+        load_image(make(FLOATS))
+    loaded = np.asarray(load_image(make((FLOATS + 1) / 2)))
+    assert loaded[0, 0, 0] == 0 and loaded[-1, -1, -1] == 255
+    rounded = np.where(FLOATS < 0, -1e-3, FLOATS).astype(np.float32)
+    assert np.asarray(load_image(make(rounded))).min() == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_refused(bad, tmp_path):
+    pixels = np.zeros((9, 9), dtype=np.float32)
+    pixels[3, 3] = bad
+    with pytest.raises(ValueError, match="The image holds pixels that are no finite numbers"):
+        load_image(pixels)
+    Image.fromarray(pixels).save(tmp_path / "heights.tiff")
+    with pytest.raises(ValueError, match=r"heights\.tiff holds pixels that are no finite"):
+        load_image(tmp_path / "heights.tiff")

@@ -1,0 +1,72 @@
+"""Validation by retrieval: the figures of the evaluation, and a model left as it was."""
+
+import pytest
+
+from gemkr_hf.evaluation.metrics import score_run
+from gemkr_hf.toy.quickstart.quickstart_systems import relevant_ids, run_gemkr
+from gemkr_hf.training.arguments import ValidationConfig
+from gemkr_hf.training.retrieval_validation import RetrievalValidation, is_hit
+
+
+@pytest.fixture(scope="module")
+def questions(short_quickstart):
+    from gemkr_hf.toy.symbols.symbols_dataset import load_symbols
+    from tests.conftest import SHORT
+
+    return list(load_symbols(SHORT.symbols, cache_dir=short_quickstart / "data")["test"])
+
+
+def validate(retriever, questions, **options):
+    config = ValidationConfig(questions=None, **options)
+    return RetrievalValidation(
+        questions,
+        {record["image_id"]: record["image"] for record in questions},
+        retriever.knowledge_base,
+        retriever.processor,
+        config,
+    )
+
+
+def test_figures_are_those_of_the_evaluation(retriever, questions) -> None:
+    expected = score_run(
+        run_gemkr(retriever, questions, 10).documents, relevant_ids(questions)
+    ).as_dict()
+    model = retriever.model.train()
+    found = validate(retriever, questions)(model)
+    assert model.training
+    model.eval()
+    assert found.as_dict() == pytest.approx(expected)
+    assert found.questions == len(questions)
+
+
+def test_processes_share_the_questions(retriever, questions, monkeypatch) -> None:
+    import gemkr_hf.training.retrieval_validation as module
+
+    whole = validate(retriever, questions)(retriever.model)
+    parts = []
+    monkeypatch.setattr(module, "gather_object", lambda found: parts.append(found) or found)
+    for rank in range(2):
+        part = validate(retriever, questions)
+        part._rank, part._processes = rank, 2
+        part(retriever.model)
+    assert len(parts[0]) + len(parts[1]) == len(questions)
+    monkeypatch.setattr(module, "gather_object", lambda found: parts[0] + parts[1])
+    assert part(retriever.model) == whole
+
+
+def test_an_answer_in_the_text_is_a_hit_where_wanted(retriever, questions) -> None:
+    hits = retriever.retrieve(questions[0]["image"], questions[0]["question"], k=3)
+    text = hits[0].document["text"]
+    record = {"relevant_ids": [], "answers": [text[5:25].lower()]}
+    knowledge_base = retriever.knowledge_base
+    assert is_hit(hits[0], record, "answer", knowledge_base)
+    assert not is_hit(hits[0], record, "gold", knowledge_base)
+    assert not is_hit(hits[0], {**record, "answers": ["zzz"]}, "answer", knowledge_base)
+    record = {"relevant_ids": [hits[0].document["id"]], "answers": []}
+    assert is_hit(hits[0], record, "gold", knowledge_base)
+
+
+def test_only_the_loss_needs_no_questions() -> None:
+    assert ValidationConfig(questions=0, metric="loss").questions == 0
+    with pytest.raises(ValueError, match="set metric to loss, not R@5"):
+        ValidationConfig(questions=0)

@@ -1,0 +1,84 @@
+"""Settings from YAML: strict, with one sentence for each mistake."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from gemkr_hf.utils.config import as_plain, override, parse, read_yaml
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 1.0
+    kind: Literal["a", "b"] = "a"
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0:
+            raise ValueError(f"rate must be positive, got {self.rate}")
+
+
+@dataclass(frozen=True)
+class Outer:
+    output: str
+    inner: Inner = field(default_factory=Inner)
+    maybe: Inner | None = None
+    number: int | None = None
+
+
+def test_nested_settings_are_read_with_their_defaults() -> None:
+    read = parse(Outer, {"output": "a", "inner": {"rate": "6e-5"}, "maybe": {"names": ["x"]}})
+    assert read == Outer("a", Inner(rate=6e-5), Inner(names=("x",)))
+    assert parse(Outer, as_plain(read)) == read
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "The setting output is missing"),
+        ({"output": "a", "iner": {}}, r"There is no setting iner: did you mean inner\?"),
+        ({"output": "a", "inner": {"rat": 1}}, r"no setting inner\.rat: did you mean rate\?"),
+        ({"output": "a", "maybe": {"zzz": 1}}, r"no setting maybe\.zzz: there are rate, kind"),
+        ({"output": "a", "inner": 3}, "inner holds settings, not 3"),
+        ({"output": "a", "inner": {"rate": "fast"}}, r"inner\.rate: .*number.*got 'fast'"),
+        ({"output": "a", "inner": {"rate": -1}}, "inner: rate must be positive"),
+        ({"output": "a", "inner": {"kind": "c"}}, r"inner\.kind: .*'a' or 'b', got 'c'"),
+        ({"output": "a", "number": "many"}, r"number: .*integer.*got 'many'"),
+        ({"output": 3}, "output: .*string, got 3"),
+    ],
+)
+def test_each_mistake_is_named(content, message) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        parse(Outer, content)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_is_read_and_6e5_is_a_number(tmp_path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("output: runs/a  # here\ninner:\n  rate: 6e-5\n")
+    assert read_yaml(path) == {"output": "runs/a", "inner": {"rate": 6e-5}}
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a\n- b", "", "\x00"])
+def test_a_file_that_is_no_configuration_is_told(tmp_path, text) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"a\.yaml") as error:
+        read_yaml(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match="There is no configuration"):
+        read_yaml(tmp_path / "b.yaml")
+
+
+def test_settings_are_replaced_one_by_one() -> None:
+    content = {"inner": {"rate": 1, "kind": "a"}}
+    new = override(content, ["inner.rate=6e-5", "maybe.names=[x, y]", "number=null"])
+    assert new == {
+        "inner": {"rate": 6e-5, "kind": "a"},
+        "maybe": {"names": ["x", "y"]},
+        "number": None,
+    }
+    assert content == {"inner": {"rate": 1, "kind": "a"}}
+    with pytest.raises(ValueError, match="'rate' sets nothing"):
+        override({}, ["rate"])
