@@ -1,8 +1,10 @@
 """What several tests share: a tiny tuned model of the small world, made once."""
 
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from gemkr_hf.toy.quickstart import QuickstartConfig
 from gemkr_hf.toy.symbols import SymbolsConfig
@@ -32,11 +34,21 @@ SHORT = QuickstartConfig(
 
 @pytest.fixture(scope="session")
 def short_quickstart(tmp_path_factory) -> Path:
-    """Folder of a short quickstart: the whole way from documents to answers."""
+    """Folder of a short quickstart: the whole way from documents to answers.
+
+    Trained once, also for several workers: the first that needs it trains, the others wait.
+    ``GEMKR_TEST_QUICKSTART`` names one that exists already.
+    """
+    if named := os.environ.get("GEMKR_TEST_QUICKSTART"):
+        return Path(named)
     from gemkr_hf.toy.quickstart import run_quickstart
 
-    folder = tmp_path_factory.mktemp("quickstart")
-    run_quickstart(folder, SHORT, say=lambda line: None)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "quickstart"
+    with FileLock(f"{folder}.lock"):
+        # A finished stage is found again, so that all but the first worker return at once.
+        if not (folder / "metrics.json").exists():
+            run_quickstart(folder, SHORT, say=lambda line: None)
     return folder
 
 

@@ -11,8 +11,10 @@ from transformers import PreTrainedTokenizerFast
 from gemkr_hf.knowledge_base import (
     KnowledgeBase,
     encode_documents,
-    hub,
     tokenizer_fingerprint,
+)
+from gemkr_hf.knowledge_base import (
+    hub_repository as hub,
 )
 from gemkr_hf.knowledge_base import (
     storage as files,

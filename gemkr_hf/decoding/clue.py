@@ -1,0 +1,33 @@
+"""A knowledge clue that was written."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Clue:
+    """A finished clue.
+
+    Attributes:
+        pieces: the token ids of each of its pieces, without end tokens; one piece unless several
+            were allowed. Each piece is a subsequence of the document's tokens.
+        score: what clues are ranked by: ``log_prob`` less the penalty for ambiguity.
+        log_prob: sum of the log-probabilities of its tokens (Eq. 1).
+        text: its text; `` ... `` stands between pieces. Empty until a tokenizer decoded it.
+        group: the beam group that found it first; -1 where there are no groups.
+        row: the row of the only document that contains it; -1 where it was not looked up.
+    """
+
+    pieces: tuple[tuple[int, ...], ...]
+    score: float
+    log_prob: float = float("nan")
+    text: str = ""
+    group: int = -1
+    row: int = -1
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The token ids of all pieces, one after the other."""
+        return tuple(token for piece in self.pieces for token in piece)
+
+
+__all__ = ["Clue"]

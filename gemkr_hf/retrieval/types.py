@@ -1,0 +1,64 @@
+"""What every retriever returns: one kind of hit, one kind of run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemkr_hf.decoding.clue import Clue
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A retrieved document.
+
+    Attributes:
+        score: larger is better; comparable within one system and one question.
+        row: the document's row in the knowledge base; -1 where a retriever has none.
+        document: the record, with at least ``id``.
+        clues: the clues that led to it, best first; empty for retrievers that write none.
+    """
+
+    score: float
+    row: int
+    document: Mapping[str, Any]
+    clues: tuple[Clue, ...] = ()
+
+    @property
+    def document_id(self) -> str:
+        """The document's id as text."""
+        return str(self.document["id"])
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a system retrieved for some questions.
+
+    Attributes:
+        name: of the system; a TREC file holds it in its last column.
+        documents: question id -> document ids, best first.
+        scores: question id -> a score for each document, larger is better.
+        seconds: wall time per question; None where it was not measured.
+        clues: question id -> text of the best clue of each document; empty where no clue was
+            written.
+    """
+
+    name: str
+    documents: dict[str, list[str]]
+    scores: dict[str, list[float]]
+    seconds: float | None = None
+    clues: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def from_lists(
+        cls, name: str, documents: Mapping[str, Sequence[str]], seconds: float | None = None
+    ) -> "Run":
+        """A run of which only the order is known: scores are 1 / rank."""
+        lists = {question: list(ids) for question, ids in documents.items()}
+        scores = {
+            question: [1.0 / rank for rank in range(1, len(ids) + 1)]
+            for question, ids in lists.items()
+        }
+        return cls(name, lists, scores, seconds)
+
+
+__all__ = ["Clue", "Hit", "Run"]
