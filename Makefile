@@ -3,21 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
+JOBS ?= 2
 
-.PHONY: quickstart test lint small-world install clean
+.PHONY: quickstart test test-slow lint small-world install clean
 
 quickstart: $(VENV)/.installed  ## tune on the small world and answer questions about images
 	$(BIN)/gemkr quickstart --output $(RUN)
 
-test: $(VENV)/.installed-test lint  ## lint, types, doctests, tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test lint  ## lint, types, doctests, fast tests
+	$(BIN)/python -m pytest -n $(JOBS)
 
-lint: $(VENV)/.installed-test
+test-slow: $(VENV)/.installed-test  ## tests that train models, build large indexes or run whole pages
+	$(BIN)/python -m pytest -n $(JOBS) tests/slow
+
+lint: $(VENV)/.installed-test  ## style, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-small-world: $(VENV)/.installed  ## make the stand-in checkpoints anew (up to 90 minutes on 2 cores)
+small-world: $(VENV)/.installed  ## train the stand-in checkpoints again (up to 90 minutes on 2 cores)
 	$(BIN)/gemkr small-world
 
 install: $(VENV)/.installed
