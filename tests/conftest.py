@@ -9,6 +9,9 @@ from filelock import FileLock
 from gemkr_hf.toy.quickstart import QuickstartConfig
 from gemkr_hf.toy.symbols import SymbolsConfig
 from gemkr_hf.training.arguments import TuningConfig
+from gemkr_hf.utils.registry import enable_plugin
+
+enable_plugin("gemkr_hf.toy")
 
 SHORT = QuickstartConfig(
     symbols=SymbolsConfig(

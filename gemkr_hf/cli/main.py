@@ -12,6 +12,9 @@ from gemkr_hf.cli.evaluate_commands import evaluate
 from gemkr_hf.cli.index_commands import index
 from gemkr_hf.cli.push_commands import push
 from gemkr_hf.cli.train_command import train
+from gemkr_hf.utils.registry import enable_plugin
+
+enable_plugin("gemkr_hf.toy")
 
 app = typer.Typer(
     help="Find the one document that answers a question about an image.",

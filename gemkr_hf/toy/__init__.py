@@ -1,1 +1,22 @@
-"""The toy world: symbols, stand-in checkpoints, quickstart."""
+"""The toy world: the symbols benchmark, its stand-in checkpoints, and the quickstart.
+
+Importing this package registers the benchmark format ``symbols`` and the checkpoint source
+``small-world``. The core finds both through its registries and never imports this package.
+"""
+
+from typing import TYPE_CHECKING
+
+from gemkr_hf.utils.registry import register
+
+if TYPE_CHECKING:
+    from gemkr_hf.data.benchmark import Benchmark
+    from gemkr_hf.data.data_config import DataConfig
+
+
+def _load_symbols_benchmark(config: "DataConfig", knowledge_base: str | None) -> "Benchmark":
+    from gemkr_hf.toy.symbols.symbols_benchmark import load_symbols_benchmark
+
+    return load_symbols_benchmark(config, knowledge_base)
+
+
+register("benchmark format", "symbols", _load_symbols_benchmark)
