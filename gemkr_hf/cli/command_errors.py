@@ -1,19 +1,20 @@
-"""What all commands share."""
+"""Error messages of all commands."""
 
-import logging
 import os
-import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import typer
 
-from gemkr_hf.utils.logging import be_quiet
+from gemkr_hf.utils.logging import be_quiet, log_to_standard_error
 
 
 def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """A user's mistake is told in its one sentence, without a traceback, and exits with 2."""
+    """Print a user's mistake as one sentence instead of a traceback, and exit with code 2.
+
+    The environment variable ``GEMKR_DEBUG`` brings the traceback back.
+    """
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -26,11 +27,6 @@ def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from None
 
     return run
-
-
-def log_to_standard_error() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("gemkr_hf").setLevel(logging.INFO)
 
 
 __all__ = ["be_quiet", "log_to_standard_error", "one_sentence_errors"]

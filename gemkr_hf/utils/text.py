@@ -1,11 +1,11 @@
-"""Words and sentences of documents and questions."""
+"""Words and sentences of documents and questions, and small text formatting."""
 
 import re
 
 WORD = re.compile(r"\w+(?:[-']\w+)*")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
-# Words that say nothing of what is asked for; a hit on them would score every sentence alike.
+# Words that do not tell one sentence from another.
 STOP_WORDS = frozenset((
     "a", "about", "an", "and", "are", "as", "at", "be", "been", "being", "by", "can", "could",
     "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "in", "into", "is",
@@ -17,7 +17,7 @@ STOP_WORDS = frozenset((
 
 
 def first_sentence(text: str) -> str:
-    """What stands before the first full stop, question or exclamation mark that a space follows.
+    """Return the text up to the first full stop, question or exclamation mark before a space.
 
     >>> first_sentence(" It is red. It is old.")
     'It is red.'
@@ -26,7 +26,7 @@ def first_sentence(text: str) -> str:
 
 
 def slug(label: str) -> str:
-    """A label as part of a file's name.
+    """Return a label in a form that fits in a file name.
 
     >>> slug("w/o (Obj. Prefix & Lora)")
     'w-o-obj-prefix-lora'
@@ -35,4 +35,22 @@ def slug(label: str) -> str:
     return "-".join(words)
 
 
-__all__ = ["SENTENCE_END", "STOP_WORDS", "WORD", "first_sentence", "slug"]
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where needed.
+
+    >>> count(1, "shard"), count(1200, "document")
+    ('1 shard', '1,200 documents')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def mark_clue(text: str, clue: str) -> str:
+    """Return a text with the first occurrence of a clue between ``>>`` and ``<<``.
+
+    >>> mark_clue("a ram with horns", "ram with")
+    'a >>ram with<< horns'
+    """
+    return text.replace(clue, f">>{clue}<<", 1) if clue else text
+
+
+__all__ = ["SENTENCE_END", "STOP_WORDS", "WORD", "count", "first_sentence", "mark_clue", "slug"]
