@@ -21,12 +21,12 @@ from transformers import (
     Trainer,
 )
 
-from gemkr_hf.hub.checkpoint_saving import whole_folder
 from gemkr_hf.processing import load_image
 from gemkr_hf.retrieval.protocol import batches
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.progress_callback import show_progress
 from gemkr_hf.training.trainer import training_arguments
+from gemkr_hf.utils.io import atomic_folder
 from gemkr_hf.utils.logging import progress
 
 SETTINGS_FILE = "caption_model.json"
@@ -186,7 +186,7 @@ class CaptionModel(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """A folder of transformers' own files; there whole or not at all."""
-        with whole_folder(Path(folder)) as target:
+        with atomic_folder(folder) as target:
             self.encoder.save_pretrained(target / "encoder")
             self.decoder.save_pretrained(target / "decoder")
             self.image_processor.save_pretrained(target / "encoder")

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from gemkr_hf.hub.checkpoint_saving import whole_folder
 from gemkr_hf.processing import load_image
 from gemkr_hf.retrieval.protocol import (
     Captions,
@@ -20,6 +19,7 @@ from gemkr_hf.retrieval.protocol import (
     batches,
     check_query,
 )
+from gemkr_hf.utils.io import atomic_folder
 from gemkr_hf.utils.logging import progress
 
 
@@ -130,7 +130,7 @@ class CLIPRetriever:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """A folder of transformers' own files; there whole or not at all."""
-        with whole_folder(Path(folder)) as target:
+        with atomic_folder(folder) as target:
             self.towers.model.save_pretrained(target)
             self.towers.tokenizer.save_pretrained(target)
             self.image_processor.save_pretrained(target)

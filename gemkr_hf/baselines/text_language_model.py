@@ -10,12 +10,12 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
 from transformers import Trainer
 
-from gemkr_hf.hub.checkpoint_saving import whole_folder
 from gemkr_hf.retrieval.protocol import batches
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.instruction_dataset import InstructionCollator
 from gemkr_hf.training.progress_callback import show_progress
 from gemkr_hf.training.trainer import trained_in_float32, training_arguments
+from gemkr_hf.utils.io import atomic_folder
 
 PROMPT_TEMPLATE = (
     "Below is a knowledge completion task.\n"
@@ -61,7 +61,7 @@ class TextModel:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """A folder of transformers' own files; there whole or not at all."""
-        with whole_folder(Path(folder)) as target:
+        with atomic_folder(folder) as target:
             self.model.save_pretrained(target)
             self.tokenizer.save_pretrained(target)
 

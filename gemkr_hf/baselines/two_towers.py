@@ -29,8 +29,8 @@ from gemkr_hf.baselines.query_encoders import (
     WordsEncoder,
     tensors_of,
 )
-from gemkr_hf.hub.checkpoint_saving import whole_folder
 from gemkr_hf.retrieval.protocol import batches
+from gemkr_hf.utils.io import atomic_folder
 
 SETTINGS_FILE = "two_towers.json"
 MAX_LENGTH = 256
@@ -125,7 +125,7 @@ class TwoTowers(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """A folder of transformers' own files; there whole or not at all."""
-        with whole_folder(Path(folder)) as target:
+        with atomic_folder(folder) as target:
             self.query.text.save_pretrained(target / "query")
             self.document.save_pretrained(target / "document")
             self.tokenizer.save_pretrained(target / "tokenizer")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gemkr_hf.evaluation.question_records import Record, values_of
 from gemkr_hf.evaluation.significance import Interval, bootstrap_interval, p_value
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_file
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -150,9 +150,8 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
         _draw_counts(right, comparison)
     right.set_xlabel(f"{comparison.measure} of {_short(comparison.names[1])}")
     right.set_ylabel(f"{comparison.measure} of {_short(comparison.names[0])}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = path.suffix[1:].lower()
-    write_renamed(path, lambda new: figure.savefig(new, dpi=150, format=kind))
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _short(name: str) -> str:

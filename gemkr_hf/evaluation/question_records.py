@@ -11,7 +11,7 @@ import numpy as np
 
 from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.evaluation.run_metrics import Scores
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_write_text
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,7 @@ def make_records(run: Run, scores: Scores, questions: Iterable[Mapping[str, Any]
 def write_records(records: Iterable[Record], path: str | Path) -> None:
     """JSON lines, one record each."""
     text = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
+    atomic_write_text(path, text)
 
 
 def read_records(path: str | Path) -> list[Record]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_write_text
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ def write_trec_run(run: Run, path: str | Path) -> None:
             f"{question} Q0 {document} {rank} {float(score)!r} {tag}\n"
             for rank, (document, score) in enumerate(zip(found, scores, strict=True), start=1)
         ]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_renamed(path, lambda new: new.write_text("".join(lines), encoding="utf-8"))
+    atomic_write_text(path, "".join(lines))
 
 
 def read_trec_run(path: str | Path) -> Run:

@@ -1,9 +1,7 @@
 """Writing a checkpoint or an adapter: a folder that is there whole or not at all."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +9,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from gemkr_hf.utils.io import atomic_folder, write_json
+
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of ``target`` when that went well."""
-    unfinished = target.with_name(f".{target.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    yield unfinished
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    unfinished.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def save_model(
@@ -44,7 +29,7 @@ def save_model(
         also: writes further files into the folder that it is given.
         by_reference: leave out the weights, which are those of ``config.base_models``.
     """
-    with whole_folder(target) as folder:
+    with atomic_folder(target) as folder:
         if by_reference:
             model.save_reference(folder)
         else:
@@ -74,7 +59,7 @@ def save_adapter(
     for stage in stages[1:]:
         config, tensors = _on_top((config, tensors), read_adapter(stage))
     config |= {"base_model_name_or_path": base, "revision": None, "inference_mode": True}
-    with whole_folder(target) as folder:
+    with atomic_folder(target) as folder:
         processor.save_pretrained(folder)
         write_adapter(folder, config, tensors)
         if also is not None:
@@ -96,8 +81,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]
 
 def write_adapter(folder: Path, config: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     """Configuration and tensors as PEFT reads them."""
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+    write_json(folder / ADAPTER_CONFIG, config, sort_keys=True, ensure_ascii=True)
     save_file(
         {name: tensor.contiguous() for name, tensor in tensors.items()},
         folder / ADAPTER_WEIGHTS,
@@ -136,6 +120,5 @@ __all__ = [
     "read_adapter",
     "save_adapter",
     "save_model",
-    "whole_folder",
     "write_adapter",
 ]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import write_json
 
 FACTS_FILE = "training.json"
 FORMAT_VERSION = 1
@@ -39,9 +39,7 @@ class Result:
 
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write ``training.json`` beside a checkpoint; see `read_facts`."""
-    content = {"format_version": FORMAT_VERSION, **facts}
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_renamed(folder / FACTS_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(folder / FACTS_FILE, {"format_version": FORMAT_VERSION, **facts})
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from gemkr_hf.index.bit_vectors import KERNEL
 from gemkr_hf.index.shard import BACKENDS, MAX_SAMPLE_RATE, Shard, matrix_class
 from gemkr_hf.index.threads import available_cores, run_all
 from gemkr_hf.index.token_sequences import as_batch, as_tokens, document_shards
-from gemkr_hf.utils.io import check_file, read_json, write_json
+from gemkr_hf.utils.io import check_file, read_json_header, write_json_header
 
 SAMPLE_RATE = 32
 ANCHOR_RATE = 48
@@ -570,12 +570,14 @@ class FMIndex:
         old: list[str] = []
         if header_file.is_file():
             try:
-                before = read_json(header_file, storage.FORMAT, storage.FORMAT_VERSION, "FM-index")
+                before = read_json_header(
+                    header_file, storage.FORMAT, storage.FORMAT_VERSION, "FM-index"
+                )
                 old = storage.stored_files(before["shards"])
             except (ValueError, KeyError, TypeError):
                 old = []  # not ours: nothing of it is touched but the header
         record = self.store(folder)
-        write_json(
+        write_json_header(
             header_file,
             {"format": storage.FORMAT, "format_version": storage.FORMAT_VERSION, **record},
         )
@@ -635,7 +637,7 @@ class FMIndex:
                 version.
         """
         folder = Path(path)
-        header = read_json(
+        header = read_json_header(
             folder / storage.HEADER_FILE, storage.FORMAT, storage.FORMAT_VERSION, "FM-index"
         )
         return cls.from_record(folder, header, backend, verify, threads)

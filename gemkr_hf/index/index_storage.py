@@ -13,15 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gemkr_hf.index.mapped_safetensors import map_safetensors, write_safetensors
 from gemkr_hf.index.shard import DTYPES, REMOVED_DTYPES, Shard
-from gemkr_hf.utils.io import (
-    check_file,
-    copy_renamed,
-    file_record,
-    map_safetensors,
-    write_renamed,
-    write_safetensors,
-)
+from gemkr_hf.utils.io import atomic_copy, atomic_file, check_file, file_record
 
 HEADER_FILE = "index.json"
 FORMAT, FORMAT_VERSION = "gemkr-fm-index", 3
@@ -45,7 +39,7 @@ class StoredFile:
 
     def put(self, folder: Path) -> dict[str, Any]:
         """Have it in another folder too; its record."""
-        copy_renamed(self.folder / self.record["file"], folder / self.record["file"])
+        atomic_copy(self.folder / self.record["file"], folder / self.record["file"])
         return self.record
 
 
@@ -82,7 +76,8 @@ def _store(
     identity = _digest(arrays, metadata.get("shard", ""))
     path = folder / f"{kind}-{identity[:12]}.safetensors"
     metadata = {"identity": identity, **metadata}
-    write_renamed(path, lambda temporary: write_safetensors(temporary, arrays, metadata))
+    with atomic_file(path) as temporary:
+        write_safetensors(temporary, arrays, metadata)
     return StoredFile(
         folder, {"file": path.name, "identity": identity, **counts, **file_record(path)}
     )

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.index.fm_index import FMIndex
 from gemkr_hf.index.index_storage import stored_files
+from gemkr_hf.index.mapped_safetensors import map_safetensors, write_safetensors
 from gemkr_hf.knowledge_base.document_collector import Collector, Part
 from gemkr_hf.knowledge_base.document_tables import (
     PRIMARY,
@@ -30,13 +31,11 @@ from gemkr_hf.knowledge_base.document_tables import (
 from gemkr_hf.knowledge_base.storage import move_in, write_header, write_tokenizer
 from gemkr_hf.knowledge_base.tokenization import TokenizerIdentity
 from gemkr_hf.utils.io import (
+    atomic_file,
     check_file,
-    checked,
     file_record,
-    map_safetensors,
-    write_json,
-    write_renamed,
-    write_safetensors,
+    verified,
+    write_json_header,
 )
 from gemkr_hf.utils.logging import progress_bar
 
@@ -139,7 +138,7 @@ class Builder:
         elif self._folder.exists():
             shutil.rmtree(self._folder)
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, self._settings())
+        write_json_header(path, self._settings())
         wanted = {name for step in steps for name, _ in _files_of(step)}
         wanted |= {_SETTINGS_FILE, *(_step_file(number) for number in range(len(steps)))}
         for other in self._folder.iterdir():
@@ -162,7 +161,8 @@ class Builder:
             "id_keys": np.concatenate([np.empty((0, 2), np.uint64), *part.id_keys]),
         }
         keys_file = f"keys-{number:05d}.safetensors"
-        write_renamed(self._folder / keys_file, lambda path: write_safetensors(path, keys, {}))
+        with atomic_file(self._folder / keys_file) as temporary:
+            write_safetensors(temporary, keys, {})
         documents = join_tables(part.tables)
         duplicates = join_tables(part.duplicates) if part.duplicates else None
         before = sum(step["num_records"] for step in steps)
@@ -178,7 +178,7 @@ class Builder:
             ),
             "keys": {"file": keys_file, **file_record(self._folder / keys_file)},
         }
-        write_json(self._folder / _step_file(number), step)
+        write_json_header(self._folder / _step_file(number), step)
         done = sum(step["index"]["num_tokens"] for step in steps) + part.num_tokens
         bar.set_postfix_str(f"{number + 1} shard(s), {done:,} tokens")
         return step
@@ -279,7 +279,7 @@ def _read_steps(folder: Path) -> Iterator[dict[str, Any]]:
 def _read_record(path: Path) -> dict[str, Any] | None:
     """What was written there; None where nothing was, or it is damaged."""
     try:
-        return checked(json.loads(path.read_text(encoding="utf-8")), path)
+        return verified(json.loads(path.read_text(encoding="utf-8")), path)
     except (OSError, ValueError):
         return None
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset, IterableDataset
 from numpy.typing import NDArray
 
-from gemkr_hf.utils.io import file_record, sync_folder, write_renamed
+from gemkr_hf.utils.io import atomic_file, file_record
 
 Documents: TypeAlias = Iterable[Mapping[str, Any]] | Dataset | IterableDataset
 
@@ -170,12 +170,12 @@ def _value(column: pa.ChunkedArray, row: int) -> Any:
 
 def write_table(table: pa.Table, folder: Path, name: str) -> dict[str, Any]:
     """Write Parquet as ``name-<digest>.parquet``; its record."""
-    written = folder / f".{name}.parquet"
-    write_renamed(written, lambda temporary: pq.write_table(table, temporary))
-    record = file_record(written)
+    unnamed = folder / f".{name}.parquet"
+    with atomic_file(unnamed) as temporary:
+        pq.write_table(table, temporary)
+    record = file_record(unnamed)
     path = folder / f"{name}-{record['sha256'][:12]}.parquet"
-    written.replace(path)
-    sync_folder(folder)
+    unnamed.replace(path)
     return {"file": path.name, "num_rows": len(table), **record}
 
 

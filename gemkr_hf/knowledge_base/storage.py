@@ -14,12 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.index.index_storage import stored_files
 from gemkr_hf.utils.io import (
+    atomic_copy,
     check_file,
-    copy_renamed,
     file_record,
-    read_json,
-    sync_folder,
-    write_json,
+    read_json_header,
+    write_json_header,
 )
 
 HEADER_FILE = "knowledge_base.json"
@@ -32,7 +31,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is broken or of another version.
     """
-    header = read_json(folder / HEADER_FILE, FORMAT, FORMAT_VERSION, "knowledge base")
+    header = read_json_header(folder / HEADER_FILE, FORMAT, FORMAT_VERSION, "knowledge base")
     parts, records = header.get("documents"), header.get("index", {})
     if (
         not isinstance(parts, list)
@@ -60,7 +59,7 @@ def write_header(folder: Path, content: Mapping[str, Any]) -> None:
         except (ValueError, KeyError, TypeError):
             old = set()  # of another version: nothing is known of its files
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
-    write_json(folder / HEADER_FILE, header)
+    write_json_header(folder / HEADER_FILE, header)
     for name in old - named_files(header):
         (folder / name).unlink(missing_ok=True)
         if "/" in name and not any((folder / name).parent.iterdir()):
@@ -115,7 +114,7 @@ def copy_tokenizer(source: Path, records: Mapping[str, Any], target: Path) -> No
     """Have a knowledge base's tokenizer in another folder too."""
     for name in records:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        copy_renamed(source / name, target / name)
+        atomic_copy(source / name, target / name)
 
 
 def check_files(folder: Path, header: Mapping[str, Any], verify: bool | None) -> None:
@@ -132,7 +131,6 @@ def move_in(new: Path, target: Path) -> None:
     gone then."""
     if not target.exists():
         new.replace(target)
-        sync_folder(target.parent)
         return
     header = read_header(new)
     for name in sorted(named_files(header)):

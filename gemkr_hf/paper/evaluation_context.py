@@ -31,7 +31,7 @@ from gemkr_hf.training.starting_model import check_model, load_model, load_proce
 from gemkr_hf.training.training_checks import has_images, with_images
 from gemkr_hf.training.training_run import open_or_build, with_ids_of
 from gemkr_hf.utils.config import as_plain
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.run_dir import claim_for, first_difference
 
 logger = logging.getLogger(__name__)
@@ -143,8 +143,7 @@ class Ground:
                 )
         train().save_pretrained(folder)
         # What has no such file was not finished.
-        text = json.dumps(wanted, indent=1)
-        write_renamed(stated, lambda new: new.write_text(text, encoding="utf-8"))
+        atomic_write_text(stated, json.dumps(wanted, indent=1))
         return folder
 
     @property
@@ -307,8 +306,7 @@ class Ground:
             model.to(self.device)
             written = model.write(_Opened(self.benchmark.images, missing))
             kept |= dict(zip(missing, written, strict=True))
-            text = json.dumps(kept, indent=1, ensure_ascii=False)
-            write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
+            atomic_write_text(path, json.dumps(kept, indent=1, ensure_ascii=False))
         return kept
 
     def _caption_model(self) -> CaptionModel | PublishedCaptions:

@@ -11,7 +11,7 @@ from gemkr_hf.paper.evaluation_context import Ground
 from gemkr_hf.paper.gemkr_rows import gemkr_system, trained_gemkr
 from gemkr_hf.paper.paper_figures import paper_tables
 from gemkr_hf.paper.table_formats import latex_table, markdown_table, tex, write_text
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_file
 
 KEYWORDS = 10
 _SPLITS = ("train", "validation", "test", "documents")
@@ -141,7 +141,8 @@ def _write(
         write_text(path, text)
     figure = draw(rows)
     figure.suptitle(title, fontsize=10)
-    write_renamed(paths[-1], lambda new: figure.savefig(new, dpi=150, format="png"))
+    with atomic_file(paths[-1]) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
     return markdown, paths
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemkr_hf.evaluation.significance import Interval
 from gemkr_hf.paper.table_result import Result, ResultRow
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_write_text
 
 _TEX = {
     **{letter: "\\" + letter for letter in "&%$#_{}"},
@@ -187,8 +187,7 @@ def to_json(result: Result) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """A file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
+    atomic_write_text(path, text)
 
 
 __all__ = [

@@ -6,7 +6,7 @@ import numpy as np
 
 from gemkr_hf.paper.table_formats import heading
 from gemkr_hf.paper.table_result import Result
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_file
 
 _COLORS = ("#2b6cb0", "#c05621", "#2f855a", "#6b46c1")
 _DRAWN = ("P@1", "P@5", "R@5", "R@10")
@@ -79,8 +79,8 @@ def plot_result(result: Result, path: Path) -> None:
         f"percent; lines: 95% intervals; dots: seeds{paper}",
         fontsize=9,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_renamed(path, lambda new: figure.savefig(new, dpi=150, format="png"))
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
 
 
 __all__ = ["plot_result"]

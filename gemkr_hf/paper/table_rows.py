@@ -19,7 +19,7 @@ from gemkr_hf.evaluation.run_files import Run, write_trec_run
 from gemkr_hf.evaluation.run_metrics import Scores, score
 from gemkr_hf.knowledge_base.document_lookup import documents_of
 from gemkr_hf.paper.evaluation_context import Ground
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.run_dir import first_difference
 from gemkr_hf.utils.text import slug
 
@@ -183,7 +183,7 @@ def _keep(folder: Path, run: Run, settings: Mapping[str, Any], seconds: float) -
         logger.warning(f"{run.name} has no TREC file: {error}")
     content = {"settings": settings, "seconds": seconds, "run": dataclasses.asdict(run)}
     text = json.dumps(content, ensure_ascii=False)
-    write_renamed(folder / "run.json", lambda new: new.write_text(text, encoding="utf-8"))
+    atomic_write_text(folder / "run.json", text)
 
 
 def score_row(ground: Ground, answered: Answered) -> list[Scores]:

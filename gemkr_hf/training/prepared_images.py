@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from gemkr_hf.processing import Object
+from gemkr_hf.utils.io import atomic_file
 from gemkr_hf.utils.logging import progress_bar
 
 SHARD = 256
@@ -145,9 +146,8 @@ def prepare_images(
                 )
             ]
             path = folder / f"images-{number:05d}.safetensors"
-            unfinished = path.with_suffix(".tmp")
-            save_file(tensors, unfinished, metadata={"images": json.dumps(words)})
-            unfinished.replace(path)
+            with atomic_file(path) as temporary:
+                save_file(tensors, temporary, metadata={"images": json.dumps(words)})
             number += 1
     return PreparedImages(folder)
 

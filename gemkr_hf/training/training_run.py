@@ -30,7 +30,7 @@ from gemkr_hf.training.starting_model import load_model, load_processor, stand_i
 from gemkr_hf.training.trainer import Tuned, last_whole_checkpoint, tune
 from gemkr_hf.training.training_checks import check, has_images, with_images
 from gemkr_hf.training.training_facts import keep_facts
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import write_json
 from gemkr_hf.utils.run_dir import claim, save_dataset
 
 logger = logging.getLogger(__name__)
@@ -372,10 +372,7 @@ def _finish(
             also=lambda folder: describe(folder, base or "its base"),
         )
     save_model(model, processor, shop.path("model"), describe)
-    text = json.dumps(figures, indent=2) + "\n"
-    write_renamed(
-        shop.path("metrics.json"), lambda unfinished: unfinished.write_text(text, encoding="utf-8")
-    )
+    write_json(shop.path("metrics.json"), figures, ensure_ascii=True)
     for name in ("validation", "validation_after_preferences"):
         if figures.get(name):
             said = ", ".join(f"{k} {v:.3f}" for k, v in figures[name].items() if k != "questions")

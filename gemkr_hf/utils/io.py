@@ -1,148 +1,230 @@
-"""Files that are written whole or not at all: safetensors that can be mapped, JSON headers."""
+"""Atomic writes, file locks, JSON files, and checksums.
+
+A file or folder written here is either complete or absent: it gets a temporary name in the same
+folder, reaches the disk, and is then renamed.
+"""
 
 import hashlib
 import json
-import math
-import mmap
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 VERIFY_BELOW = 64 * 2**20
 """Files up to this size (bytes) are compared with their checksum whenever they are loaded."""
 
-_CODES = {"U64": "uint64", "I64": "int64", "U32": "uint32", "I32": "int32", "U8": "uint8"}
-_NAMES = {name: code for code, name in _CODES.items()}
+
+# -- atomic writes ---------------------------------------------------------------------------------
 
 
-def write_safetensors(
-    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]
-) -> None:
-    """Write arrays so that the first begins on a cache line's border, also when it is mapped.
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file that is complete or absent.
 
-    The format allows no holes between arrays, but spaces behind its header; safetensors' own
-    writer aligns to 8 bytes, and half of the bit vectors' lines would then lie in two cache lines.
-    Arrays are written in their order.
+    Yields a temporary path in the same folder, with the same suffix; after the block, the file
+    written there replaces ``path``. If the block raises, ``path`` stays as it was.
+
+    Example:
+        >>> with atomic_file(path) as temporary:  # doctest: +SKIP
+        ...     torch.save(state, temporary)
     """
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    offset = 0
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        header[name] = {
-            "dtype": _NAMES[array.dtype.name],
-            "shape": list(array.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % 64)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for array in arrays.values():
-            np.ascontiguousarray(array).tofile(file)
-
-
-def map_safetensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-    """Metadata and arrays of a safetensors file, memory-mapped.
-
-    safetensors' own NumPy reader copies every array; the format is a length, a JSON header and the
-    arrays' bytes, which NumPy can look at where they are.
-    """
-    broken = ValueError(f"'{path}' is cut short or no safetensors file")
-    with path.open("rb") as file:
-        try:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # an empty file
-            raise broken from None
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
     try:
-        size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        metadata = header.pop("__metadata__", {})
-        arrays = {}
-        for name, entry in header.items():
-            start, end = entry["data_offsets"]
-            dtype = np.dtype(_CODES[entry["dtype"]])
-            count = math.prod(entry["shape"])
-            if not 0 <= start <= end or end - start != count * dtype.itemsize:
-                raise broken
-            array = np.frombuffer(data, dtype, count, offset=8 + size + start)
-            arrays[name] = array.reshape(entry["shape"])
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        raise broken from None
-    return metadata, arrays
-
-
-def write_renamed(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` make a file under a temporary name in the same folder, then rename it."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            # A header must not reach the disk before the files that it names.
-            os.fsync(file.fileno())
+        yield temporary
+        # Data reaches the disk before its name does: a header must not precede the files it names.
+        _sync(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can."""
-    if os.name == "posix":
-        number = os.open(folder, os.O_RDONLY)
+def write_renamed(path: Path, write: Callable[[Path], Any]) -> None:  # replaced by `atomic_file`
+    with atomic_file(path) as temporary:
+        write(temporary)
+
+
+def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file that is complete or absent."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def atomic_write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a binary file that is complete or absent."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file, unless both paths are the same file."""
+    if not (Path(target).exists() and Path(target).samefile(source)):
+        with atomic_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a folder that is complete or absent.
+
+    Yields an empty temporary folder beside ``path``, which replaces ``path`` after the block. If
+    the block raises, ``path`` stays as it was. Other processes that write the same folder wait.
+
+    Example:
+        >>> with atomic_folder("model") as temporary:  # doctest: +SKIP
+        ...     model.save_pretrained(temporary)
+    """
+    path = Path(path).resolve()
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    with file_lock(path):
+        if old.exists() and not path.exists():  # interrupted between the two renames below
+            old.rename(path)
+        remove(new)
+        new.mkdir(parents=True)
         try:
-            os.fsync(number)
+            yield new
+            for file in new.rglob("*"):
+                if not file.is_symlink():
+                    _sync(file)
+            remove(old)
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+            _sync(path.parent)
+            remove(old)
         finally:
-            os.close(number)
+            remove(new)
 
 
-def copy_renamed(source: Path, target: Path) -> None:
-    """Copy a file, unless it is there already."""
-    if not (target.exists() and target.samefile(source)):
-        write_renamed(target, lambda temporary: shutil.copyfile(source, temporary))
+def remove(path: str | os.PathLike[str]) -> None:
+    """Delete a file or a folder, if it exists."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a JSON header with a checksum of itself."""
-    content = {name: value for name, value in record.items() if name != "checksum"}
-    record = {**content, "checksum": _checksum(content)}
-    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    write_renamed(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+@contextmanager
+def file_lock(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
+    """Keep other processes and threads from writing the same file or folder.
 
+    The lock is a file beside ``path`` that is deleted on release. A thread may take a lock that it
+    already holds.
 
-def read_json(path: Path, format_name: str, version: int, what: str) -> dict[str, Any]:
-    """Read a JSON header and check that it is of this format and of a version known here."""
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {what} in '{path.parent}': {path.name} is missing")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"'{path}' is broken: it is no JSON") from None
-    if not isinstance(record, dict) or record.get("format") != format_name:
-        raise ValueError(f"'{path}' is no header of a {what}")
-    if record.get("format_version") != version:
-        raise ValueError(
-            f"The {what} in '{path.parent}' has format version {record.get('format_version')}, and "
-            f"this version of gemkr_hf reads version {version}: build it anew"
-        )
-    return checked(record, path)
-
-
-def checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What `write_json` wrote, without its checksum.
+    Args:
+        path: the file or folder that is written; it need not exist.
+        timeout: seconds to wait for another process; 0 to fail at once, -1 to wait for ever.
 
     Raises:
-        ValueError: if the checksum is another one.
+        BlockingIOError: if another process holds the lock after ``timeout`` seconds.
+    """
+    from filelock import FileLock, Timeout  # the index's other uses of this module need no filelock
+
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        raise BlockingIOError(f"Another process is writing '{path}'") from None
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            # A process that waits notices that the file is gone and creates a new one. Windows
+            # refuses to delete an open file: it is then left behind.
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+def write_json(path: str | os.PathLike[str], content: Any, **options: Any) -> None:
+    """Write a JSON file with a line break at its end, atomically.
+
+    Args:
+        path: the file.
+        content: what `json.dumps` takes.
+        **options: for `json.dumps`; by default ``indent=2, ensure_ascii=False``.
+    """
+    options = {"indent": 2, "ensure_ascii": False, **options}
+    atomic_write_text(path, json.dumps(content, **options) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: if it does not exist.
+        ValueError: if it is not valid JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"'{path}' is not valid JSON: {error}") from None
+
+
+def write_json_header(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON header with a checksum of itself, atomically."""
+    content = {name: value for name, value in record.items() if name != "checksum"}
+    write_json(path, {**content, "checksum": _checksum(content)})
+
+
+def read_json_header(path: Path, format_name: str, version: int, kind: str) -> dict[str, Any]:
+    """Read a JSON header, without its checksum, and check its format and version.
+
+    Args:
+        path: the file.
+        format_name: required value of its ``format``.
+        version: required value of its ``format_version``.
+        kind: what the folder holds ("knowledge base"), for messages.
+
+    Raises:
+        FileNotFoundError: if it does not exist.
+        ValueError: if it is not valid JSON, of another format or version, or was changed.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No {kind} found in '{path.parent}': {path.name} is missing")
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("format") != format_name:
+        raise ValueError(f"'{path}' is not a header of a {kind}")
+    if record.get("format_version") != version:
+        raise ValueError(
+            f"The {kind} in '{path.parent}' has format version {record.get('format_version')}, but "
+            f"this version of gemkr_hf reads version {version}: rebuild it"
+        )
+    return verified(record, path)
+
+
+def verified(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Check the checksum of a record that `write_json_header` wrote, and return it without.
+
+    Raises:
+        ValueError: if the checksum differs.
     """
     content = {name: value for name, value in record.items() if name != "checksum"}
     if record.get("checksum") != _checksum(content):
-        raise ValueError(f"'{path}' was changed: its checksum is not its own")
+        raise ValueError(f"'{path}' was changed: its checksum does not match")
     return content
 
 
@@ -151,28 +233,38 @@ def _checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# -- checksums of files ----------------------------------------------------------------------------
+
+
 def file_record(path: Path) -> dict[str, Any]:
-    """Size and checksum of a file, as headers keep them."""
+    """Size in bytes and SHA-256 of a file, as headers store them."""
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def check_file(path: Path, record: Any, verify: bool | None) -> None:
-    """Compare a file with its header's record: the size always, the checksum as `verify` says.
+    """Compare a file with its `file_record`.
+
+    Args:
+        path: the file.
+        record: its record. The size is always compared.
+        verify: also compare the checksum; None: only of files up to `VERIFY_BELOW` bytes.
 
     Raises:
-        FileNotFoundError, ValueError: if the file is missing, cut short or changed.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is truncated or was changed.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"'{path}' is missing: the folder is not complete")
+        raise FileNotFoundError(f"'{path}' is missing: the folder is incomplete")
     if not isinstance(record, dict) or path.stat().st_size != record.get("bytes"):
-        raise ValueError(f"'{path}' is cut short or was replaced: its size is not its header's")
+        raise ValueError(f"'{path}' is truncated or was replaced: its size differs from its header")
     if verify is None:
         verify = path.stat().st_size <= VERIFY_BELOW
     if verify and sha256(path) != record.get("sha256"):
-        raise ValueError(f"'{path}' was changed: its checksum is not its header's")
+        raise ValueError(f"'{path}' was changed: its checksum differs from its header")
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -182,15 +274,19 @@ def sha256(path: Path) -> str:
 
 __all__ = [
     "VERIFY_BELOW",
+    "atomic_copy",
+    "atomic_file",
+    "atomic_folder",
+    "atomic_write_bytes",
+    "atomic_write_text",
     "check_file",
-    "checked",
-    "copy_renamed",
+    "file_lock",
     "file_record",
-    "map_safetensors",
     "read_json",
+    "read_json_header",
+    "remove",
     "sha256",
-    "sync_folder",
+    "verified",
     "write_json",
-    "write_renamed",
-    "write_safetensors",
+    "write_json_header",
 ]

@@ -1,7 +1,6 @@
 """The folder of a training: whose it is, and how something is written there."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import yaml
 
 from gemkr_hf.training.arguments import TrainConfig
 from gemkr_hf.utils.config import as_plain
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_folder, atomic_write_text, remove
 
 CONFIG_FILE = "train.yaml"
 MADE = (
@@ -73,15 +72,7 @@ def claim_for(
             )
         for name in made:
             remove(folder / name)
-    write_renamed(path, lambda unfinished: unfinished.write_text(stated, encoding="utf-8"))
-
-
-def remove(path: Path) -> None:
-    """A file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    atomic_write_text(path, stated)
 
 
 def first_difference(before: Any, after: Any, name: str = "") -> str:
@@ -96,10 +87,8 @@ def first_difference(before: Any, after: Any, name: str = "") -> str:
 
 def save_dataset(made: datasets.Dataset, target: Path) -> None:
     """A data set in a folder that is there whole or not at all."""
-    unfinished = target.with_name(f".{target.name}.new")
-    remove(unfinished)
-    made.save_to_disk(unfinished)
-    unfinished.rename(target)
+    with atomic_folder(target) as folder:
+        made.save_to_disk(folder)
 
 
 __all__ = ["claim", "claim_for", "first_difference", "remove", "save_dataset"]

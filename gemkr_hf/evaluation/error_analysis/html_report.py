@@ -29,7 +29,7 @@ from gemkr_hf.evaluation.question_records import Record, mean_of
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.processing import GeMKRProcessor
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
-from gemkr_hf.utils.io import write_renamed
+from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.logging import progress
 
 _PAIRS = 20  # of symbols that are shown
@@ -132,8 +132,7 @@ def write_error_report(
     chosen = choose(analysis.findings, limit, include_hits)
     cards = list(_cards(chosen, analysis.documents, Sight(images, processor)))
     text = render(analysis, cards, include_hits, asked_again=retriever is not None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_renamed(path, lambda new: new.write_text(text, encoding="utf-8"))
+    atomic_write_text(path, text)
     return analysis
 
 

@@ -38,6 +38,7 @@ from gemkr_hf.training.arguments import ModelConfig, TrainConfig, TuningConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
 from gemkr_hf.training.starting_model import SMALL_WORLD
 from gemkr_hf.training.training_run import run_training
+from gemkr_hf.utils.io import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def run_quickstart(
     shop.stage(5, "Three examples")
     _examples(shop, world["test"], retriever)
     metrics["seconds"] = round(time.time() - started, 1)
-    _write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics, ensure_ascii=True)
     say_and_log(f"\nDone in {metrics['seconds']:.0f} s. Figures: {folder / 'metrics.json'}")
     image = _relative(folder / "examples" / "scene-1.png")
     _keep_results(shop, metrics)
@@ -135,12 +136,6 @@ def run_quickstart(
 
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _write_json(path: Path, content: Any) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 def _keep_or_clear(shop: _Workshop) -> None:
@@ -160,7 +155,7 @@ def _keep_or_clear(shop: _Workshop) -> None:
         for name in ("knowledge_base", "model", "training", "answers", "examples", "data"):
             shutil.rmtree(shop.path(name), ignore_errors=True)
         shop.path("metrics.json").unlink(missing_ok=True)
-    _write_json(path, wanted)
+    write_json(path, wanted, ensure_ascii=True)
 
 
 # -- 1. knowledge base -----------------------------------------------------------------------
@@ -269,7 +264,7 @@ def _kept_run(shop: _Workshop, name: str, run_system: Callable[[], Run]) -> Run:
         return Run(**json.loads(path.read_text(encoding="utf-8")))
     run = run_system()
     path.parent.mkdir(exist_ok=True)
-    _write_json(path, asdict(run))
+    write_json(path, asdict(run), ensure_ascii=True)
     return run
 
 
@@ -295,4 +290,4 @@ def _examples(shop: _Workshop, test: datasets.Dataset, retriever: GeMKRRetriever
         drawn = folder / f"example-{number}.png"
         draw_example(retriever.processor.draw(record["image"], objects), record, hits).save(drawn)
         shop.say(f"  image: {_relative(drawn)}")
-    _write_json(folder / "examples.json", asked)  # for the demo
+    write_json(folder / "examples.json", asked, ensure_ascii=True)  # for the demo

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from gemkr_hf.toy.stand_ins.language_model_stand_in import (
 )
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer, train_tokenizer
 from gemkr_hf.toy.stand_ins.words_accuracy import words_accuracy
+from gemkr_hf.utils.io import atomic_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -49,26 +49,11 @@ class _Log:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
-def _swap_in(write: Callable[[Path], object], target: Path) -> None:
-    """Write into a folder beside the target, then put it in the target's place."""
-    new, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    new.mkdir(parents=True)
-    write(new)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _save_half(model: PreTrainedModel) -> Callable[[Path], None]:
-    def write(folder: Path) -> None:
+def _save_half(model: PreTrainedModel, target: Path) -> None:
+    with atomic_folder(target) as folder:
         model.half().save_pretrained(folder)
         # Of the generation settings only the special tokens matter, and config.json has them.
         (folder / "generation_config.json").unlink(missing_ok=True)
-
-    return write
 
 
 def _keep_figures(target: Path, stage: str, figures: dict[str, object]) -> None:
@@ -76,9 +61,7 @@ def _keep_figures(target: Path, stage: str, figures: dict[str, object]) -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     known[stage] = figures
     ordered = {name: known[name] for name in STAGES if name in known}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, ordered, ensure_ascii=True)
 
 
 def build_small_world(
@@ -130,22 +113,24 @@ def _run_stage(
 ) -> dict[str, object]:
     if stage == "tokenizer":
         trained = train_tokenizer()
-        _swap_in(trained.save_pretrained, target / "tokenizer")
+        with atomic_folder(target / "tokenizer") as folder:
+            trained.save_pretrained(folder)
         return {"tokens": len(trained)}
     if stage == "detector":
         from gemkr_hf.processing import YoloDetector
 
         yolo, figures = train_detector(training.detector, work, log)
         detector = YoloDetector.from_ultralytics(yolo, half=True, confidence=0.25)
-        _swap_in(detector.save_pretrained, target / "detector")
+        with atomic_folder(target / "detector") as folder:
+            detector.save_pretrained(folder)
         return dict(figures)
     tokenizer = load_tokenizer(target / "tokenizer")
     if stage == "clip":
         clip, figures = train_clip(tokenizer, training.clip, work, log)
-        _swap_in(_save_half(clip), target / "clip")
+        _save_half(clip, target / "clip")
         image_processor().save_pretrained(target / "clip")
         return dict(figures)
     language_model, figures = train_language_model(tokenizer, training.language_model, work, log)
     figures |= words_accuracy(language_model, tokenizer)
-    _swap_in(_save_half(language_model), target / "language_model")
+    _save_half(language_model, target / "language_model")
     return dict(figures)

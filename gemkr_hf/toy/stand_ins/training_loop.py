@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gemkr_hf.toy.stand_ins.optimizers import TwoOptimizers
+from gemkr_hf.utils.io import atomic_file
 
 
 def run_steps(
@@ -66,9 +67,9 @@ def run_steps(
             report(f"{name}: {figures()}")
             _train_mode(modules, True)
             state = {part: module.state_dict() for part, module in modules.items()}
-            temporary = state_path.with_suffix(".tmp")
-            torch.save({**state, "optimizers": optimizers.state_dict(), "step": done}, temporary)
-            temporary.replace(state_path)
+            state |= {"optimizers": optimizers.state_dict(), "step": done}
+            with atomic_file(state_path) as temporary:
+                torch.save(state, temporary)
     _train_mode(modules, False)
 
 

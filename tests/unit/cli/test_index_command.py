@@ -177,9 +177,9 @@ def test_documents_come_and_go(folder: Path, tmp_path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:-1])
     result = gemkr("verify", folder)
     assert result.exit_code == 2
-    assert "cut short" in result.output
+    assert "truncated" in result.output
     for command in (["add", tmp_path / "none", tmp_path / "new.jsonl"], ["compact", tmp_path]):
-        assert "There is no knowledge base" in gemkr(*command).output
+        assert "No knowledge base found in" in gemkr(*command).output
 
 
 def test_numbers_as_ids_are_removed_too(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_what_must_not_go_is_named(short_quickstart, tmp_path) -> None:
     ("arguments", "said"),
     [
         (("model", "nowhere", "alice/x"), "There is no model in 'nowhere'"),
-        (("kb", "nowhere", "alice/x"), "There is no knowledge base in 'nowhere'"),
+        (("kb", "nowhere", "alice/x"), "No knowledge base found in 'nowhere'"),
         (("adapter", "nowhere", "alice/x"), "There is no adapter in 'nowhere'"),
     ],
 )

@@ -21,7 +21,7 @@ from gemkr_hf.knowledge_base import (
 )
 from gemkr_hf.knowledge_base.document_tables import write_table
 from gemkr_hf.knowledge_base.storage import HEADER_FILE
-from gemkr_hf.utils.io import write_json
+from gemkr_hf.utils.io import write_json_header
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_saving_over_something_else(knowledge_base, tmp_path) -> None:
 
 
 def test_a_failed_save_leaves_nothing(knowledge_base, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(files, "write_json", lambda *args: 1 / 0)
+    monkeypatch.setattr(files, "write_json_header", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         knowledge_base.save_pretrained(tmp_path / "kb")
     assert list(tmp_path.iterdir()) == []
@@ -169,7 +169,7 @@ def test_broken_files(saved, kind) -> None:
     with pytest.raises(ValueError, match=f"{path.name}' was changed"):
         KnowledgeBase.from_pretrained(saved)
     path.write_bytes(data[:-1])
-    with pytest.raises(ValueError, match=f"{path.name}' is cut short"):
+    with pytest.raises(ValueError, match=f"{path.name}' is truncated"):
         KnowledgeBase.from_pretrained(saved)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=f"{path.name}' is missing"):
@@ -180,7 +180,7 @@ def test_broken_files(saved, kind) -> None:
     ("change", "message"),
     [
         (lambda header: header.update(format_version=4), "format version 4"),
-        (lambda header: header.update(format="other"), "no header of a knowledge base"),
+        (lambda header: header.update(format="other"), "not a header of a knowledge base"),
         (lambda header: header.update(num_documents=5), "mixed from two"),
         (lambda header: header.pop("tokenizer"), "no tokenizer"),
         (lambda header: header.pop("documents"), "names no documents"),
@@ -192,7 +192,7 @@ def test_broken_files(saved, kind) -> None:
 def test_broken_header(saved, change, message) -> None:
     header = json.loads((saved / HEADER_FILE).read_text())
     change(header)
-    write_json(saved / HEADER_FILE, header)
+    write_json_header(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match=message):
         KnowledgeBase.from_pretrained(saved)
 
@@ -214,7 +214,7 @@ def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) 
     header = json.loads((saved / HEADER_FILE).read_text())
     strange = json.loads((tmp_path / "other" / HEADER_FILE).read_text())
     header["index"] = strange["index"]
-    write_json(saved / HEADER_FILE, header)
+    write_json_header(saved / HEADER_FILE, header)
     for record in strange["index"]["shards"]:
         shutil.copy(tmp_path / "other" / record["file"], saved)
     with pytest.raises(ValueError, match="mixed from two"):
@@ -236,10 +236,10 @@ def test_verify(saved, tmp_path) -> None:
     table = table.set_column(table.column_names.index("text"), "text", [texts])
     header = json.loads((saved / HEADER_FILE).read_text())
     header["documents"] = [write_table(table, saved, "documents-00000")]
-    write_json(saved / HEADER_FILE, header)
+    write_json_header(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match="is not what the index holds"):
         KnowledgeBase.from_pretrained(saved).verify()
     header["documents"][0]["sha256"] = "0"
-    write_json(saved / HEADER_FILE, header)
+    write_json_header(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match="was changed"):
         KnowledgeBase.from_pretrained(saved, verify=False).verify()
