@@ -7,7 +7,11 @@ Heavy parts are imported when they are first asked for, so that ``gemkr --help``
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gemkr_hf.utils import moved_modules
+
 __version__ = "0.1.0"
+
+moved_modules.install(__name__)
 
 _HOMES = {
     "FMIndex": "gemkr_hf.index",
