@@ -218,7 +218,7 @@ def test_missing_files(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No FM-index found in"):
         FMIndex.load(tmp_path / "nowhere")
     shard_file(saved).unlink()
-    with pytest.raises(FileNotFoundError, match="not complete"):
+    with pytest.raises(FileNotFoundError, match="incomplete"):
         FMIndex.load(saved)
 
 
