@@ -9,13 +9,15 @@ from typing import Protocol
 
 import datasets
 
-from gemkr_hf.data.corpus import Corpus, is_file_name
+from gemkr_hf.data.corpus import Corpus
 from gemkr_hf.data.data_config import DataConfig
 from gemkr_hf.data.features import DOCUMENT_FEATURES, QUESTION_FEATURES
 from gemkr_hf.data.images import DatasetImages, ImageSource, NoImages, open_images
 from gemkr_hf.data.question_files import read_questions
+from gemkr_hf.knowledge_base.document_sources import FILE_SUFFIXES
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 from gemkr_hf.toy.symbols.symbols_dataset import SymbolsConfig, load_symbols
+from gemkr_hf.utils.hub_ids import resolve_source
 
 
 class Documents(Protocol):
@@ -92,11 +94,9 @@ def load_benchmark(config: DataConfig, base: Path = Path()) -> Benchmark:
 
 def _source(name: str | None, base: Path, setting: str) -> str | None:
     """A path from `base` where there is one, else what may be a data set on the Hub."""
-    if name is None or (base / name).exists():
-        return None if name is None else str(base / name)
-    if is_file_name(name) or len(Path(name).parts) < 2:
-        raise FileNotFoundError(f"There is no file or folder '{base / name}', named by {setting}")
-    return name
+    if name is None:
+        return None
+    return str(resolve_source(name, f"data.{setting}", base=base, file_suffixes=FILE_SUFFIXES))
 
 
 def _knowledge_base_at(config: DataConfig, base: Path) -> str | None:

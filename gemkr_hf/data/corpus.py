@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gemkr_hf.data.data_config import DataConfig
 from gemkr_hf.data.formats.okvqa import okvqa_document_id
-from gemkr_hf.knowledge_base.document_sources import KINDS, RecordFile, open_documents
+from gemkr_hf.knowledge_base.document_sources import RecordFile, open_documents
 
 _ID_COLUMNS = ("kid", "id")
 
@@ -54,10 +54,4 @@ class Corpus:
             }
 
 
-def is_file_name(name: str) -> bool:
-    """Whether a name can only be a file's, not a data set's on the Hub."""
-    path = Path(name)
-    return path.is_absolute() or path.suffix.lower() in (*KINDS, ".gz") or len(path.parts) > 2
-
-
-__all__ = ["Corpus", "document_id_of", "is_file_name"]
+__all__ = ["Corpus", "document_id_of"]

@@ -12,7 +12,10 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gemkr_hf.utils.hub_ids import is_local
+
 KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FILE_SUFFIXES = (*KINDS, ".gz")
 
 
 class RecordFile:
@@ -274,14 +277,13 @@ def open_documents(
     config: str | None = None,
 ) -> DocumentFile | DocumentDataset:
     """Documents of a file, a saved data set's folder, or a data set on the Hub."""
-    path = Path(source)
-    looks_like_file = path.suffix.lower() in (*KINDS, ".gz") or path.is_file()
-    if (looks_like_file or path.is_absolute()) and not path.is_dir():
-        return DocumentFile(path, id_column, text_column)
+    if is_local(source, file_suffixes=FILE_SUFFIXES) and not Path(source).is_dir():
+        return DocumentFile(Path(source), id_column, text_column)
     return DocumentDataset(source, id_column, text_column, split, config)
 
 
 __all__ = [
+    "FILE_SUFFIXES",
     "KINDS",
     "DocumentDataset",
     "DocumentFile",

@@ -5,10 +5,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from gemkr_hf.utils.hub_ids import portable_name
 
 
 def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -119,11 +120,7 @@ class TokenizerIdentity:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> "TokenizerIdentity":
-        name = str(tokenizer.name_or_path or "")
-        # A path of this machine says nothing to whoever loads the knowledge base elsewhere.
-        if Path(name).is_absolute() or name.count("/") > 1 or Path(name).exists():
-            name = Path(name).name
-        name = name or type(tokenizer).__name__
+        name = portable_name(tokenizer.name_or_path or "") or type(tokenizer).__name__
         eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         return cls(name, tokenizer_fingerprint(tokenizer), len(tokenizer), eos, pad)
 

@@ -31,6 +31,7 @@ from gemkr_hf.training.starting_model import check_model, load_model, load_proce
 from gemkr_hf.training.training_checks import has_images, with_images
 from gemkr_hf.training.training_run import open_or_build, with_ids_of
 from gemkr_hf.utils.config import as_plain
+from gemkr_hf.utils.hub_ids import resolve_source
 from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.run_dir import claim_for, first_difference
 
@@ -75,7 +76,9 @@ class Ground:
         benchmark: Benchmark | None = None,
     ) -> None:
         check_model(config.model)
-        _check_places(config.checkpoints)
+        for system, names in config.checkpoints.items():
+            for name in names.split(","):
+                resolve_source(name.strip(), f"Checkpoint for {system}", bare_ids=True, early=True)
         self.config = config
         self.overwrite = overwrite
         self.base = Path(base)
@@ -357,18 +360,6 @@ class Ground:
     def settings_of(self, *names: str) -> dict[str, Any]:
         """Plain values of some settings."""
         return {name: _plain(getattr(self.config, name)) for name in names}
-
-
-def _check_places(checkpoints: Mapping[str, str]) -> None:
-    """Raise FileNotFoundError where a checkpoint's name can only be a folder, and none is there."""
-    for system, named in checkpoints.items():
-        for name in named.split(","):
-            path = Path(name.strip())
-            # A Hub id has two parts; the first one is a folder here for a path that is misspelt.
-            is_folder = path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
-            is_folder |= len(path.parts) == 2 and Path(path.parts[0]).is_dir()
-            if is_folder and not path.exists():
-                raise FileNotFoundError(f"There is no checkpoint for {system} at '{path}'")
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoProcessor
 from gemkr_hf.decoding import FMIndexConstraint, FoundClue, SearchTrace, TreeSearch
 from gemkr_hf.hub.checkpoint_loading import load_checkpoint
 from gemkr_hf.knowledge_base import CONSTRAINED, KnowledgeBase, tokenizer_fingerprint
+from gemkr_hf.utils.hub_ids import split_hub_options
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +150,11 @@ class GeMKRRetriever:
         """
         if aggregate is not None:
             _check_aggregate(aggregate)
+        hub_options, _ = split_hub_options(kwargs)
+        hub_options.pop("force_download", None)  # the model's files are downloaded again, once
         if not isinstance(knowledge_base, KnowledgeBase):
-            where = _where(kwargs) | {"revision": knowledge_base_revision}
             knowledge_base = KnowledgeBase.from_pretrained(
-                knowledge_base, **{name: value for name, value in where.items() if value}
+                knowledge_base, **{**hub_options, "revision": knowledge_base_revision}
             )
         if not knowledge_base.has_documents:
             raise ValueError(
@@ -160,7 +162,7 @@ class GeMKRRetriever:
                 "load it with documents=True"
             )
         model = load_checkpoint(AutoModel, checkpoint, **kwargs)
-        processor = load_checkpoint(AutoProcessor, checkpoint, verify=False, **_where(kwargs))
+        processor = load_checkpoint(AutoProcessor, checkpoint, verify=False, **hub_options)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), processor, knowledge_base, aggregate=aggregate)
 
@@ -418,12 +420,6 @@ class GeMKRRetriever:
             hits.append((score, row, ordered))
         best = sorted(hits, key=lambda hit: -hit[0])[:k]
         return [Hit(score, row, self.knowledge_base[row], ordered) for score, row, ordered in best]
-
-
-def _where(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that say where on the Hub something lies, and who asks."""
-    names = ("cache_dir", "local_files_only", "revision", "token")
-    return {name: options[name] for name in names if options.get(name) is not None}
 
 
 def _check_tuned_with(model: Any, processor: Any) -> None:

@@ -22,6 +22,7 @@ from gemkr_hf.toy.stand_ins.assemble import load_processor as load_small_world_p
 from gemkr_hf.toy.stand_ins.assemble import load_untuned_model
 from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
 from gemkr_hf.training.arguments import ModelConfig
+from gemkr_hf.utils.hub_ids import resolve_source
 
 SMALL_WORLD = "small-world"
 """The stand-ins that the library has; ``small-world:FOLDER`` for those of a folder of one's own."""
@@ -51,18 +52,16 @@ def check_model(config: ModelConfig) -> None:
     if stand_ins is not None and not (stand_ins / "language_model").is_dir():
         raise FileNotFoundError(f"model.checkpoint: there are no stand-ins in '{stand_ins}'")
     if config.checkpoint is not None and stand_ins is None:
-        _check_folder("model.checkpoint", config.checkpoint, ("config.json",))
+        resolve_source(config.checkpoint, "model.checkpoint", ["config.json"])
         return
     _check_fields(config)
     if stand_ins is not None:
         return
-    _check_folder("model.language_model", config.language_model, ("config.json",))
-    _check_folder("model.vision_model", config.vision_model, ("config.json",))
+    for setting in ("language_model", "vision_model"):
+        name = getattr(config, setting)
+        resolve_source(name, f"model.{setting}", ["config.json"], bare_ids=True)
     if config.detector is not None:
-        name = config.detector.removeprefix("transformers:")
-        on_the_hub = name.count("/") >= 1 and not name.startswith((".", "/", "~"))
-        if not on_the_hub and not Path(name).exists():
-            raise FileNotFoundError(f"model.detector: there is nothing at '{name}'")
+        resolve_source(config.detector.removeprefix("transformers:"), "model.detector")
 
 
 def _check_fields(config: ModelConfig) -> None:
@@ -86,14 +85,6 @@ def model_fields(config: ModelConfig) -> dict[str, Any]:
     fields = {**PRESETS[config.preset].config, **config.config}
     fields.pop("vision_config", None)
     return fields
-
-
-def _check_folder(setting: str, name: str, files: tuple[str, ...]) -> None:
-    """A Hub id is looked up when it is loaded; a folder is looked at now."""
-    path = Path(name)
-    is_path = path.is_absolute() or name.startswith(".") or name.count("/") > 1 or path.exists()
-    if is_path and not any((path / file).is_file() for file in files):
-        raise FileNotFoundError(f"{setting}: there is no {files[0]} in '{name}'")
 
 
 def load_processor(config: ModelConfig) -> Any:

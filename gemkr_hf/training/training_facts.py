@@ -13,6 +13,7 @@ from gemkr_hf.hub.training_record import Result, write_facts
 from gemkr_hf.training.arguments import ModelConfig, TrainConfig
 from gemkr_hf.training.starting_model import stand_ins_of
 from gemkr_hf.utils.config import as_plain
+from gemkr_hf.utils.hub_ids import is_local
 
 PRESETS = {"gold": "gold", "answer": "vrr"}
 """Names of the hit presets by those of the validation's settings."""
@@ -104,7 +105,7 @@ def _starts_from(model: ModelConfig, bases: Mapping[str, Any]) -> list[dict[str,
 
 
 def _part(part: str, name: str, revision: str | None) -> dict[str, Any]:
-    if Path(name).exists() or name.count("/") != 1:
+    if is_local(name):
         return {"part": part, "source": f"the folder `{Path(name).name}`"}
     return {"part": part, "name": name, **({"revision": revision} if revision else {})}
 

@@ -124,6 +124,7 @@ def resolve_source(
         FileNotFoundError: it is local and does not exist, or contains none of the files.
     """
     path = Path(base, name)
+    shown = name if Path(base) == Path() else path
     reason = ""
     if not is_local(name, base, bare_ids, file_suffixes):
         owner = path.parent
@@ -131,9 +132,9 @@ def resolve_source(
             return str(name)
         reason = f" (not looked up on the Hub, because there is a local folder '{owner}')"
     if not path.exists():
-        raise FileNotFoundError(f"{what} not found: no local file or folder '{path}'{reason}")
+        raise FileNotFoundError(f"{what} not found: no local file or folder '{shown}'{reason}")
     if contains and not any((path / file).is_file() for file in contains):
-        raise FileNotFoundError(f"{what} not found in '{path}': {contains[0]} is missing")
+        raise FileNotFoundError(f"{what} not found in '{shown}': {contains[0]} is missing")
     return path
 
 

@@ -3,7 +3,6 @@
 from itertools import islice
 from pathlib import Path
 
-from gemkr_hf.data.corpus import is_file_name
 from gemkr_hf.data.data_config import LAYOUTS
 from gemkr_hf.data.images.dataset_images import DatasetImages
 from gemkr_hf.data.images.folder_images import (
@@ -14,6 +13,8 @@ from gemkr_hf.data.images.folder_images import (
 )
 from gemkr_hf.data.images.image_source import ImageSource
 from gemkr_hf.data.images.tsv_images import TsvImages
+from gemkr_hf.knowledge_base.document_sources import FILE_SUFFIXES
+from gemkr_hf.utils.hub_ids import resolve_source
 
 _SAVED = ("state.json", "dataset_dict.json")
 
@@ -27,10 +28,8 @@ def find_layout(source: str) -> str:
         ValueError: if it is a file of another kind, or a folder that has two or more TSV files and
             no image.
     """
-    path = Path(source)
-    if not path.exists():
-        if is_file_name(source) or path.suffix.lower() == ".tsv" or len(path.parts) < 2:
-            raise FileNotFoundError(f"There are no images at '{source}'")
+    path = resolve_source(source, "Images", file_suffixes=FILE_SUFFIXES)
+    if isinstance(path, str):
         return "dataset"
     if path.is_file():
         kinds = {".tsv": "tsv", ".parquet": "dataset"}

@@ -156,7 +156,7 @@ def test_what_holds_no_images(tmp_path: Path) -> None:
     path.with_suffix(".lineidx").write_text("0\nx\n")
     with pytest.raises(ValueError, match=r"Line 2 of '.*imgs.lineidx' is no byte offset"):
         open_images(str(path))
-    with pytest.raises(FileNotFoundError, match=r"There are no images at 'nowhere'"):
+    with pytest.raises(FileNotFoundError, match=r"Images not found: .*'nowhere'"):
         open_images("nowhere")
     with pytest.raises(FileNotFoundError, match=r"There is no folder 'nowhere'"):
         open_images("nowhere", "coco")

@@ -154,7 +154,7 @@ def test_a_checkpoint_that_is_not_there_is_not_looked_for_on_the_hub(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint for gemkr at .runs.nope"):
+    with pytest.raises(FileNotFoundError, match=r"Checkpoint for gemkr not found: .*'runs/nope'"):
         made(benchmark, tmp_path / "out", checkpoints={"gemkr": "runs/nope"})
 
 

@@ -345,7 +345,7 @@ def test_wrong_checkpoints_are_told_first(ground, table1, world, tmp_path) -> No
             benchmark=symbols_benchmark(world),
         )
 
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint for seal at .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"Checkpoint for seal not found: .*nowhere"):
         other(seal=str(tmp_path / "nowhere"))
     words = str(ground.path("models", "dpr-seed-0"))
     with pytest.raises(ValueError, match="read words, not image"):

@@ -184,7 +184,10 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(files) -> None:
         ("tuning.epochs=0", "epochs must be positive"),
         ("tuning.report_to=[nowhere]", "tuning.report_to: nowhere needs its package"),
         ("tuning.precision=fp16", "fp16 needs a GPU"),
-        ("model.checkpoint=./nowhere", "there is no config.json in './nowhere'"),
+        (
+            "model.checkpoint=./nowhere",
+            "model.checkpoint not found: no local file or folder './nowhere'",
+        ),
         ("data.train=nowhere.csv", "There is no file 'nowhere.csv'"),
         ("data.images=cache", "There is no image in 'cache'"),
         ("data.images=others", "None of the 8 images"),

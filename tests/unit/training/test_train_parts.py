@@ -88,9 +88,15 @@ def test_a_model_of_parts_is_tuned_and_saved(files) -> None:
         ({"config": {"prefix_length": 2}}, "model.config: max_objects=5 objects do not fit"),
         ({"config": {"prefix_size": 2}}, "model.config: there is no prefix_size"),
         ({"processor": {"objects": 2}}, "model.processor: there is no objects"),
-        ({"language_model": "./nowhere"}, "there is no config.json in './nowhere'"),
-        ({"detector": "/nowhere/best.pt"}, "model.detector: there is nothing at"),
-        ({"detector": "best.pt"}, "model.detector: there is nothing at 'best.pt'"),
+        (
+            {"language_model": "./nowhere"},
+            "model.language_model not found: no local file or folder './nowhere'",
+        ),
+        (
+            {"detector": "/nowhere/best.pt"},
+            "model.detector not found: no local file or folder '/nowhere",
+        ),
+        ({"detector": "best.pt"}, "model.detector not found: no local file or folder 'best.pt'"),
     ],
 )
 def test_parts_that_cannot_be_joined_are_told_before_they_are_loaded(files, model, message) -> None:
