@@ -51,7 +51,7 @@ def short_quickstart(tmp_path_factory) -> Path:
     with FileLock(f"{folder}.lock"):
         # A finished stage is found again, so that all but the first worker return at once.
         if not (folder / "metrics.json").exists():
-            run_quickstart(folder, SHORT, say=lambda line: None)
+            run_quickstart(folder, SHORT, log=lambda line: None)
     return folder
 
 

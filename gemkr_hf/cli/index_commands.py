@@ -131,7 +131,7 @@ def build(
         )
     documents = _open_documents(source, id_column, text_column, split, config)
     started = time.perf_counter()
-    options = {
+    options: dict[str, Any] = {
         "shard_tokens": shard_tokens,
         "list_threshold": list_threshold,
         "sample_rate": sample_rate,

@@ -108,9 +108,9 @@ def test_a_second_run_reuses_what_is_there(short_quickstart) -> None:
     weights = short_quickstart / "model" / "model.safetensors"
     before = weights.stat().st_mtime_ns
     lines: list[str] = []
-    again = run_quickstart(short_quickstart, SHORT, say=lines.append)
+    again = run_quickstart(short_quickstart, SHORT, log=lines.append)
     assert weights.stat().st_mtime_ns == before
-    assert any("tuned before" in line for line in lines)
+    assert any("already tuned" in line for line in lines)
     assert again["splits"]["test"]["questions"] == SHORT.symbols.test_scenes
     assert any("gemkr retrieve --image" in line for line in lines)
 

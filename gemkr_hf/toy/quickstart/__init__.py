@@ -1,4 +1,4 @@
-"""The whole way once: knowledge base, tuning, checkpoint, answers, a table of figures."""
+"""The quickstart: the whole workflow once, from documents to a table of metrics."""
 
 from gemkr_hf.toy.quickstart.stages import QuickstartConfig, run_quickstart
 

@@ -1,4 +1,4 @@
-"""What a reader of the quickstart sees: a table, examples in words, examples as images."""
+"""The quickstart's report: a table of metrics, and examples as text and as images."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from gemkr_hf.retrieval.retriever import Hit
+from gemkr_hf.utils.text import mark_clue
 
 _COLUMNS = ("P@1", "P@5", "R@5", "R@10")
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """One table a split: figures of each system, time a query, P@1 by number of objects."""
+    """Return one table per split: each system's metrics, seconds per query, P@1 by objects."""
     out = StringIO()
     console = Console(file=out, width=118)
     for split, content in metrics["splits"].items():
@@ -39,26 +40,14 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
     return out.getvalue().rstrip()
 
 
-def mark_clue(text: str, clue: str) -> str:
-    """The text with the clue between ``>>`` and ``<<`` where it stands.
-
-    >>> mark_clue("a ram with horns", "ram with")
-    'a >>ram with<< horns'
-    """
-    start = text.find(clue)
-    if start < 0:
-        return text
-    return f"{text[:start]}>>{clue}<<{text[start + len(clue) :]}"
-
-
 def example_lines(
     record: Mapping[str, Any], objects: Sequence[Any], hits: Sequence[Hit]
 ) -> list[str]:
-    """Question, objects, and the hits with their clues marked."""
-    lines = ["", f"  question: {record['question']}", f"  objects found: {len(objects)}"]
-    for found in objects:
-        box = ", ".join(f"{edge:.0f}" for edge in found.box)
-        lines.append(f"    box ({box}), confidence {found.score:.2f}")
+    """Return question, objects and hits as lines of text, the best clue marked in its document."""
+    lines = ["", f"  question: {record['question']}", f"  detected objects: {len(objects)}"]
+    for detected in objects:
+        box = ", ".join(f"{edge:.0f}" for edge in detected.box)
+        lines.append(f"    box ({box}), confidence {detected.score:.2f}")
     for rank, hit in enumerate(hits, start=1):
         relevant = " (relevant)" if hit.document["id"] in record["relevant_ids"] else ""
         lines.append(f"  {rank}. {hit.document['id']}{relevant}, score {hit.score:.2f}")
@@ -70,7 +59,7 @@ def example_lines(
 
 
 def draw_example(boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[Hit]) -> Image.Image:
-    """The image with its boxes beside the question, the clues and the best document."""
+    """Draw an image with its boxes beside the question, the clues and the best document."""
     side = 480
     scale = side / max(boxes.size)
     left = boxes.resize((round(boxes.width * scale), round(boxes.height * scale)))
@@ -91,3 +80,6 @@ def draw_example(boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[H
     for number, line in enumerate(lines[: side // 22]):
         pen.text((side + 16, 12 + 22 * number), line, fill="black", font=font)
     return page
+
+
+__all__ = ["draw_example", "example_lines", "metrics_table"]

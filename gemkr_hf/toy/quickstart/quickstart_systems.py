@@ -1,4 +1,4 @@
-"""The systems of the quickstart's table, each from questions to ranked document ids."""
+"""The systems of the quickstart's table: from questions to runs, and their metrics."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,74 +12,85 @@ from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.retrieval.retriever import GeMKRRetriever, Hit
 from gemkr_hf.utils.logging import progress
 
-Records = Sequence[Mapping[str, Any]]
+Questions = Sequence[Mapping[str, Any]]
 
 
 def answer_questions(
     retriever: GeMKRRetriever,
-    questions: Records,
+    questions: Questions,
     k: int = 10,
     with_image: bool = True,
     with_question: bool = True,
     batch_size: int = 8,
     **decoding: Any,
 ) -> tuple[list[list[Hit]], float]:
-    """Retrieve for every question, with its image or in words alone, or from the image alone.
+    """Retrieve documents for each question, from image and question or from one of them.
 
-    One question is asked before the clock starts: the first one on a machine compiles the index's
-    kernels, which no later one does.
+    The first question is answered once before the clock starts, since the first search in a
+    process compiles kernels.
 
     Args:
-        **decoding: for ``GeMKRRetriever.retrieve``: ``strategy``, ``num_beams``...
+        retriever: The retriever.
+        questions: Records with ``image`` and ``question``.
+        k: Documents per question.
+        with_image: Whether the retriever gets the image.
+        with_question: Whether the retriever gets the question.
+        batch_size: Questions answered together.
+        **decoding: Options of ``GeMKRRetriever.retrieve``, such as ``strategy``.
 
     Returns:
-        The hits of each question, and seconds a question.
+        The hits of each question, and the seconds per question.
     """
 
-    def retrieve(batch: list[Mapping[str, Any]]) -> list[list[Hit]]:
-        images = [record["image"] for record in batch] if with_image else None
-        asked = [record["question"] if with_question else None for record in batch]
-        return retriever.retrieve(images, asked, k=k, **decoding)
+    def retrieve(start: int, stop: int) -> list[list[Hit]]:
+        records = [questions[row] for row in range(start, min(stop, len(questions)))]
+        images = [record["image"] for record in records] if with_image else None
+        texts = [record["question"] if with_question else None for record in records]
+        return retriever.retrieve(images, texts, k=k, **decoding)
 
     if len(questions):
-        retrieve([questions[0]])
+        retrieve(0, 1)
     hits: list[list[Hit]] = []
     started = time.perf_counter()
     for start in progress(range(0, len(questions), batch_size), "answer questions"):
-        rows = range(start, min(start + batch_size, len(questions)))
-        hits += retrieve([questions[row] for row in rows])
+        hits += retrieve(start, start + batch_size)
     return hits, (time.perf_counter() - started) / max(1, len(questions))
 
 
 def run_gemkr(
-    retriever: GeMKRRetriever, questions: Records, k: int = 10, name: str = "GeMKR", **options: Any
+    retriever: GeMKRRetriever,
+    questions: Questions,
+    k: int = 10,
+    name: str = "GeMKR",
+    **options: Any,
 ) -> Run:
-    """The documents that `answer_questions`, with these options, finds."""
-    found, seconds = answer_questions(retriever, questions, k, **options)
-    ranked = {
-        record["question_id"]: [str(hit.document["id"]) for hit in hits]
-        for record, hits in zip(questions, found, strict=True)
-    }
-    return Run.from_lists(name, ranked, seconds)
+    """Return what `answer_questions` retrieves as a run."""
+    hits, seconds = answer_questions(retriever, questions, k, **options)
+    ids = [[str(hit.document["id"]) for hit in question_hits] for question_hits in hits]
+    return Run.from_lists(name, _by_question(questions, ids), seconds)
 
 
-def run_bm25(bm25: BM25Retriever, questions: Records, k: int = 10) -> Run:
-    """BM25 on the question alone."""
+def run_bm25(bm25: BM25Retriever, questions: Questions, k: int = 10) -> Run:
+    """Return what BM25 retrieves for the text of each question as a run."""
     started = time.perf_counter()
-    found = bm25.retrieve(None, [record["question"] for record in questions], k)
+    hits = bm25.retrieve(None, [record["question"] for record in questions], k)
     seconds = (time.perf_counter() - started) / max(1, len(questions))
-    ranked = {
-        record["question_id"]: [one.id for one in of_question]
-        for record, of_question in zip(questions, found, strict=True)
+    ids = [[hit.id for hit in question_hits] for question_hits in hits]
+    return Run.from_lists("BM25", _by_question(questions, ids), seconds)
+
+
+def _by_question(questions: Questions, ids: Sequence[list[str]]) -> dict[str, list[str]]:
+    return {
+        record["question_id"]: question_ids
+        for record, question_ids in zip(questions, ids, strict=True)
     }
-    return Run.from_lists("BM25", ranked, seconds)
 
 
 def any_object_right_aspect(objects_per_question: Sequence[int]) -> Metrics:
-    """A system that names every object of the scene and the right aspect, in any order.
+    """Return the expected metrics of a system that does not read which object is meant.
 
-    It sees but does not read which object is meant. Its figures are expectations over all orders:
-    with ``n`` objects, the relevant document stands at each of the first ``n`` places alike.
+    It retrieves the right aspect of every object in the scene, in random order: of ``n`` objects,
+    the relevant document is equally likely at each of the first ``n`` ranks.
     """
     numbers = np.asarray(objects_per_question, dtype=np.float64)
 
@@ -89,18 +100,30 @@ def any_object_right_aspect(objects_per_question: Sequence[int]) -> Metrics:
     return Metrics(recall(1), recall(5) / 5, recall(5), recall(10), len(numbers))
 
 
-def relevant_ids(questions: Records) -> dict[str, list[str]]:
-    """Question id -> ids of its relevant documents."""
+def relevant_ids(questions: Questions) -> dict[str, list[str]]:
+    """Return the ids of the relevant documents by question id."""
     return {record["question_id"]: list(record["relevant_ids"]) for record in questions}
 
 
-def score_by_objects(run: Run, questions: Records) -> dict[int, Metrics]:
-    """Metrics by the number of objects in the scene."""
-    numbers = np.array([len(record["objects"]) for record in questions])
+def score_by_objects(run: Run, questions: Questions) -> dict[int, Metrics]:
+    """Return the metrics of a run by the number of objects in the scene."""
+    numbers = [len(record["objects"]) for record in questions]
     return {
-        int(number): score_run(
+        number: score_run(
             run.documents,
-            relevant_ids([questions[int(row)] for row in np.flatnonzero(numbers == number)]),
+            relevant_ids(
+                [record for record, n in zip(questions, numbers, strict=True) if n == number]
+            ),
         )
-        for number in np.unique(numbers)
+        for number in sorted(set(numbers))
     }
+
+
+__all__ = [
+    "answer_questions",
+    "any_object_right_aspect",
+    "relevant_ids",
+    "run_bm25",
+    "run_gemkr",
+    "score_by_objects",
+]

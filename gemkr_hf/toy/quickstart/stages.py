@@ -1,10 +1,8 @@
-"""The stages of ``gemkr quickstart``; each leaves a result that the next run finds again."""
+"""The five stages of ``gemkr quickstart``; a stage that finished before is not repeated."""
 
 import json
-import logging
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,13 +13,12 @@ import torch
 
 from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.data import DataConfig
-from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.evaluation.metrics import score_run
 from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.hub import Result, record_results
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.storage import FORMAT_VERSION
-from gemkr_hf.retrieval.retriever import GeMKRRetriever, Hit
+from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.toy.quickstart.quickstart_report import draw_example, example_lines, metrics_table
 from gemkr_hf.toy.quickstart.quickstart_systems import (
     any_object_right_aspect,
@@ -33,16 +30,16 @@ from gemkr_hf.toy.quickstart.quickstart_systems import (
 from gemkr_hf.toy.stand_ins.assemble import checkpoints_fingerprint, load_processor
 from gemkr_hf.toy.stand_ins.toy_tuning import small_world_tuning
 from gemkr_hf.toy.symbols.symbol_documents import documents_fingerprint, load_documents
+from gemkr_hf.toy.symbols.symbols_benchmark import symbols_benchmark
 from gemkr_hf.toy.symbols.symbols_dataset import SymbolsConfig, load_symbols
 from gemkr_hf.training.arguments import ModelConfig, TrainConfig, TuningConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
 from gemkr_hf.training.starting_model import SMALL_WORLD
 from gemkr_hf.training.training_run import run_training
-from gemkr_hf.utils.io import write_json
+from gemkr_hf.utils.deprecation import warn_renamed
+from gemkr_hf.utils.io import remove, write_json
 
-logger = logging.getLogger(__name__)
-
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,12 @@ class QuickstartConfig:
     """Sizes and settings of the quickstart.
 
     Attributes:
-        symbols: how much of the small world is made.
-        sampling: how clues are cut from relevant documents.
-        tuning: the paper's procedure with a learning rate and a batch for a small model.
-        k: documents retrieved for each question.
-        aggregate: a document's score from those of its clues; the validation split's choice.
+        symbols: Size and seed of the symbols dataset.
+        sampling: How clues are sampled from relevant documents.
+        tuning: The paper's instruction tuning, with rates and a batch size for a small model.
+        k: Documents retrieved for each question.
+        aggregate: How the scores of a document's clues are combined; chosen on the validation
+            split.
     """
 
     symbols: SymbolsConfig = field(default_factory=SymbolsConfig)
@@ -64,158 +62,156 @@ class QuickstartConfig:
     aggregate: Literal["max", "logsumexp"] = "logsumexp"
 
 
-@dataclass
-class _Workshop:
-    """Folder of a run, its settings, and where its words go."""
-
-    folder: Path
-    config: QuickstartConfig
-    say: Say
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
-    def stage(self, number: int, what: str) -> None:
-        self.say(f"\n[{number}/5] {what}")
-
-
 def run_quickstart(
-    folder: str | Path, config: QuickstartConfig | None = None, say: Say = print
+    folder: str | Path,
+    config: QuickstartConfig | None = None,
+    log: Log = print,
+    say: Log | None = None,
 ) -> dict[str, Any]:
-    """Do what is not done yet in ``folder`` and report.
+    """Run the stages that are not finished in a folder, and report.
 
     Args:
-        folder: everything made stays here: ``knowledge_base``, ``model``, ``examples``,
+        folder: Everything is saved here: ``knowledge_base``, ``model``, ``examples``,
             ``metrics.json``, ``quickstart.log``.
-        config: sizes and settings; another config than the folder's starts it anew.
-        say: takes each line for the reader.
+        config: Sizes and settings. If the folder was made with others, its content is replaced.
+        log: Receives each line of the report.
+        say: Deprecated name of `log`.
 
     Returns:
         The content of ``metrics.json``.
     """
+    if say is not None:
+        warn_renamed("say", "log")
+        log = say
     config = config or QuickstartConfig()
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     started = time.time()
+    log = _with_log_file(log, folder / "quickstart.log")
+    _remove_outdated(folder, config, log)
 
-    def say_and_log(line: str) -> None:
-        say(line)
-        with (folder / "quickstart.log").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+    log("\n[1/5] Knowledge base: documents about symbols, and an FM-index over their tokens")
+    knowledge_base = _build_knowledge_base(folder / "knowledge_base")
+    index = knowledge_base.index
+    log(
+        f"  {len(knowledge_base)} documents, {index.num_tokens:,} tokens, "
+        f"index size {index.nbytes / 1024:,.0f} KB"
+    )
 
-    shop = _Workshop(folder, config, say_and_log)
-    _keep_or_clear(shop)
-    shop.stage(1, "Knowledge base: documents about symbols, and the FM-index over their tokens")
-    _knowledge_base(shop)
-    shop.stage(2, "Instruction tuning: prefix, gates, projections and LoRA learn to write clues")
-    world = load_symbols(config.symbols, cache_dir=folder / "data")
-    _tune(shop, world)
-    shop.stage(3, "Loading the checkpoint as its users do: AutoModel and AutoProcessor")
+    log("\n[2/5] Instruction tuning: prefix, gates, projections and LoRA learn to generate clues")
+    splits = load_symbols(config.symbols, cache_dir=folder / "data")
+    if (folder / "model").exists():
+        log("  already tuned")
+    else:
+        _tune(folder, config, splits["train"], log)
+
+    log("\n[3/5] Loading the checkpoint with AutoModel and AutoProcessor")
     retriever = GeMKRRetriever.from_pretrained(
         folder / "model", knowledge_base=folder / "knowledge_base"
     )
-    say_and_log(f"  {folder / 'model'}")
-    shop.stage(4, "Answering test questions by constrained diverse beam search")
-    metrics = _evaluate(shop, world, retriever)
-    say_and_log(metrics_table(metrics))
-    shop.stage(5, "Three examples")
-    _examples(shop, world["test"], retriever)
+    log(f"  {folder / 'model'}")
+
+    log("\n[4/5] Answering test questions by constrained diverse beam search")
+    metrics = _evaluate(folder / "answers", config.k, splits, retriever)
+    log(metrics_table(metrics))
+
+    log("\n[5/5] Three examples")
+    _show_examples(folder / "examples", splits["test"], retriever, log)
+
     metrics["seconds"] = round(time.time() - started, 1)
     write_json(folder / "metrics.json", metrics, ensure_ascii=True)
-    say_and_log(f"\nDone in {metrics['seconds']:.0f} s. Figures: {folder / 'metrics.json'}")
-    image = _relative(folder / "examples" / "scene-1.png")
-    _keep_results(shop, metrics)
-    say_and_log(
-        "Ask a question of your own:\n"
-        f'  gemkr retrieve --image {image} --question "What does this sign mean?" '
+    _record_results(folder, metrics)
+    log(f"\nDone in {metrics['seconds']:.0f} s. Metrics: {folder / 'metrics.json'}")
+    log(
+        "Ask your own question:\n"
+        f"  gemkr retrieve --image {_relative(folder / 'examples' / 'scene-1.png')} "
+        '--question "What does this sign mean?" '
         f"--model {_relative(folder / 'model')} "
         f"--knowledge-base {_relative(folder / 'knowledge_base')}"
     )
     return metrics
 
 
+def _with_log_file(log: Log, path: Path) -> Log:
+    def log_to_both(line: str) -> None:
+        log(line)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    return log_to_both
+
+
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _keep_or_clear(shop: _Workshop) -> None:
-    """What was made with other settings, documents or stand-ins is not mixed with this run's."""
-    stated = {
-        **asdict(shop.config),
+def _remove_outdated(folder: Path, config: QuickstartConfig, log: Log) -> None:
+    """Remove results of other settings, documents or stand-ins, and store the present settings."""
+    settings = {
+        **asdict(config),
         "documents": documents_fingerprint(),
         "stand_ins": checkpoints_fingerprint(),
         "format_version": FORMAT_VERSION,
     }
-    path, wanted = shop.path("quickstart.json"), json.loads(json.dumps(stated))
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != wanted:
-        shop.say(
+    settings = json.loads(json.dumps(settings))
+    path = folder / "quickstart.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        log(
             "Settings, documents or stand-ins have changed since the last run in "
-            f"{_relative(shop.folder)}: starting anew"
+            f"{_relative(folder)}: starting again"
         )
-        for name in ("knowledge_base", "model", "training", "answers", "examples", "data"):
-            shutil.rmtree(shop.path(name), ignore_errors=True)
-        shop.path("metrics.json").unlink(missing_ok=True)
-    write_json(path, wanted, ensure_ascii=True)
+        for name in (
+            "knowledge_base",
+            "model",
+            "training",
+            "answers",
+            "examples",
+            "data",
+            "metrics.json",
+        ):
+            remove(folder / name)
+    write_json(path, settings, ensure_ascii=True)
 
 
-# -- 1. knowledge base -----------------------------------------------------------------------
-
-
-def _knowledge_base(shop: _Workshop) -> None:
-    target = shop.path("knowledge_base")
-    if not target.exists():
+def _build_knowledge_base(folder: Path) -> KnowledgeBase:
+    if not folder.exists():
         tokenizer = load_processor().tokenizer
-        KnowledgeBase.from_documents(load_documents(), tokenizer).save_pretrained(target)
-    knowledge_base = KnowledgeBase.from_pretrained(target)
-    index = knowledge_base.index
-    shop.say(
-        f"  {len(knowledge_base)} documents, {index.num_tokens:,} tokens, "
-        f"an index of {index.nbytes / 1024:,.0f} KB"
-    )
+        KnowledgeBase.from_documents(load_documents(), tokenizer).save_pretrained(folder)
+    return KnowledgeBase.from_pretrained(folder)
 
 
-# -- 2. tuning -------------------------------------------------------------------------------
-
-
-def _tune(shop: _Workshop, world: datasets.DatasetDict) -> None:
-    """What `gemkr train` does, on the training split alone."""
-    target = shop.path("model")
-    if target.exists():
-        shop.say("  tuned before")
-        return
-    training = shop.path("training")
-    config = TrainConfig(
+def _tune(folder: Path, config: QuickstartConfig, train: datasets.Dataset, log: Log) -> None:
+    """Tune on the training split, as ``gemkr train`` does, and move the model to ``model``."""
+    training = folder / "training"
+    train_config = TrainConfig(
         data=DataConfig(format="symbols", knowledge_base="knowledge_base"),
         output=str(training),
         model=ModelConfig(
             checkpoint=SMALL_WORLD,
-            # Backwards through short sequences in bfloat16 it takes half the time of "sdpa" on a
-            # CPU.
+            # On a CPU, "eager" takes half the time of "sdpa" for the backward pass of short
+            # sequences in bfloat16.
             attention=None if torch.cuda.is_available() else "eager",
         ),
-        sampling=shop.config.sampling,
-        tuning=shop.config.tuning,
-        aggregate=shop.config.aggregate,
+        sampling=config.sampling,
+        tuning=config.tuning,
+        aggregate=config.aggregate,
     )
     benchmark = symbols_benchmark(
-        datasets.DatasetDict({"train": world["train"]}), str(shop.path("knowledge_base"))
+        datasets.DatasetDict({"train": train}), str(folder / "knowledge_base")
     )
-    run_training(config, shop.folder, say=lambda line: shop.say(f"  {line}"), benchmark=benchmark)
-    (training / "model").rename(target)
-
-
-# -- 4. evaluation ---------------------------------------------------------------------------
+    run_training(train_config, folder, say=lambda line: log(f"  {line}"), benchmark=benchmark)
+    (training / "model").rename(folder / "model")
 
 
 def _evaluate(
-    shop: _Workshop, world: datasets.DatasetDict, retriever: GeMKRRetriever
+    answers: Path, k: int, splits: datasets.DatasetDict, retriever: GeMKRRetriever
 ) -> dict[str, Any]:
+    """Measure all systems on ``test`` and ``unseen``; their runs are stored in ``answers``."""
     bm25 = BM25Retriever()
     bm25.index(retriever.knowledge_base)
-    k = shop.config.k
     metrics: dict[str, Any] = {"preset": "gold", "k": k, "splits": {}}
     for split in ("test", "unseen"):
-        questions = list(world[split])
+        questions = list(splits[split])
         relevant = relevant_ids(questions)
         systems: dict[str, Callable[[], Run]] = {
             "GeMKR": partial(run_gemkr, retriever, questions, k),
@@ -225,7 +221,7 @@ def _evaluate(
         }
         rows: dict[str, Any] = {}
         for name, run_system in systems.items():
-            run = _kept_run(shop, f"{split}-{name.replace(' ', '-')}", run_system)
+            run = _stored_run(answers / f"{split}-{name.replace(' ', '-')}.json", run_system)
             rows[name] = {
                 **score_run(run.documents, relevant).as_dict(),
                 "seconds per query": round(run.seconds or 0.0, 4),
@@ -238,28 +234,14 @@ def _evaluate(
         rows["any object, right aspect"] = {
             **any_object_right_aspect(numbers).as_dict(),
             "seconds per query": None,
-            "P@1 by objects": {str(n): 1 / n for n in sorted(set(numbers))},
+            "P@1 by objects": {str(number): 1 / number for number in sorted(set(numbers))},
         }
         metrics["splits"][split] = {"questions": len(questions), "systems": rows}
     return metrics
 
 
-def _keep_results(shop: _Workshop, metrics: dict[str, Any]) -> None:
-    """Have the figures on the cards, should model or adapter be pushed."""
-    names = ("P@1", "P@5", "R@5", "R@10")
-    results = []
-    for split, found in metrics["splits"].items():
-        ours = {name: found["systems"]["GeMKR"][name] for name in names}
-        stage = "after instruction tuning"
-        results.append(Result(split, stage, found["questions"], metrics["preset"], ours))
-    for folder in (shop.path("model"), shop.path("training") / "adapter"):
-        if folder.is_dir():
-            record_results(folder, *results)
-
-
-def _kept_run(shop: _Workshop, name: str, run_system: Callable[[], Run]) -> Run:
-    """The run of an earlier quickstart in this folder, or a new one."""
-    path = shop.path("answers") / f"{name}.json"
+def _stored_run(path: Path, run_system: Callable[[], Run]) -> Run:
+    """Return the run in a file; if there is none, run the system and store its run."""
     if path.exists():
         return Run(**json.loads(path.read_text(encoding="utf-8")))
     run = run_system()
@@ -268,26 +250,42 @@ def _kept_run(shop: _Workshop, name: str, run_system: Callable[[], Run]) -> Run:
     return run
 
 
-# -- 5. examples -----------------------------------------------------------------------------
+def _record_results(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Store GeMKR's metrics with the model and the adapter, for their cards on the Hub."""
+    results = [
+        Result(
+            split,
+            "after instruction tuning",
+            content["questions"],
+            metrics["preset"],
+            {name: content["systems"]["GeMKR"][name] for name in ("P@1", "P@5", "R@5", "R@10")},
+        )
+        for split, content in metrics["splits"].items()
+    ]
+    for checkpoint in (folder / "model", folder / "training" / "adapter"):
+        if checkpoint.is_dir():
+            record_results(checkpoint, *results)
 
 
-def _examples(shop: _Workshop, test: datasets.Dataset, retriever: GeMKRRetriever) -> None:
-    """Three questions about three scenes of 2 to 4 objects, in words and as images."""
-    folder = shop.path("examples")
+def _show_examples(
+    folder: Path, test: datasets.Dataset, retriever: GeMKRRetriever, log: Log
+) -> None:
+    """Answer questions about scenes of 2, 3 and 4 objects; report them as text and as images."""
     folder.mkdir(exist_ok=True)
     numbers = [len(objects) for objects in test["objects"]]
-    asked = []
-    for number, wanted in enumerate((2, 3, 4), start=1):
-        if wanted not in numbers:
+    demo_examples = []
+    for number, size in enumerate((2, 3, 4), start=1):
+        if size not in numbers:
             continue
-        record = test[numbers.index(wanted)]
-        objects = retriever.processor.detect([record["image"]])[0]
-        hits: list[Hit] = retriever.retrieve(record["image"], record["question"], k=3)
+        record = test[numbers.index(size)]
+        image, question = record["image"], record["question"]
+        objects = retriever.processor.detect([image])[0]
+        hits = retriever.retrieve(image, question, k=3)
         for line in example_lines(record, objects, hits):
-            shop.say(line)
-        record["image"].save(folder / f"scene-{number}.png")
-        asked.append({"image": f"scene-{number}.png", "question": record["question"]})
-        drawn = folder / f"example-{number}.png"
-        draw_example(retriever.processor.draw(record["image"], objects), record, hits).save(drawn)
-        shop.say(f"  image: {_relative(drawn)}")
-    write_json(folder / "examples.json", asked, ensure_ascii=True)  # for the demo
+            log(line)
+        image.save(folder / f"scene-{number}.png")
+        demo_examples.append({"image": f"scene-{number}.png", "question": question})
+        page = draw_example(retriever.processor.draw(image, objects), record, hits)
+        page.save(folder / f"example-{number}.png")
+        log(f"  image: {_relative(folder / f'example-{number}.png')}")
+    write_json(folder / "examples.json", demo_examples, ensure_ascii=True)
