@@ -123,7 +123,7 @@ COMMON = {"max_new_tokens": LONGEST + 1, "return_dict_in_generate": True, "lengt
 
 def same(theirs: list[tuple[tuple[int, ...], float]], ours: Any) -> bool:
     """Whether two lists hold the same clues with the same scores, in the same order."""
-    clues = [(clue.tokens, clue.score) for clue in ours]
+    clues = [(clue.token_ids, clue.score) for clue in ours]
     return [tokens for tokens, _ in theirs] == [tokens for tokens, _ in clues] and np.allclose(
         [score for _, score in theirs], [score for _, score in clues], rtol=0, atol=1e-3
     )

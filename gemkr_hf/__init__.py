@@ -19,8 +19,8 @@ _HOMES = {
     "GeMKRConfig": "gemkr_hf.modeling",
     "GeMKRForRetrieval": "gemkr_hf.modeling",
     "GeMKRProcessor": "gemkr_hf.processing",
-    "GeMKRRetriever": "gemkr_hf.retrieval.retriever",
-    "Hit": "gemkr_hf.retrieval.retriever",
+    "GeMKRRetriever": "gemkr_hf.retrieval",
+    "Hit": "gemkr_hf.retrieval",
     "KnowledgeBase": "gemkr_hf.knowledge_base",
     "TreeSearch": "gemkr_hf.decoding",
     "diverse_beam_search": "gemkr_hf.modeling",
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gemkr_hf.knowledge_base import KnowledgeBase
     from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval, diverse_beam_search
     from gemkr_hf.processing import GeMKRProcessor
-    from gemkr_hf.retrieval.retriever import GeMKRRetriever, Hit
+    from gemkr_hf.retrieval import GeMKRRetriever, Hit
 
 
 def __getattr__(name: str) -> Any:

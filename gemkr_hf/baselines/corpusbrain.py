@@ -111,7 +111,7 @@ class CorpusBrainRetriever:
         ):
             for clues in search.run(inputs):
                 documents = [
-                    Found(str(identifier), clue.score, decode(clue.tokens).strip())
+                    Found(str(identifier), clue.score, decode(clue.token_ids).strip())
                     for clue in clues
                     for identifier in names.ids(clue.row)
                 ]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gemkr_hf.utils.deprecation import warn_renamed
+
 
 @dataclass(frozen=True)
 class Clue:
@@ -28,6 +30,12 @@ class Clue:
     def token_ids(self) -> tuple[int, ...]:
         """The token ids of all pieces, one after the other."""
         return tuple(token for piece in self.pieces for token in piece)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Deprecated name of `token_ids`."""
+        warn_renamed("tokens", "token_ids")
+        return self.token_ids
 
 
 __all__ = ["Clue"]

@@ -243,7 +243,7 @@ class FMIndexConstraint(LogitsProcessor):
         )  # fmt: skip
         end = self.rules.eos_token_ids[0]
         return [
-            [((*clue.tokens, end), clue.score, clue.group) for clue in clues]
+            [((*clue.token_ids, end), clue.score, clue.group) for clue in clues]
             for clues in tree.run(inputs)
         ]
 

@@ -20,39 +20,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gemkr_hf.decoding.clue import Clue
 from gemkr_hf.decoding.clue_pieces import Scope
 from gemkr_hf.decoding.clue_rules import ClueRules
 from gemkr_hf.decoding.clue_tree import Node
 from gemkr_hf.decoding.search_trace import SearchTrace
 from gemkr_hf.decoding.tree_attention import make_engine, on
 from gemkr_hf.index import Intervals
+from gemkr_hf.utils.deprecation import renamed_attributes
 
 Int64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class FoundClue:
-    """A finished clue.
-
-    Attributes:
-        pieces: the token ids of each of its pieces, without end tokens; one, unless several were
-            allowed.
-        score: what clues are ranked by: `log_prob` less the penalty for ambiguity.
-        log_prob: sum of the log-probabilities of its tokens (Eq. 1).
-        group: the group of beams that found it first.
-        row: the document that alone holds it, in a search for documents; else -1.
-    """
-
-    pieces: tuple[tuple[int, ...], ...]
-    score: float
-    log_prob: float
-    group: int
-    row: int = -1
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        """The token ids of all pieces."""
-        return tuple(token for piece in self.pieces for token in piece)
 
 
 @dataclass
@@ -166,7 +143,7 @@ class TreeSearch:
     @torch.no_grad()
     def run(
         self, inputs: Mapping[str, torch.Tensor], return_trace: bool = False
-    ) -> list[list[FoundClue]]:
+    ) -> list[list[Clue]]:
         """Search.
 
         Args:
@@ -203,13 +180,13 @@ class TreeSearch:
                 query.trace.finish(query.found)
         return [[self._as_found(node) for node in query.found] for query in queries]
 
-    def _as_found(self, node: Node) -> FoundClue:
+    def _as_found(self, node: Node) -> Clue:
         pieces = node.pieces()
         if node.token in self._ends:
             pieces = (*pieces[:-1], pieces[-1][:-1])
         late = 0 if self.rules.whole else max(0, len(pieces[0]) - self.rules.min_length)
         log_prob = node.score + late * self.rules.ambiguity_penalty
-        return FoundClue(pieces, node.score, log_prob, node.group, node.row)
+        return Clue(pieces, node.score, log_prob, group=node.group, row=node.row)
 
     # -- what the model and the index say ----------------------------------------------------------
 
@@ -564,4 +541,6 @@ def largest(values: NDArray[np.floating], number: int) -> Int64:
     return places[np.argsort(-values[places], kind="stable")][:number]
 
 
-__all__ = ["FoundClue", "TreeSearch", "largest"]
+__getattr__ = renamed_attributes(__name__, {"FoundClue": "gemkr_hf.decoding.clue:Clue"})
+
+__all__ = ["TreeSearch", "largest"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from gemkr_hf.retrieval.retriever import Clue, Hit
+from gemkr_hf.retrieval import Clue, Hit
 
 Decode = Callable[[Sequence[int]], str]
 

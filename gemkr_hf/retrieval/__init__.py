@@ -6,17 +6,19 @@ from gemkr_hf.utils.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from gemkr_hf.retrieval.protocol import Retriever
-    from gemkr_hf.retrieval.retriever import STRATEGIES, Clue, GeMKRRetriever, Hit
+    from gemkr_hf.retrieval.retriever import STRATEGIES, GeMKRRetriever
+    from gemkr_hf.retrieval.types import Clue, Hit, Run
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "Clue": "retriever",
+        "Clue": "types",
         "GeMKRRetriever": "retriever",
-        "Hit": "retriever",
+        "Hit": "types",
         "Retriever": "protocol",
+        "Run": "types",
         "STRATEGIES": "retriever",
     },
 )
 
-__all__ = ["STRATEGIES", "Clue", "GeMKRRetriever", "Hit", "Retriever"]
+__all__ = ["STRATEGIES", "Clue", "GeMKRRetriever", "Hit", "Retriever", "Run"]

@@ -1,4 +1,4 @@
-"""What every system of a comparison can do."""
+"""The interface that all retrievers of a comparison implement."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -8,10 +8,46 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gemkr_hf.retrieval.types import Hit
 from gemkr_hf.utils.logging import progress_bar
 
 Images = Sequence[Any] | None
 Captions = Sequence[str] | None
+
+
+class Retriever(Protocol):
+    """Retrieve documents for questions about images.
+
+    `GeMKRRetriever` and all baselines implement it.
+    """
+
+    def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Index the documents to retrieve from.
+
+        Args:
+            documents: records with ``id``, ``text`` and optionally ``title``.
+        """
+        ...
+
+    def retrieve(
+        self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
+    ) -> list[list[Hit]]:
+        """Retrieve documents for each question.
+
+        Args:
+            images: one image per question (PIL, path...); text-only retrievers ignore them.
+            questions: n questions.
+            k: documents to retrieve; fewer are returned if there are fewer.
+            captions: one caption per image, for retrievers that read captions; others ignore them.
+
+        Returns:
+            n lists of at most ``k`` hits, best first.
+
+        Raises:
+            ValueError: no documents were indexed, lists have different lengths, or images or
+                captions that the retriever needs are missing.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,36 +63,6 @@ class Found:
     id: str
     score: float
     clue: str = ""
-
-
-class Retriever(Protocol):
-    """Finds documents for questions about images."""
-
-    def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        """Take the documents in.
-
-        Args:
-            documents: records with ``id``, ``text`` and perhaps ``title``.
-        """
-        ...
-
-    def retrieve(
-        self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
-    ) -> list[list[Found]]:
-        """Documents for each question, best first.
-
-        Args:
-            images: one image a question (PIL, path...); systems of words alone leave them aside.
-            questions: in words.
-            k: documents wanted; fewer come back where there are not so many.
-            captions: the images in words, for systems that read them; systems that look at
-                images leave them aside.
-
-        Raises:
-            ValueError: no documents were indexed, numbers do not match, or the system needs
-                images or captions that are not given.
-        """
-        ...
 
 
 class DocumentVectors:
@@ -165,12 +171,6 @@ def batches(number: int, size: int) -> list[slice]:
 
 
 __all__ = [
-    "Captions",
-    "DocumentVectors",
-    "Found",
-    "Images",
-    "Retriever",
-    "batches",
-    "check_query",
+    "Captions", "DocumentVectors", "Found", "Images", "Retriever", "batches", "check_query",
     "with_caption",
-]
+]  # fmt: skip

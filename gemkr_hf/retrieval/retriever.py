@@ -1,21 +1,33 @@
-"""The short way: an image and a question in, documents out."""
+"""Retrieve documents for questions about images with a GeMKR model."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any, Literal, overload
 
 import torch
 from transformers import AutoModel, AutoProcessor
 
-from gemkr_hf.decoding import FMIndexConstraint, FoundClue, SearchTrace, TreeSearch
+from gemkr_hf.decoding import FMIndexConstraint, SearchTrace, TreeSearch
 from gemkr_hf.hub.checkpoint_loading import load_checkpoint
 from gemkr_hf.knowledge_base import CONSTRAINED, KnowledgeBase, tokenizer_fingerprint
+from gemkr_hf.retrieval.types import Clue, Hit
+from gemkr_hf.utils.deprecation import with_new_keys
 from gemkr_hf.utils.hub_ids import split_hub_options
+from gemkr_hf.utils.logging import progress
 
 logger = logging.getLogger(__name__)
+
+STRATEGIES = (*CONSTRAINED, "free")
+"""What the model writes (paper, Table 4)."""
+
+# Settings of `retrieve` by what they belong to: the clue, the beam search, its computation. All
+# other ones are arguments of the model's `generate`.
+_RULES = ("min_length", "max_length", "ambiguity_penalty", "renormalize", "keep_ambiguous")
+_SEARCH = ("num_beams", "num_beam_groups", "diversity_penalty", "max_pieces")
+_ENGINE = ("static_cache", "compile")
 
 
 def _log_sum_exp(scores: list[float]) -> float:
@@ -25,101 +37,56 @@ def _log_sum_exp(scores: list[float]) -> float:
 _AGGREGATES: dict[str, Callable[[list[float]], float]] = {"max": max, "logsumexp": _log_sum_exp}
 
 
-STRATEGIES = (*CONSTRAINED, "free")
-"""What the model writes (paper, Table 4)."""
-
-# What a clue is and how it is scored; and how the tree of clues is searched. Anything else that is
-# given to `retrieve` goes to `generate`.
-_RULES = ("min_length", "max_length", "ambiguity_penalty", "renormalize", "keep_ambiguous")
-_SEARCH = ("num_beams", "num_beam_groups", "diversity_penalty", "max_pieces")
-_ENGINE = ("static_cache", "compile")
-
-
-def _check_aggregate(name: str) -> None:
-    if name not in _AGGREGATES:
-        raise ValueError(f"aggregate is one of {', '.join(_AGGREGATES)}, not '{name}'")
-
-
-@dataclass(frozen=True)
-class Clue:
-    """A written clue.
-
-    Attributes:
-        text: its words; " ... " stands between its pieces, if it has several.
-        token_ids: its tokens, a subsequence of the document's; those of all pieces in turn.
-        score: sum of the log-probabilities of its tokens (Eq. 1), less the penalty for ambiguity.
-        pieces: the tokens of each piece, each of them a subsequence of the document's.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    score: float
-    pieces: tuple[tuple[int, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A retrieved document.
-
-    Attributes:
-        score: of its clues together, see ``aggregate``.
-        row: the document's row in the knowledge base.
-        document: the record (``id``, ``text``, ...).
-        clues: all clues that led to it, best first.
-    """
-
-    score: float
-    row: int
-    document: Mapping[str, Any]
-    clues: tuple[Clue, ...]
-
-
 class GeMKRRetriever:
-    """Answers questions about images from a knowledge base.
+    """Retrieve documents for questions about images. Implements `Retriever`.
 
     Args:
         model: a ``GeMKRForRetrieval``.
         processor: its ``GeMKRProcessor``.
-        knowledge_base: indexed with the processor's tokenizer.
-        min_length, max_length: tokens of a clue (paper: 10 to 15); the model's ``config.decoding``
-            where None.
-        aggregate: a document's score from those of its clues: ``"max"``, the best one (paper), or
-            ``"logsumexp"``, the probability that one of those found is written; the model's
-            ``config.decoding["aggregate"]`` where None.
+        knowledge_base: indexed with the processor's tokenizer. None: call `index` first.
+        aggregate: how a document's score follows from those of its clues: ``"max"``, the best one
+            (paper), or ``"logsumexp"``, the log-probability that any of the clues is written;
+            the model's ``config.decoding["aggregate"]`` by default.
+        strategy: default of `retrieve`.
+        captions: True if each query needs a caption, False to ignore captions; by default
+            captions are read where they are given.
+        batch_size: default of `retrieve`.
+        **decoding: defaults for the ``**decoding`` of `retrieve` with this strategy, before those
+            of the model's ``config.decoding``.
 
     Raises:
-        ValueError: the knowledge base was made with another tokenizer, the model was tuned with
-            another, or another ``aggregate``.
+        ValueError: model, processor and knowledge base have different tokenizers or token ids, or
+            a setting is invalid.
     """
 
     def __init__(
         self,
         model: Any,
         processor: Any,
-        knowledge_base: KnowledgeBase,
-        min_length: int | None = None,
-        max_length: int | None = None,
+        knowledge_base: KnowledgeBase | None = None,
+        *,
         aggregate: str | None = None,
+        strategy: str = "clue",
+        captions: bool | None = None,
+        batch_size: int = 8,
+        **decoding: Any,
     ) -> None:
-        aggregate = aggregate or model.config.decoding["aggregate"]
-        _check_aggregate(aggregate)
-        knowledge_base.check_tokenizer(processor.tokenizer)
-        _check_tuned_with(model, processor)
-        for name in ("image_token_id", "object_token_id"):
-            ours, theirs = getattr(model.config, name), getattr(processor, name)
-            if ours != theirs:
-                raise ValueError(
-                    f"The model was made with {name}={ours}, and the processor's is {theirs}: they "
-                    "belong to different checkpoints"
-                )
         self.model = model.eval()
         self.processor = processor
-        self.knowledge_base = knowledge_base
-        self.aggregate = aggregate
-        lengths = {"min_length": min_length, "max_length": max_length}
-        given = {name: value for name, value in lengths.items() if value is not None}
-        self._decoding = {**model.config.decoding, **given}
-        self.constraint = self._constraint("clue", {})
+        self.aggregate = aggregate or model.config.decoding["aggregate"]
+        self.strategy = strategy
+        self.captions = captions
+        self.batch_size = batch_size
+        self.decoding = {name: value for name, value in decoding.items() if value is not None}
+        self._given_knowledge_base = knowledge_base
+        self._knowledge_base: KnowledgeBase | None = None
+        _check_aggregate(self.aggregate)
+        _check_checkpoint(model, processor)
+        call = self._call(1, strategy, {}, False)
+        if knowledge_base is not None:
+            self._use(knowledge_base)
+            if strategy == "clue":
+                self._constraint(call)  # invalid lengths raise an error now
 
     @classmethod
     def from_pretrained(
@@ -134,18 +101,17 @@ class GeMKRRetriever:
         """Load model, processor and knowledge base.
 
         Args:
-            checkpoint: folder or Hub id of model and processor, or of an adapter.
-            knowledge_base: folder or Hub id, or one that is loaded already.
-            device: where the model runs; a GPU if there is one.
-            aggregate: how the scores of a document's clues make its own; the checkpoint's
-                choice where None.
+            checkpoint: folder or Hub id of a model with its processor, or of an adapter.
+            knowledge_base: folder or Hub id, or a loaded one.
+            device: where the model runs; a GPU by default if there is one.
+            aggregate: as for ``GeMKRRetriever``.
             knowledge_base_revision: branch, tag or commit of a knowledge base on the Hub.
             **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...), and
-                ``verify`` (compare all files from the Hub with its checksums; by default those of
-                up to 64 MiB).
+                ``verify``: compare all files from the Hub with their checksums, by default only
+                files of up to 64 MiB.
 
         Raises:
-            FileNotFoundError: a folder, a repository or a file that cannot be had.
+            FileNotFoundError: a folder, repository or file was not found.
             ValueError: parts that do not belong together, or a damaged file.
         """
         if aggregate is not None:
@@ -166,293 +132,353 @@ class GeMKRRetriever:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), processor, knowledge_base, aggregate=aggregate)
 
+    @property
+    def knowledge_base(self) -> KnowledgeBase:
+        """The knowledge base; a ValueError before there is one."""
+        if self._knowledge_base is None:
+            raise ValueError("GeMKR has no documents yet: call index(documents) first")
+        return self._knowledge_base
+
+    def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Build a knowledge base in memory, unless the retriever was made with one.
+
+        Args:
+            documents: records with ``id``, ``text`` and optionally ``title``.
+        """
+        if self._given_knowledge_base is None:
+            self._use(KnowledgeBase.from_documents(documents, self.processor.tokenizer))
+
+    def _use(self, knowledge_base: KnowledgeBase) -> None:
+        knowledge_base.check_tokenizer(self.processor.tokenizer)
+        self._knowledge_base = knowledge_base
+
     @overload
     def retrieve(
-        self, image: Any, question: str | None, k: int = ..., objects: Any = ...,
-        batch_size: int = ..., strategy: str = ..., return_trace: Literal[False] = ...,
-        captions: str | None = ..., **decoding: Any,
+        self, images: Any, questions: Any, k: int = ..., captions: Any = ...,
+        *, return_trace: Literal[True], **settings: Any,
+    ) -> tuple[Any, Any]: ...  # fmt: skip
+
+    @overload
+    def retrieve(  # type: ignore[overload-overlap]
+        self, images: Any, questions: str | None, k: int = ..., captions: Any = ...,
+        **settings: Any,
     ) -> list[Hit]: ...  # fmt: skip
 
     @overload
     def retrieve(
-        self, image: Any, question: list[str] | list[str | None], k: int = ..., objects: Any = ...,
-        batch_size: int = ..., strategy: str = ..., return_trace: Literal[False] = ...,
-        captions: Sequence[str | None] | None = ..., **decoding: Any,
+        self, images: Any, questions: Sequence[str | None], k: int = ..., captions: Any = ...,
+        **settings: Any,
     ) -> list[list[Hit]]: ...  # fmt: skip
-
-    @overload
-    def retrieve(
-        self, image: Any, question: Any, k: int = ..., objects: Any = ..., batch_size: int = ...,
-        strategy: str = ..., *, return_trace: Literal[True], captions: Any = ..., **decoding: Any,
-    ) -> tuple[Any, Any]: ...  # fmt: skip
 
     def retrieve(
         self,
-        image: Any,
-        question: str | list[str] | list[str | None] | None,
+        images: Any = None,
+        questions: str | Sequence[str | None] | None = None,
         k: int = 5,
-        objects: Any = None,
-        batch_size: int = 8,
-        strategy: str = "clue",
-        return_trace: bool = False,
         captions: Any = None,
+        *,
+        objects: Any = None,
+        batch_size: int | None = None,
+        strategy: str | None = None,
+        return_trace: bool = False,
         **decoding: Any,
     ) -> Any:
-        """Retrieve documents for one query or for several.
+        """Retrieve documents for one query or for a list of queries.
 
         Args:
-            image: an image (PIL, path, URL, bytes, array), or None for a question in words
-                alone; a list of them with a list of questions.
-            question: one question or a list; None for an image alone.
-            k: documents wanted; fewer come back only where no clue tells that many from others, and
-                from free text and ``generate``, which find what their beams reach.
-            objects: boxes, where they are known; found by the processor's detector otherwise.
+            images: an image (PIL, path, URL, bytes, array), or None for a text-only query; a list
+                of them with a list of questions.
+            questions: one question or a list; None for a query of an image alone.
+            k: documents to retrieve. Fewer come back only where clues distinguish fewer documents,
+                and from free text and ``generate``, which find what their beams reach.
+            captions: caption of the image, for a model that was tuned with captions; a list with a
+                list of questions.
+            objects: boxes of the image's objects, if known; by default the processor's detector
+                finds them.
             batch_size: queries decoded together.
             strategy: what the model writes (paper, Table 4): ``"clue"``; ``"document"``, documents
-                from their first token to their last; ``"first_sentence"``, all of it; or
-                ``"free"``, anything, looked up by best match where it is no clue.
-            return_trace: return what each step of the search saw and chose as well.
-            captions: the image in words, for a model that was tuned with captions; a list of
-                them with a list of questions.
+                from their first token to their last; ``"first_sentence"``, whole first sentences;
+                or ``"free"``, unconstrained text, looked up by BM25 where it is not a clue.
+            return_trace: also return what each step of the search saw and chose.
             **decoding: instead of the model's ``config.decoding``: ``num_beams``,
                 ``num_beam_groups``, ``diversity_penalty``, ``max_pieces``, ``min_length``,
-                ``max_length``, ``ambiguity_penalty``, ``renormalize``, ``keep_ambiguous``; further
-                ``static_cache`` and ``compile`` of ``TreeSearch``. Any other argument of
-                ``generate`` is handed to it: it then finds what its beams reach.
+                ``max_length``, ``ambiguity_penalty``, ``renormalize``, ``keep_ambiguous``; also
+                ``static_cache`` and ``compile`` of ``TreeSearch``. With any other argument of
+                ``generate`` the model's ``generate`` is used, and finds what its beams reach.
 
         Returns:
-            The hits, best first; one such list a question where a list was given. With
-            ``return_trace`` a pair of that and a ``SearchTrace``, or a list of these.
+            The hits, best first; a list of such lists for a list of questions. With
+            ``return_trace`` a pair of that and a ``SearchTrace``, or a list of traces.
 
         Raises:
             ValueError: ``k`` below 1, an empty question, an unknown strategy, a setting out of
-                range, or numbers that do not match.
-            FileNotFoundError: there is no image at a path.
+                range, or lists of different lengths.
+            FileNotFoundError: an image was not found.
         """
+        decoding = with_new_keys(decoding, {"image": "images", "question": "questions"})
+        images, questions = decoding.pop("images", images), decoding.pop("questions", questions)
+        call = self._call(k, strategy or self.strategy, decoding, return_trace)
+        one = questions is None or isinstance(questions, str)
+        queries = self._queries(images, questions, captions, objects)
+        size = batch_size or self.batch_size
+        starts = range(0, len(queries), size)
+        hits: list[list[Hit]] = []
+        traces: list[SearchTrace] = []
+        for start in progress(starts, "GeMKR", disable=len(starts) <= 1):
+            inputs = self._encode(queries[start : start + size])
+            if call.strategy == "free":
+                hits += self._write_freely(inputs, call)
+            elif call.needs_generate:
+                hits += self._write_clues(inputs, call)
+            else:
+                new_hits, new_traces = self._search(inputs, call)
+                hits, traces = hits + new_hits, traces + new_traces
+        answer: Any = hits[0] if one else hits
+        if return_trace:
+            return answer, traces[0] if one else traces
+        return answer
+
+    def _call(
+        self, k: int, strategy: str, decoding: Mapping[str, Any], return_trace: bool
+    ) -> "_Call":
+        """Check the settings of a call and complete them by the retriever's own."""
         if k < 1:
             raise ValueError(f"k is the number of documents wanted, at least 1, got {k}")
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
-        others = sorted(set(decoding) - {*_RULES, *_SEARCH, *_ENGINE})
-        if return_trace and (others or strategy == "free"):
-            raise ValueError(
-                "return_trace=True needs a search over clues: "
-                + (f"leave out {others[0]}" if others else "strategy='free' has none")
-            )
-        _check_decoding(strategy, decoding, to_generate=bool(others))
-        single = question is None or isinstance(question, str)
-        questions: list[str | None] = (
-            [question] if question is None or isinstance(question, str) else list(question)
-        )
-        images = [image] if single else [None] * len(questions) if image is None else list(image)
-        if len(images) != len(questions):
-            raise ValueError(f"There are {len(images)} images for {len(questions)} questions")
-        boxes = [objects] if single and objects is not None else objects
-        texts = [captions] if single and captions is not None else captions
-        if texts is not None and len(texts) != len(questions):
-            raise ValueError(f"There are {len(texts)} captions for {len(questions)} questions")
-        query = _Decoding(min(k, len(self.knowledge_base)), strategy, return_trace, decoding)
-        hits: list[list[Hit]] = []
-        traces: list[SearchTrace] = []
-        for start in range(0, len(questions), batch_size):
-            rows = slice(start, start + batch_size)
-            inputs = self._encode(
-                images[rows],
-                questions[rows],
-                None if boxes is None else boxes[rows],
-                None if texts is None else texts[rows],
-            )
-            if strategy == "free":
-                hits += self._write_freely(inputs, query)
-            elif others:
-                hits += self._generate(inputs, query)
-            else:
-                found, seen = self._search(inputs, query)
-                hits, traces = hits + found, traces + seen
-        answer: Any = hits[0] if single else hits
-        if return_trace:
-            return answer, traces[0] if single else traces
-        return answer
+        # The defaults are for the retriever's strategy: another one has other rules.
+        ignored = () if strategy == self.strategy else (*_RULES, "max_pieces")
+        defaults = {name: v for name, v in self.decoding.items() if name not in ignored}
+        call = _Call(k, strategy, {**defaults, **decoding}, return_trace)
+        call.check()
+        return call
 
-    def _encode(
-        self,
-        images: list[Any],
-        questions: Sequence[str | None],
-        objects: Any,
-        captions: Any = None,
-    ) -> Mapping[str, torch.Tensor]:
-        given = None if all(image is None for image in images) else images
+    def _queries(self, images: Any, questions: Any, captions: Any, objects: Any) -> "list[_Query]":
+        """One record per query, of single values or of lists of the same length."""
+        if questions is None or isinstance(questions, str):
+            images, questions, captions, objects = [images], [questions], [captions], [objects]
+        number = len(questions)
+        if self.captions is False:
+            captions = None
+        elif self.captions and (captions is None or None in captions):
+            raise ValueError("GeMKR needs captions: give one for each question")
+        columns = []
+        for name, values in (("images", images), ("captions", captions), ("objects", objects)):
+            columns.append([None] * number if values is None else list(values))
+            if len(columns[-1]) != number:
+                raise ValueError(f"There are {len(columns[-1])} {name} for {number} questions")
+        if self.captions and self.model.vision_tower is None:
+            columns[0] = [None] * number  # a text-only model reads captions instead of images
+        return [_Query(*values) for values in zip(questions, *columns, strict=True)]
+
+    def _encode(self, queries: "Sequence[_Query]") -> Mapping[str, torch.Tensor]:
+        columns = {
+            name: [getattr(query, name) for query in queries]
+            for name in ("images", "captions", "objects")
+        }
+        given = {
+            name: None if all(value is None for value in values) else values
+            for name, values in columns.items()
+        }
         encoded = self.processor(
-            images=given,
-            text=list(questions),
-            objects=objects,
-            captions=captions,
-            return_tensors="pt",
+            text=[query.question for query in queries], return_tensors="pt", **given
         )
         return encoded.to(self.model.device)
 
-    def _constraint(self, strategy: str, decoding: Mapping[str, Any]) -> FMIndexConstraint:
-        if strategy == "clue":
-            settings = {**self._decoding, **decoding}
-            rules = {name: settings[name] for name in _RULES if name in settings}
-        else:
-            names = ("max_length", "renormalize")
-            rules = {name: decoding[name] for name in names if name in decoding}
-        return self.knowledge_base.constraint(strategy=strategy, **rules)
-
-    def _beams(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
-        settings = {**self._decoding, **decoding}
-        beams = {name: settings[name] for name in _SEARCH if name in settings}
-        if "num_beam_groups" not in decoding:
-            beams["num_beam_groups"] = math.gcd(beams["num_beams"], beams["num_beam_groups"])
-        return beams
+    def _constraint(self, call: "_Call") -> FMIndexConstraint:
+        settings = call.decoding
+        if call.strategy == "clue":
+            settings = {**self.model.config.decoding, **settings}
+        rules = {name: settings[name] for name in _RULES if name in settings}
+        return self.knowledge_base.constraint(strategy=call.strategy, **rules)
 
     def _search(
-        self, inputs: Mapping[str, torch.Tensor], query: "_Decoding"
+        self, inputs: Mapping[str, torch.Tensor], call: "_Call"
     ) -> tuple[list[list[Hit]], list[SearchTrace]]:
-        """Different documents, as many as are wanted, by a search over the tree of clues."""
-        beams = self._beams(query.decoding)
-        if query.strategy != "clue":
-            beams["max_pieces"] = 1
+        """Retrieve ``k`` different documents by a search over the tree of clues."""
+        settings = {**self.model.config.decoding, **call.decoding}
+        if "num_beam_groups" not in call.decoding:
+            settings["num_beam_groups"] = math.gcd(
+                settings["num_beams"], settings["num_beam_groups"]
+            )
+        if call.strategy != "clue":
+            settings["max_pieces"] = 1
         search = TreeSearch(
             self.model,
-            self._constraint(query.strategy, query.decoding),
-            **beams,
-            **{name: query.decoding[name] for name in _ENGINE if name in query.decoding},
-            wanted=query.k,
+            self._constraint(call),
+            **{name: settings[name] for name in (*_SEARCH, *_ENGINE) if name in settings},
+            wanted=min(call.k, len(self.knowledge_base)),
             documents=True,
             merge_clues=self.aggregate != "max",
         )
-        found = search.run(inputs, return_trace=query.return_trace)
-        return [self._hits(self._by_document(clues), query.k) for clues in found], search.traces
+        clues = search.run(inputs, return_trace=call.return_trace)
+        return [self._hits(of_query, call.k) for of_query in clues], search.traces
 
-    def _by_document(self, found: Sequence[FoundClue]) -> dict[int, list[Clue]]:
-        decode = self.processor.tokenizer.decode
-        clues: dict[int, list[Clue]] = {}
-        for clue in found:
-            text = " ... ".join(decode(piece).strip() for piece in clue.pieces)
-            clues.setdefault(clue.row, []).append(Clue(text, clue.tokens, clue.score, clue.pieces))
-        return clues
-
-    def _generate(self, inputs: Mapping[str, torch.Tensor], query: "_Decoding") -> list[list[Hit]]:
-        """The documents of what the model's `generate` returns; clues of several are dropped."""
-        beams = query.decoding.get("num_beams", self._decoding["num_beams"])
-        constraint = self._constraint(query.strategy, query.decoding)
-        # Clues that run into one document count once: ask for more clues than documents.
-        number = max(2 * beams, 2 * query.k)
+    def _write_clues(self, inputs: Mapping[str, torch.Tensor], call: "_Call") -> list[list[Hit]]:
+        """Retrieve the documents of the clues that the model's ``generate`` writes."""
+        constraint = self._constraint(call)
+        # Several clues of one document count once: ask for more clues than documents.
+        beams = call.decoding.get("num_beams", self.model.config.decoding["num_beams"])
+        number = 2 * max(beams, min(call.k, len(self.knowledge_base)))
         hits = []
-        for texts in self._written(inputs, query, number, logits_processor=constraint):
-            rows = constraint.rules.lookup([list(tokens) for tokens in texts])
-            clues: dict[int, list[Clue]] = {}
-            for (tokens, score), row in zip(texts.items(), rows.tolist(), strict=True):
-                if row >= 0:
-                    clues.setdefault(row, []).append(self._clue(tokens, score))
-            hits.append(self._hits(clues, query.k))
+        for clues in self._generate(inputs, call, number, logits_processor=constraint):
+            rows = constraint.rules.lookup([clue.token_ids for clue in clues]).tolist()
+            hits.append(self._hits(_at_rows(clues, rows), call.k))
         return hits
 
-    def _write_freely(
-        self, inputs: Mapping[str, torch.Tensor], query: "_Decoding"
-    ) -> list[list[Hit]]:
-        """Without constraints (paper, Table 4): a text that only one document holds leads there,
-        any other to the document that matches it best."""
-        length = query.decoding.get("max_length", self._decoding["max_length"])
-        beams = query.decoding.get("num_beams", self._decoding["num_beams"])
+    def _write_freely(self, inputs: Mapping[str, torch.Tensor], call: "_Call") -> list[list[Hit]]:
+        """Retrieve by unconstrained text (paper, Table 4): the document that alone contains a text,
+        or else the one that matches it best by BM25."""
+        settings = {**self.model.config.decoding, **call.decoding}
         hits = []
-        for texts in self._written(inputs, query, beams, max_new_tokens=length):
-            found = [self._clue(tokens, score) for tokens, score in texts.items()]
-            rows = self.knowledge_base.lookup([list(tokens) for tokens in texts])
-            best = self.knowledge_base.best_match([clue.text for clue in found])
-            clues: dict[int, list[Clue]] = {}
-            for clue, row, match in zip(found, rows.tolist(), best, strict=True):
-                if row >= 0 or match:
-                    clues.setdefault(row if row >= 0 else match[0], []).append(clue)
-            hits.append(self._hits(clues, query.k))
+        for clues in self._generate(
+            inputs, call, settings["num_beams"], max_new_tokens=settings["max_length"]
+        ):
+            rows = self.knowledge_base.lookup([clue.token_ids for clue in clues]).tolist()
+            best = self.knowledge_base.best_match([clue.text for clue in clues])
+            rows = [
+                row if row >= 0 or not match else match[0]
+                for row, match in zip(rows, best, strict=True)
+            ]
+            hits.append(self._hits(_at_rows(clues, rows), call.k))
         return hits
 
-    def _written(
-        self, inputs: Mapping[str, torch.Tensor], query: "_Decoding", number: int, **settings: Any
-    ) -> list[dict[tuple[int, ...], float]]:
-        """What `generate` writes for each query, without end tokens, and the score of each."""
-        settings |= {name: v for name, v in query.decoding.items() if name not in _RULES}
-        if settings.get("num_beams") == 1 and not settings.get("do_sample"):
-            number = 1  # greedy search writes one text
-        settings.setdefault("num_return_sequences", number)
-        plain = settings.get("do_sample") or settings.get("num_beams") == 1
-        if plain:
+    def _generate(
+        self, inputs: Mapping[str, torch.Tensor], call: "_Call", number: int, **settings: Any
+    ) -> list[list[Clue]]:
+        """What the model's ``generate`` writes for each query, without end tokens."""
+        settings |= {name: v for name, v in call.decoding.items() if name not in _RULES}
+        greedy = settings.get("num_beams") == 1 and not settings.get("do_sample")
+        without_scores = bool(greedy or settings.get("do_sample"))
+        settings.setdefault("num_return_sequences", 1 if greedy else number)
+        if without_scores:
             settings.setdefault("num_beams", 1)
         output = self.model.generate(
-            **inputs, **settings, return_dict_in_generate=True, output_logits=bool(plain)
+            **inputs, **settings, return_dict_in_generate=True, output_logits=without_scores
         )
         tokenizer = self.processor.tokenizer
         ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
         written = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         if getattr(output, "sequences_scores", None) is not None:
             scores = output.sequences_scores.tolist()
-        else:  # greedy search and sampling give none: Eq. 1 by the model's own distribution
+        else:  # greedy search and sampling return none: Eq. 1 by the unconstrained distribution
             log_probs = torch.stack(output.logits, dim=1).float().log_softmax(-1)
             scores = [
                 sum(
-                    float(log_probs[row, at, token])
-                    for at, token in enumerate(tokens)
+                    float(log_probs[row, position, token])
+                    for position, token in enumerate(tokens)
                     if token not in ends
                 )
                 for row, tokens in enumerate(written)
             ]
-        queries = []
-        for start in range(0, len(written), len(written) // len(inputs["input_ids"])):
-            texts: dict[tuple[int, ...], float] = {}
-            for row in range(start, start + len(written) // len(inputs["input_ids"])):
+        per_query = len(written) // len(inputs["input_ids"])
+        clues = []
+        for start in range(0, len(written), per_query):
+            best: dict[tuple[int, ...], float] = {}
+            for row in range(start, start + per_query):
                 tokens = tuple(token for token in written[row] if token not in ends)
-                if tokens and scores[row] > max(-1e8, texts.get(tokens, -math.inf)):
-                    texts[tokens] = scores[row]
-            queries.append(texts)
-        return queries
+                # Rows beyond what was found have a score of -inf, or a very low one.
+                if tokens and scores[row] > max(-1e8, best.get(tokens, -math.inf)):
+                    best[tokens] = scores[row]
+            clues.append([self._with_text(Clue((t,), score)) for t, score in best.items()])
+        return clues
 
-    def _clue(self, tokens: tuple[int, ...], score: float) -> Clue:
-        return Clue(self.processor.tokenizer.decode(tokens).strip(), tokens, score, (tokens,))
+    def _with_text(self, clue: Clue) -> Clue:
+        decode = self.processor.tokenizer.decode
+        return replace(clue, text=" ... ".join(decode(piece).strip() for piece in clue.pieces))
 
-    def _hits(self, clues: Mapping[int, Sequence[Clue]], k: int) -> list[Hit]:
-        """The best documents, by the scores of their clues together."""
+    def _hits(self, clues: Sequence[Clue], k: int) -> list[Hit]:
+        """The ``k`` best documents by the scores of their clues, without clues of no row."""
+        of_rows: dict[int, list[Clue]] = {}
+        for clue in clues:
+            if clue.row >= 0:
+                of_rows.setdefault(clue.row, []).append(clue)
         hits = []
-        for row, of_document in clues.items():
-            ordered = tuple(sorted(of_document, key=lambda clue: -clue.score))
+        for row, unsorted in of_rows.items():
+            ordered = tuple(sorted(unsorted, key=lambda clue: -clue.score))
             score = _AGGREGATES[self.aggregate]([clue.score for clue in ordered])
             hits.append((score, row, ordered))
         best = sorted(hits, key=lambda hit: -hit[0])[:k]
-        return [Hit(score, row, self.knowledge_base[row], ordered) for score, row, ordered in best]
-
-
-def _check_tuned_with(model: Any, processor: Any) -> None:
-    """Raise ValueError where the model was tuned with another tokenizer than the processor's."""
-    tuned_with = getattr(model.config, "tokenizer_fingerprint", None)
-    given = tokenizer_fingerprint(processor.tokenizer)
-    if tuned_with is not None and tuned_with != given:
-        raise ValueError(
-            f"The model was tuned with the tokenizer {tuned_with[:8]}, and the processor and the "
-            f"knowledge base have {given[:8]}: they belong to different checkpoints"
-        )
-
-
-def _check_decoding(strategy: str, decoding: Mapping[str, Any], to_generate: bool) -> None:
-    """Raise ValueError for a setting that the strategy or the search does not have."""
-    if strategy == "clue":
-        known = {*_RULES}
-    else:
-        known = {"max_length", *(() if strategy == "free" else ("renormalize",))}
-    for name in decoding:
-        if name in _RULES and name not in known:
-            raise ValueError(f"{name} is for clues: strategy='{strategy}' has no such setting")
-        if name == "max_pieces" and (strategy != "clue" or to_generate):
-            raise ValueError("max_pieces is for a search over clues alone: leave it out here")
-        if name in _ENGINE and (strategy == "free" or to_generate):
-            raise ValueError(f"{name} is for a search over clues: generate() has no such setting")
+        return [
+            Hit(score, row, self.knowledge_base[row], tuple(map(self._with_text, ordered)))
+            for score, row, ordered in best
+        ]
 
 
 @dataclass(frozen=True)
-class _Decoding:
-    """What `retrieve` was asked for."""
+class _Query:
+    question: str | None
+    images: Any = None
+    captions: str | None = None
+    objects: Any = None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The settings of one call of `GeMKRRetriever.retrieve`."""
 
     k: int
     strategy: str
-    return_trace: bool
     decoding: Mapping[str, Any]
+    return_trace: bool
+
+    @property
+    def needs_generate(self) -> str:
+        """The first setting that only the model's ``generate`` has; empty if there is none."""
+        return min(set(self.decoding) - {*_RULES, *_SEARCH, *_ENGINE}, default="")
+
+    def check(self) -> None:
+        """Raise ValueError for a setting that the strategy or the search does not have."""
+        if self.return_trace and (self.needs_generate or self.strategy == "free"):
+            raise ValueError(
+                "return_trace=True needs a search over clues: "
+                + (
+                    f"leave out {self.needs_generate}"
+                    if self.needs_generate
+                    else "strategy='free' has none"
+                )
+            )
+        rules: tuple[str, ...] = _RULES
+        if self.strategy != "clue":
+            rules = ("max_length",) if self.strategy == "free" else ("max_length", "renormalize")
+        for name in self.decoding:
+            if name in _RULES and name not in rules:
+                raise ValueError(
+                    f"{name} is for clues: strategy='{self.strategy}' has no such setting"
+                )
+            if name == "max_pieces" and (self.strategy != "clue" or self.needs_generate):
+                raise ValueError("max_pieces is for a search over clues alone: leave it out here")
+            if name in _ENGINE and (self.strategy == "free" or self.needs_generate):
+                raise ValueError(
+                    f"{name} is for a search over clues: generate() has no such setting"
+                )
+
+
+def _at_rows(clues: Sequence[Clue], rows: Sequence[int]) -> list[Clue]:
+    return [replace(clue, row=row) for clue, row in zip(clues, rows, strict=True)]
+
+
+def _check_aggregate(name: str) -> None:
+    if name not in _AGGREGATES:
+        raise ValueError(f"aggregate is one of {', '.join(_AGGREGATES)}, not '{name}'")
+
+
+def _check_checkpoint(model: Any, processor: Any) -> None:
+    """Raise ValueError if model and processor are of different checkpoints."""
+    expected = getattr(model.config, "tokenizer_fingerprint", None)
+    fingerprint = tokenizer_fingerprint(processor.tokenizer)
+    if expected is not None and expected != fingerprint:
+        raise ValueError(
+            f"The model was tuned with the tokenizer {expected[:8]}, and the processor and the "
+            f"knowledge base have {fingerprint[:8]}: they belong to different checkpoints"
+        )
+    for name in ("image_token_id", "object_token_id"):
+        in_model, in_processor = getattr(model.config, name), getattr(processor, name)
+        if in_model != in_processor:
+            raise ValueError(
+                f"The model was made with {name}={in_model}, and the processor's is "
+                f"{in_processor}: they belong to different checkpoints"
+            )
+
+
+__all__ = ["STRATEGIES", "Clue", "GeMKRRetriever", "Hit"]

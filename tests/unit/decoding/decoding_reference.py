@@ -17,7 +17,7 @@ class Legal:
     steps : the tokens that were allowed at each of its tokens, and at its end where that is chosen.
     """
 
-    tokens: tuple[int, ...]
+    token_ids: tuple[int, ...]
     row: int | None
     chosen: bool
     steps: tuple[tuple[int, ...], ...]
@@ -78,7 +78,7 @@ def score(
     renormalize: bool = False,
 ) -> float:  # fmt: skip
     """log of Eq. 1, by the whole sequence at once; of what was allowed with `renormalize`."""
-    written = [*clue.tokens, *([eos] if clue.chosen else [])]
+    written = [*clue.token_ids, *([eos] if clue.chosen else [])]
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, *written]])).logits[0, len(prompt) - 1 : -1]
     total = 0.0

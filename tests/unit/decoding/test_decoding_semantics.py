@@ -62,17 +62,17 @@ def test_all_clues_and_their_scores(model, seed, lengths, whole, renormalize) ->
     documents = random_documents(seed)
     constraint = make(documents, lengths, whole=whole, renormalize=renormalize)
     legal = [clue for clue in legal_clues(documents, *lengths, EOS, whole) if clue.row is not None]
-    expected = {(c.tokens, c.row): score(model, PROMPT, c, EOS, renormalize) for c in legal}
+    expected = {(c.token_ids, c.row): score(model, PROMPT, c, EOS, renormalize) for c in legal}
     assert len(expected) == len(legal) > 3
     for documents_wanted in (True, False):
         found = everything(model, constraint, documents=documents_wanted)
         assert len(found) == len(expected)
         for clue in found:
             row = clue.row if documents_wanted else next(
-                row for tokens, row in expected if tokens == clue.tokens
+                row for tokens, row in expected if tokens == clue.token_ids
             )  # fmt: skip
-            assert clue.score == pytest.approx(expected.pop((clue.tokens, row)), abs=1e-9)
-            expected[clue.tokens, row] = clue.score
+            assert clue.score == pytest.approx(expected.pop((clue.token_ids, row)), abs=1e-9)
+            expected[clue.token_ids, row] = clue.score
             assert clue.log_prob == clue.score
         assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
 
@@ -90,9 +90,9 @@ def test_shards_removed_documents_small_vocabularies_kept_clues(model, seed) -> 
     keep, ends = bool(seed % 2), ((EOS,), (EOS, 2))[seed // 6]
     constraint = FMIndexConstraint(index, ends, *lengths, keep_ambiguous=keep)
     legal = legal_clues(live, *lengths, ends, vocab_size=VOCAB, keep_ambiguous=keep)
-    expected = {clue.tokens: clue.row for clue in legal if clue.row is not None}
+    expected = {clue.token_ids: clue.row for clue in legal if clue.row is not None}
     found = everything(model, constraint, documents=True)
-    assert {clue.tokens: clue.row for clue in found} == expected
+    assert {clue.token_ids: clue.row for clue in found} == expected
     assert len(found) == len(expected)  # however a clue may end, it is found once
     assert constraint.rules.lookup(list(expected)).tolist() == list(expected.values())
 
@@ -102,8 +102,8 @@ def test_a_head_that_lacks_tokens(model) -> None:
     index = FMIndex.build(documents, vocab_size=20)
     found = everything(model, FMIndexConstraint(index, EOS, 1, 4), documents=True)
     legal = legal_clues(documents, 1, 4, EOS, vocab_size=VOCAB)
-    assert {clue.tokens: clue.row for clue in found} == {
-        clue.tokens: clue.row for clue in legal if clue.row is not None
+    assert {clue.token_ids: clue.row for clue in found} == {
+        clue.token_ids: clue.row for clue in legal if clue.row is not None
     }
 
 
@@ -164,7 +164,7 @@ def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:
             if value > -torch.inf
         }
         ours = everything(model, constraint)
-        assert found == pytest.approx({clue.tokens: clue.score for clue in ours}, abs=1e-4)
+        assert found == pytest.approx({clue.token_ids: clue.score for clue in ours}, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -172,13 +172,13 @@ def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:
 def test_penalty_of_what_was_ambiguous(model, seed, penalty) -> None:
     """score = log_prob - penalty * (tokens beyond min_length), and clues come back by it."""
     documents = random_documents(seed)
-    plain = {c.tokens: c.score for c in everything(model, make(documents, (1, 5)))}
+    plain = {c.token_ids: c.score for c in everything(model, make(documents, (1, 5)))}
     found = everything(model, make(documents, (1, 5), ambiguity_penalty=penalty))
-    assert {clue.tokens for clue in found} == set(plain)
-    assert any(len(clue.tokens) > 2 for clue in found)
+    assert {clue.token_ids for clue in found} == set(plain)
+    assert any(len(clue.token_ids) > 2 for clue in found)
     for clue in found:
-        assert clue.log_prob == pytest.approx(plain[clue.tokens], abs=1e-9)
-        assert clue.score == pytest.approx(clue.log_prob - penalty * (len(clue.tokens) - 1))
+        assert clue.log_prob == pytest.approx(plain[clue.token_ids], abs=1e-9)
+        assert clue.score == pytest.approx(clue.log_prob - penalty * (len(clue.token_ids) - 1))
     assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
     # As a mask it lowers what an ambiguous clue goes on with, by as much.
     output = diverse_beam_search(
@@ -195,7 +195,7 @@ def test_penalty_of_what_was_ambiguous(model, seed, penalty) -> None:
 def test_greedy_search_and_sampling_write_legal_clues(model, seed, mode) -> None:
     documents = random_documents(seed)
     for lengths in LENGTHS:
-        legal = {clue.tokens: clue for clue in legal_clues(documents, *lengths, EOS)}
+        legal = {clue.token_ids: clue for clue in legal_clues(documents, *lengths, EOS)}
         torch.manual_seed(seed)
         rows = model.generate(
             **inputs(8), logits_processor=make(documents, lengths), do_sample=mode == "sample",
@@ -210,9 +210,9 @@ def test_greedy_search_and_sampling_write_legal_clues(model, seed, mode) -> None
         assert len(set(written)) == 1
         clue, place = legal[written[0]], 0
         with torch.no_grad():
-            logits = model(torch.tensor([[*PROMPT, *clue.tokens]])).logits[0, len(PROMPT) - 1 :]
+            logits = model(torch.tensor([[*PROMPT, *clue.token_ids]])).logits[0, len(PROMPT) - 1 :]
         for place, allowed in enumerate(clue.steps):
-            token = [*clue.tokens, EOS][place]
+            token = [*clue.token_ids, EOS][place]
             assert logits[place, token] == logits[place, list(allowed)].max()
 
 
@@ -220,11 +220,11 @@ def test_what_ends_ambiguous_never_comes_back(model) -> None:
     """Two documents that share all that a clue can say."""
     documents = [[3, 4, 5, 6], [3, 4, 5, 6, 7], [8, 9]]
     constraint = make(documents, (2, 3))
-    ambiguous = {c.tokens for c in legal_clues(documents, 2, 3, EOS) if c.row is None}
+    ambiguous = {c.token_ids for c in legal_clues(documents, 2, 3, EOS) if c.row is None}
     assert ambiguous == {(3, 4, 5), (4, 5, 6)}
     for found in (everything(model, constraint), everything(model, constraint, documents=True)):
-        assert not {clue.tokens for clue in found} & ambiguous
-        assert {clue.tokens for clue in found} == {(5, 6, 7), (6, 7), (8, 9), (7,), (9,)}
+        assert not {clue.token_ids for clue in found} & ambiguous
+        assert {clue.token_ids for clue in found} == {(5, 6, 7), (6, 7), (8, 9), (7,), (9,)}
     output = diverse_beam_search(
         model, inputs(), constraint, num_beams=20, num_beam_groups=1, diversity_penalty=0.0,
         num_return_sequences=20, max_new_tokens=4, return_dict_in_generate=True, tree_search=False,

@@ -93,7 +93,7 @@ def test_all_clues_and_their_scores(model, most) -> None:
     [found] = search.run({"input_ids": torch.tensor([PROMPT])})
     assert {clue.pieces: clue.row for clue in found} == expected
     for clue in found:
-        assert clue.tokens == tuple(token for piece in clue.pieces for token in piece)
+        assert clue.token_ids == tuple(token for piece in clue.pieces for token in piece)
         assert clue.score == clue.log_prob == pytest.approx(score(model, clue.pieces), abs=1e-9)
         assert set(holding(range(5), list(clue.pieces[0]))) >= {clue.row}
 
@@ -110,7 +110,7 @@ def test_pieces_lead_where_one_does_not(model) -> None:
             model, constraint, 500, 1, 0.0, wanted=3, documents=True, max_pieces=most
         )
         [found] = search.run({"input_ids": torch.tensor([PROMPT])})
-        across = [clue for clue in found if {16, 17, 18} & set(clue.tokens)]
+        across = [clue for clue in found if {16, 17, 18} & set(clue.token_ids)]
         assert (len(across) == len(found)) == (most == 1)
         assert {clue.row for clue in found} == {0, 1, 2}
 
@@ -165,9 +165,9 @@ def test_ambiguous_clues_can_be_kept(model) -> None:
     constraint = FMIndexConstraint(index, EOS, 3, 3, keep_ambiguous=True)
     search = TreeSearch(model, constraint, 500, 1, 0.0, wanted=5, documents=True)
     [found] = search.run({"input_ids": torch.tensor([PROMPT])})
-    rows = {clue.tokens: clue.row for clue in found}
+    rows = {clue.token_ids: clue.row for clue in found}
     assert (rows[4, 5, 6] == 0 and rows[10, 4, 5] == 1) or rows[10, 4, 5] == 2
     for clue in found:
-        assert clue.row == holding(range(5), list(clue.tokens))[0]
+        assert clue.row == holding(range(5), list(clue.token_ids))[0]
     with pytest.raises(ValueError, match="keep_ambiguous is for clues"):
         FMIndexConstraint(index, EOS, whole=True, keep_ambiguous=True)

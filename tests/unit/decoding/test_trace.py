@@ -77,7 +77,7 @@ def test_every_figure_of_every_node(model, index) -> None:
         assert node.entropy == pytest.approx(float(-(last.exp() * last).sum()))
         kept = float(last.exp()[torch.from_numpy(allowed).long()].sum())
         assert node.dropped_mass == pytest.approx(1 - kept, abs=1e-9)
-    assert [tuple(trace.clue(number)) for number in trace.found] == [c.tokens for c in found]
+    assert [tuple(trace.clue(number)) for number in trace.found] == [c.token_ids for c in found]
     assert [trace.nodes[number].score for number in trace.found] == [c.score for c in found]
 
 
@@ -114,7 +114,7 @@ def test_the_image(model, index, max_leaves, tmp_path) -> None:
     assert best in texts
     ranked = [text for text in texts if "document" in text]
     assert len(ranked) == min(max_leaves, len(found))
-    assert {str(token) for token in found[0].tokens} <= set(texts)
+    assert {str(token) for token in found[0].token_ids} <= set(texts)
 
 
 def test_the_image_of_no_search() -> None:

@@ -96,7 +96,7 @@ def test_the_same_clues_and_scores(index, kind, groups, penalty, lengths, attent
     expected = by_rows(model, constraint, inputs, 8, groups, penalty, wanted=12)
     found = TreeSearch(model, constraint, 8, groups, penalty, wanted=12).run(inputs)
     for theirs, ours in zip(expected, found, strict=True):
-        assert [clue.tokens for clue in ours] == [tokens for tokens, _ in theirs]
+        assert [clue.token_ids for clue in ours] == [tokens for tokens, _ in theirs]
         assert [clue.score for clue in ours] == pytest.approx(
             [score for _, score in theirs], abs=1e-4
         )
@@ -111,7 +111,7 @@ def test_tokens_are_computed_once_and_forced_ones_together(index) -> None:
     )
     constraint = FMIndexConstraint(index, EOS, 10, 15)
     found = TreeSearch(model, constraint, 8, 4, 0.5, wanted=12).run(inputs)
-    longest = max(len(clue.tokens) for clues in found for clue in clues)
+    longest = max(len(clue.token_ids) for clues in found for clue in clues)
     # The prompt, and far fewer passes than tokens: most continuations are the only ones.
     assert passes[0] == inputs["input_ids"].shape[1]
     assert len(passes) < longest - 3
@@ -125,7 +125,7 @@ def test_one_query_finds_what_it_finds_in_a_batch(index) -> None:
     for row in range(3):
         kept = inputs["attention_mask"][row].bool()
         [single] = search.run({name: value[row : row + 1, kept] for name, value in inputs.items()})
-        assert [clue.tokens for clue in single] == [clue.tokens for clue in batch[row]]
+        assert [clue.token_ids for clue in single] == [clue.token_ids for clue in batch[row]]
 
 
 def test_models_that_take_no_tree() -> None:
@@ -178,15 +178,15 @@ def test_any_causal_language_model_finds_documents(index, kind) -> None:
         search.engine = RowByRow(model)
         found = search.run(prompts())
         for theirs, ours in zip(expected, found, strict=True):
-            assert [clue.tokens for clue in ours] == [clue.tokens for clue in theirs]
+            assert [clue.token_ids for clue in ours] == [clue.token_ids for clue in theirs]
     for row, ids in enumerate([[1, 5, 6, 7, 8], [1, 9], [1, 20, 21, 22]]):
         inputs = {"input_ids": torch.tensor([ids])}
         [found] = search.run(inputs)
         assert len({clue.row for clue in found}) >= 5
         for clue in found[:3]:
             with torch.no_grad():
-                logits = model(torch.tensor([[*ids, *clue.tokens]])).logits[0, len(ids) - 1 : -1]
-            log_probs = logits.log_softmax(-1)[range(len(clue.tokens)), list(clue.tokens)]
+                logits = model(torch.tensor([[*ids, *clue.token_ids]])).logits[0, len(ids) - 1 : -1]
+            log_probs = logits.log_softmax(-1)[range(len(clue.token_ids)), list(clue.token_ids)]
             assert clue.score == pytest.approx(float(log_probs.sum()), abs=1e-4), row
 
 
@@ -199,7 +199,7 @@ def test_a_static_cache_finds_the_same(index, compile, room, monkeypatch) -> Non
     search = TreeSearch(model, constraint, 8, 4, 0.5, static_cache=True, compile=compile)
     for _ in range(2):
         for theirs, ours in zip(expected, search.run(prompts()), strict=True):
-            assert [clue.tokens for clue in ours] == [clue.tokens for clue in theirs]
+            assert [clue.token_ids for clue in ours] == [clue.token_ids for clue in theirs]
             assert [clue.score for clue in ours] == pytest.approx(
                 [clue.score for clue in theirs], abs=1e-4
             )
@@ -241,7 +241,7 @@ def test_equal_to_transformers_beam_search(beams, lengths) -> None:
         tuple(t for t in row if t not in (PAD, EOS)) for row in output.sequences[:, 5:].tolist()
     ]
     if beams == 1:  # greedy search gives no scores of sequences
-        assert [clue.tokens for clue in found] == clues
+        assert [clue.token_ids for clue in found] == clues
         return
     scores = output.sequences_scores.tolist()
     kept = [
@@ -250,7 +250,7 @@ def test_equal_to_transformers_beam_search(beams, lengths) -> None:
         if index.valid_distinct([clue])[0]
     ]
     assert len(kept) >= beams - 1
-    assert [clue.tokens for clue in found][: len(kept)] == [clue for clue, _ in kept]
+    assert [clue.token_ids for clue in found][: len(kept)] == [clue for clue, _ in kept]
     # Core keeps scores of single precision.
     assert [clue.score for clue in found][: len(kept)] == pytest.approx(
         [score for _, score in kept], abs=1e-5
@@ -300,7 +300,7 @@ SMALL = [
 def rows_of_clues(shortest: int, longest: int) -> dict[tuple[int, ...], int]:
     """Every clue that may be written, with the row of its document."""
     legal = legal_clues(SMALL, shortest, longest, EOS)
-    return {clue.tokens: clue.row for clue in legal if clue.row is not None}
+    return {clue.token_ids: clue.row for clue in legal if clue.row is not None}
 
 
 @pytest.mark.parametrize(("shortest", "longest"), [(1, 4), (2, 3), (3, 6)])
@@ -309,7 +309,7 @@ def test_a_wide_search_for_documents_is_exhaustive(shortest, longest) -> None:
     constraint = FMIndexConstraint(FMIndex.build(SMALL, vocab_size=VOCAB), EOS, shortest, longest)
     search = TreeSearch(model, constraint, 500, 1, 0.0, wanted=len(SMALL), documents=True)
     [found] = search.run({"input_ids": torch.tensor([prompt])})
-    assert {clue.tokens: clue.row for clue in found} == rows_of_clues(shortest, longest)
+    assert {clue.token_ids: clue.row for clue in found} == rows_of_clues(shortest, longest)
     assert [clue.score for clue in found] == sorted((c.score for c in found), reverse=True)
 
 
@@ -327,7 +327,7 @@ def test_few_beams_find_as_many_documents_as_are_wanted(beams, groups, wanted, m
     for found in search.run(prompts()):
         rows = {clue.row for clue in found}
         assert len(rows) >= wanted if merge else len(rows) == wanted
-        assert all(legal[clue.tokens] == clue.row for clue in found)
+        assert all(legal[clue.token_ids] == clue.row for clue in found)
 
 
 def test_more_documents_are_wanted_than_clues_can_tell() -> None:
@@ -344,9 +344,9 @@ def test_the_best_documents_of_many(index) -> None:
     search = TreeSearch(model, constraint, 8, 4, 0.5, wanted=20, documents=True, merge_clues=False)
     documents = search.run(inputs)
     for before, after in zip(clues, documents, strict=True):
-        rows = index.lookup_doc([clue.tokens for clue in before])
+        rows = index.lookup_doc([clue.token_ids for clue in before])
         assert len(set(rows[rows >= 0].tolist())) < 20 == len({clue.row for clue in after})
-        assert index.lookup_doc([clue.tokens for clue in after]).tolist() == [
+        assert index.lookup_doc([clue.token_ids for clue in after]).tolist() == [
             clue.row for clue in after
         ]
         # A document that was found before is there, or others have taken its place.

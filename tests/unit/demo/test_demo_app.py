@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from gemkr_hf.cli.demo_command import demo
 from gemkr_hf.demo import MISSING, build_app, documents_html, mark_clues, read_examples, serve
-from gemkr_hf.retrieval.retriever import Clue, GeMKRRetriever, Hit
+from gemkr_hf.retrieval import Clue, GeMKRRetriever, Hit
 
 QUESTION = "What does the sign in the picture mean?"
 
@@ -206,7 +206,9 @@ def test_a_document_is_text_and_never_a_part_of_the_page() -> None:
     text = "One <script>alert(1)</script> two ${alert(2)} {{value}} `x` & three."
     record = {"id": '"><img src=x onerror=alert(3)>', "title": "<b>${x}</b>", "text": text}
     across = "<script>alert(1)</script> two"
-    hit = Hit(-1.0, 0, record, (Clue(across, (), -1.5), Clue("two ${alert(2)}", (), -2.0)))
+    hit = Hit(
+        -1.0, 0, record, (Clue((), -1.5, text=across), Clue((), -2.0, text="two ${alert(2)}"))
+    )
     page = documents_html([hit], lambda ids: "")
     parser = _Texts()
     parser.feed(page)
@@ -240,7 +242,7 @@ def test_clues_are_marked_where_they_stand(text: str, clues: list[list[str]], ma
 
 
 def test_a_document_without_a_title_and_none_at_all() -> None:
-    hit = Hit(-1.0, 0, {"id": 7, "text": "word " * 500}, (Clue("word", (), -1.0),))
+    hit = Hit(-1.0, 0, {"id": 7, "text": "word " * 500}, (Clue((), -1.0, text="word"),))
     page = documents_html([hit], lambda ids: "")
     assert "<h3>7</h3>" in page
     assert "<code>" not in page

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gemkr_hf import GeMKRRetriever, KnowledgeBase
+from gemkr_hf.decoding import Clue
 from gemkr_hf.utils.text import first_sentence
 
 CLUES = [(0, -1.2), (8, -1.3)]
@@ -21,10 +22,10 @@ def test_a_documents_clues_add_up_or_the_best_one_counts(retriever, aggregate, f
     other = GeMKRRetriever(
         retriever.model, retriever.processor, retriever.knowledge_base, aggregate=aggregate
     )
-    written = {
-        0: [other._clue(clue_of(retriever, 0, 0), -1.0)],
-        1: [other._clue(clue_of(retriever, 1, start), score) for start, score in CLUES],
-    }
+    written = [
+        Clue((clue_of(retriever, 0, 0),), -1.0, row=0),
+        *(Clue((clue_of(retriever, 1, start),), score, row=1) for start, score in CLUES),
+    ]
     hits = other._hits(written, k=5)
     assert [hit.row for hit in hits] == [first, 1 - first]
     scores = {hit.row: hit.score for hit in hits}
@@ -49,7 +50,9 @@ def test_a_clue_of_several_documents_leads_nowhere(retriever, monkeypatch) -> No
     common = retriever.processor.tokenizer(" is the character", add_special_tokens=False)
     ambiguous = tuple(common["input_ids"])
     assert retriever.knowledge_base.index.count([ambiguous])[0] > 1
-    monkeypatch.setattr(retriever, "_written", lambda *args, **settings: [{ambiguous: -0.5}])
+    monkeypatch.setattr(
+        retriever, "_generate", lambda *args, **settings: [[Clue((ambiguous,), -0.5)]]
+    )
     assert retriever.retrieve(None, "What is it?", num_return_sequences=3) == []
 
 
@@ -172,7 +175,7 @@ def test_what_generate_writes(retriever, image, strategy, settings) -> None:
     if settings.get("num_beams") == 1:
         assert len(hits) == len(hits[0].clues) == 1
     if strategy == "clue":
-        inputs = retriever._encode([image], [QUESTION], None)
+        inputs = retriever._encode(retriever._queries(image, QUESTION, None, None))
         clue = hits[0].clues[0]
         ids = torch.cat([inputs["input_ids"], torch.tensor([clue.token_ids])], dim=1)
         images = {name: value for name, value in inputs.items() if "pixel" in name}
@@ -188,7 +191,7 @@ def test_free_text_that_matches_nothing(retriever, monkeypatch) -> None:
     assert retriever.knowledge_base.best_match(["zzzz qqqq", "", "alchemy"])[:2] == [[], []]
     assert retriever.knowledge_base.best_match(["alchemy"]) != [[]]
     assert retriever.knowledge_base.best_match([]) == []
-    monkeypatch.setattr(retriever, "_written", lambda *args, **settings: [{}])
+    monkeypatch.setattr(retriever, "_generate", lambda *args, **settings: [[]])
     assert retriever.retrieve(None, QUESTION, strategy="free") == []
 
 
@@ -237,7 +240,7 @@ def test_documents_that_others_begin_with(retriever) -> None:
 
 def test_a_constraint_serves_its_own_output(retriever, image) -> None:
     """What was written as the next prompt: a new clue, not the end of the old one."""
-    inputs = retriever._encode([image], [QUESTION], None)
+    inputs = retriever._encode(retriever._queries(image, QUESTION, None, None))
     constraint = retriever.knowledge_base.constraint()
     one = retriever.model.generate(**inputs, logits_processor=constraint, num_beams=1)
     again = {**inputs, "input_ids": one, "attention_mask": torch.ones_like(one)}
