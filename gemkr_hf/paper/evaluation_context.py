@@ -33,7 +33,7 @@ from gemkr_hf.training.training_run import open_or_build, with_ids_of
 from gemkr_hf.utils.config import as_plain
 from gemkr_hf.utils.hub_ids import resolve_source
 from gemkr_hf.utils.io import atomic_write_text
-from gemkr_hf.utils.run_dir import claim_for, first_difference
+from gemkr_hf.utils.run_dir import RunDirectory, first_difference
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Ground:
             )
         self.folder = Path(config.output)
         settings = {name: as_plain(config)[name] for name in _SHARED}
-        claim_for(self.folder, settings, overwrite, _MADE, "evaluation.yaml")
+        RunDirectory(self.folder, settings, "evaluation.yaml", _MADE).prepare(overwrite)
 
     def prepare(self) -> None:
         """Make what every row needs, before rows are made side by side."""

@@ -4,13 +4,14 @@ Importing this package registers the benchmark format ``symbols`` and the checkp
 ``small-world``. The core finds both through its registries and never imports this package.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gemkr_hf.utils.registry import register
 
 if TYPE_CHECKING:
     from gemkr_hf.data.benchmark import Benchmark
     from gemkr_hf.data.data_config import DataConfig
+    from gemkr_hf.training.starting_model import CheckpointSource
 
 
 def _load_symbols_benchmark(config: "DataConfig", knowledge_base: str | None) -> "Benchmark":
@@ -20,3 +21,12 @@ def _load_symbols_benchmark(config: "DataConfig", knowledge_base: str | None) ->
 
 
 register("benchmark format", "symbols", _load_symbols_benchmark)
+
+
+def _small_world_checkpoint(config: Any, location: str | None) -> "CheckpointSource":
+    from gemkr_hf.toy.stand_ins.checkpoint_source import SmallWorldCheckpoint
+
+    return SmallWorldCheckpoint(config, location)
+
+
+register("checkpoint source", "small-world", _small_world_checkpoint)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from gemkr_hf.processing import Object
 from gemkr_hf.utils.io import atomic_file
 from gemkr_hf.utils.logging import progress_bar
+from gemkr_hf.utils.run_dir import RunDirectory
 
 SHARD = 256
 """Images of a file."""
@@ -124,8 +125,8 @@ def prepare_images(
         batch_size: images at a time.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _keep_or_clear(folder, fingerprint(model, processor))
+    directory = RunDirectory(folder, fingerprint(model, processor), "made_by.txt", ("images-*",))
+    directory.prepare(overwrite=True)
     kept = PreparedImages(folder)
     missing = [name for name in dict.fromkeys(names) if name not in kept]
     number = len(list(folder.glob("images-*.safetensors")))
@@ -194,16 +195,6 @@ def _described(detector: Any) -> str | None:
     if detector is None:
         return None
     return detector.fingerprint() if hasattr(detector, "fingerprint") else repr(detector)
-
-
-def _keep_or_clear(folder: Path, made_by: str) -> None:
-    """What another model or processor prepared is of no use."""
-    path = folder / "made_by.txt"
-    if path.exists() and path.read_text(encoding="utf-8") == made_by:
-        return
-    for shard in folder.glob("images-*"):
-        shard.unlink()
-    path.write_text(made_by, encoding="utf-8")
 
 
 __all__ = ["PreparedImage", "PreparedImages", "fingerprint", "prepare_images"]

@@ -1,8 +1,10 @@
-"""The model and the processor that a training starts from."""
+"""The model and processor that training starts from: a checkpoint, joined parts or a plug-in's."""
 
 import dataclasses
 import importlib.util
 import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +20,196 @@ from gemkr_hf.processing import (
     YoloDetector,
     add_image_tokens,
 )
-from gemkr_hf.toy.stand_ins.assemble import load_processor as load_small_world_processor
-from gemkr_hf.toy.stand_ins.assemble import load_untuned_model
-from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
 from gemkr_hf.training.arguments import ModelConfig
-from gemkr_hf.utils.hub_ids import resolve_source
-
-SMALL_WORLD = "small-world"
-"""The stand-ins that the library has; ``small-world:FOLDER`` for those of a folder of one's own."""
+from gemkr_hf.utils.hub_ids import is_local, resolve_source
+from gemkr_hf.utils.registry import Registry
 
 
-def stand_ins_of(checkpoint: str | None) -> Path | None:
-    """The folder of the stand-ins that a checkpoint's name means; None where it means none."""
-    if checkpoint == SMALL_WORLD:
-        return CHECKPOINTS
-    if checkpoint is not None and checkpoint.startswith(SMALL_WORLD + ":"):
-        return Path(checkpoint.removeprefix(SMALL_WORLD + ":"))
-    return None
+class CheckpointSource(ABC):
+    """What the section ``model`` of a configuration names, resolved once by `checkpoint_source`.
+
+    A plug-in adds a kind: it registers a subclass under a name in `CHECKPOINT_SOURCES`, and
+    ``model.checkpoint`` selects it by ``name`` or ``name:location``.
+
+    Args:
+        config: The model settings.
+        location: What follows ``name:`` in ``config.checkpoint``; None without a colon.
+
+    Attributes:
+        adapter_base: Hub id or folder that an adapter can name as its base, if there is one.
+        save_untuned: Whether each run saves the untuned model, as the base of its adapter.
+    """
+
+    adapter_base: str | None = None
+    save_untuned = False
+
+    def __init__(self, config: ModelConfig, location: str | None = None) -> None:
+        self.config = config
+        self.location = location
+
+    @abstractmethod
+    def check(self) -> None:
+        """Find what would fail, without loading weights.
+
+        Raises:
+            FileNotFoundError: A folder or file is missing.
+            ValueError: A setting is invalid.
+        """
+
+    @abstractmethod
+    def load_processor(self) -> Any:
+        """Load or assemble the ``GeMKRProcessor``."""
+
+    @abstractmethod
+    def load_model(self, processor: Any, seed: int = 0) -> Any:
+        """Load or assemble the untuned ``GeMKRForRetrieval``.
+
+        Args:
+            processor: Of the same source.
+            seed: Of new weights.
+        """
+
+    @abstractmethod
+    def describe(self, base_models: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the parts for the model card: ``part``, and ``name`` or ``source``, ``license``.
+
+        Args:
+            base_models: Hub ids and revisions of the towers, where known.
+        """
+
+
+CHECKPOINT_SOURCES: Registry[Callable[[ModelConfig, str | None], CheckpointSource]] = Registry(
+    "checkpoint source"
+)
+
+
+def checkpoint_source(config: ModelConfig) -> CheckpointSource:
+    """Resolve the model settings to their source."""
+    if config.checkpoint is None:
+        return JoinedParts(config)
+    name, _, location = config.checkpoint.partition(":")
+    if name in CHECKPOINT_SOURCES:
+        return CHECKPOINT_SOURCES.get(name)(config, location or None)
+    return SavedCheckpoint(config)
 
 
 def check_model(config: ModelConfig) -> None:
-    """What can be known to fail before anything is loaded.
-
-    Raises:
-        FileNotFoundError: a folder or file that is not there.
-        ValueError: bitsandbytes is missing.
-    """
+    """Find what would fail, without loading weights; see `CheckpointSource.check`."""
     if config.bits is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
             f"model.bits: {config.bits} needs bitsandbytes: pip install 'gemkr-hf[quantization]'"
         )
-    stand_ins = stand_ins_of(config.checkpoint)
-    if stand_ins is not None and not (stand_ins / "language_model").is_dir():
-        raise FileNotFoundError(f"model.checkpoint: there are no stand-ins in '{stand_ins}'")
-    if config.checkpoint is not None and stand_ins is None:
-        resolve_source(config.checkpoint, "model.checkpoint", ["config.json"])
-        return
-    _check_fields(config)
-    if stand_ins is not None:
-        return
-    for setting in ("language_model", "vision_model"):
-        name = getattr(config, setting)
-        resolve_source(name, f"model.{setting}", ["config.json"], bare_ids=True)
-    if config.detector is not None:
-        resolve_source(config.detector.removeprefix("transformers:"), "model.detector")
+    checkpoint_source(config).check()
 
 
-def _check_fields(config: ModelConfig) -> None:
-    """Fields that the model or the processor does not have, or that do not go together."""
+def load_processor(config: ModelConfig) -> Any:
+    """Load or assemble the processor; see `CheckpointSource.load_processor`."""
+    return checkpoint_source(config).load_processor()
+
+
+def load_model(config: ModelConfig, processor: Any, seed: int = 0) -> Any:
+    """Load or assemble the untuned model; see `CheckpointSource.load_model`."""
+    torch.manual_seed(seed)
+    return checkpoint_source(config).load_model(processor, seed)
+
+
+# -- sources ------------------------------------------------------------------------------------
+
+
+class SavedCheckpoint(CheckpointSource):
+    """A GeMKR checkpoint: a folder or a Hub id."""
+
+    def __init__(self, config: ModelConfig, location: str | None = None) -> None:
+        super().__init__(config, location)
+        assert config.checkpoint is not None
+        self.name = self.adapter_base = config.checkpoint
+
+    def check(self) -> None:
+        resolve_source(self.name, "model.checkpoint", ["config.json"])
+
+    def load_processor(self) -> Any:
+        return load_checkpoint(AutoProcessor, self.name, revision=self.config.revision)
+
+    def load_model(self, processor: Any, seed: int = 0) -> Any:
+        return load_checkpoint(
+            AutoModel,
+            self.name,
+            dtype=getattr(torch, self.config.dtype),
+            revision=self.config.revision,
+            **_loading_options(self.config),
+        )
+
+    def describe(self, base_models: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [_part("checkpoint", self.name, self.config.revision)]
+
+
+class JoinedParts(CheckpointSource):
+    """A CLIP or SigLIP, a causal language model and a detector, joined by new projections."""
+
+    def check(self) -> None:
+        check_model_fields(self.config)
+        for setting in ("language_model", "vision_model"):
+            name = getattr(self.config, setting)
+            resolve_source(name, f"model.{setting}", ["config.json"], bare_ids=True)
+        if self.config.detector is not None:
+            resolve_source(self.config.detector.removeprefix("transformers:"), "model.detector")
+
+    def load_processor(self) -> Any:
+        tokenizer = load_tokenizer(self.config.language_model)
+        add_image_tokens(tokenizer)
+        if tokenizer.pad_token_id is None:  # LLaMA has none; padding is masked, whatever it is
+            tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+        # The two of the model's fields that the processor must have as well.
+        shared = {
+            name: value
+            for name, value in model_fields(self.config).items()
+            if name in ("max_objects", "max_object_slots")
+        }
+        detector: Any = None
+        if (name := self.config.detector) is not None:
+            detector = (
+                TransformersDetector(name.removeprefix("transformers:"))
+                if name.startswith("transformers:")
+                else YoloDetector(name)
+            )
+        return GeMKRProcessor(
+            AutoImageProcessor.from_pretrained(self.config.vision_model),
+            tokenizer,
+            detector=detector,
+            **{**PRESETS[self.config.preset].processor, **shared, **self.config.processor},
+        )
+
+    def load_model(self, processor: Any, seed: int = 0) -> Any:
+        torch.manual_seed(seed)
+        fields = model_fields(self.config)
+        return GeMKRForRetrieval.from_pretrained_parts(
+            self.config.vision_model if fields.get("use_visual_query", True) else None,
+            self.config.language_model,
+            image_token_id=processor.image_token_id,
+            object_token_id=processor.object_token_id,
+            dtype=getattr(torch, self.config.dtype),
+            text_options=_loading_options(self.config),
+            **fields,
+        )
+
+    def describe(self, base_models: Mapping[str, Any]) -> list[dict[str, Any]]:
+        config = self.config
+        bits = f", in {config.bits} bits" if config.bits else ""
+        parts = [
+            _part("vision tower", config.vision_model, _revision(base_models, "vision")),
+            _part("language model" + bits, config.language_model, _revision(base_models, "text")),
+        ]
+        if config.detector is not None and config.detector.startswith("transformers:"):
+            parts.append(_part("detector", config.detector.removeprefix("transformers:"), None))
+        return parts
+
+
+def check_model_fields(config: ModelConfig) -> None:
+    """Check fields of the model and arguments of the processor, without loading weights.
+
+    Raises:
+        ValueError: A field is unknown, or fields contradict each other.
+    """
     fields = model_fields(config)
     for setting, names, known in (
         ("model.config", fields, {field.name for field in dataclasses.fields(GeMKRConfig)}),
@@ -73,7 +217,7 @@ def _check_fields(config: ModelConfig) -> None:
     ):
         unknown = [name for name in names if name not in known]
         if unknown:
-            raise ValueError(f"{setting}: there is no {unknown[0]}")
+            raise ValueError(f"{setting}: unknown setting '{unknown[0]}'")
     try:
         GeMKRConfig(**fields)
     except (TypeError, ValueError) as error:
@@ -81,93 +225,54 @@ def _check_fields(config: ModelConfig) -> None:
 
 
 def model_fields(config: ModelConfig) -> dict[str, Any]:
-    """Fields of ``GeMKRConfig``: the preset's without its vision tower, and those named."""
+    """Return fields of ``GeMKRConfig``: the preset's, without its vision tower, and the user's."""
     fields = {**PRESETS[config.preset].config, **config.config}
     fields.pop("vision_config", None)
     return fields
 
 
-def load_processor(config: ModelConfig) -> Any:
-    """The processor: that of the checkpoint, or one of the parts."""
-    stand_ins = stand_ins_of(config.checkpoint)
-    if stand_ins is not None:
-        return load_small_world_processor(stand_ins, **config.processor)
-    if config.checkpoint is not None:
-        return load_checkpoint(AutoProcessor, config.checkpoint, revision=config.revision)
-    tokenizer = load_tokenizer(config.language_model)
-    add_image_tokens(tokenizer)
-    if tokenizer.pad_token_id is None:  # LLaMA has none; padding is masked, whatever it is
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-    # The two of the model's fields that the processor must have as well.
-    shared = {
-        name: value
-        for name, value in model_fields(config).items()
-        if name in ("max_objects", "max_object_slots")
-    }
-    settings = {**PRESETS[config.preset].processor, **shared, **config.processor}
-    return GeMKRProcessor(
-        AutoImageProcessor.from_pretrained(config.vision_model),
-        tokenizer,
-        detector=_detector(config.detector),
-        **settings,
-    )
-
-
-def _detector(name: str | None) -> Any:
-    if name is None:
-        return None
-    if name.startswith("transformers:"):
-        return TransformersDetector(name.removeprefix("transformers:"))
-    return YoloDetector(name)
-
-
-def load_model(config: ModelConfig, processor: Any, seed: int = 0) -> Any:
-    """The model before tuning: the checkpoint's, or parts joined by a new prefix and projections.
-
-    Args:
-        config: what to load.
-        processor: of the same checkpoint or parts.
-        seed: of the new weights.
-    """
-    torch.manual_seed(seed)
-    stand_ins = stand_ins_of(config.checkpoint)
-    if stand_ins is not None:
-        model = load_untuned_model(processor, stand_ins, seed, **config.config)
-        if config.attention is not None:
-            model.set_attn_implementation(config.attention)
-        return model
+def _loading_options(config: ModelConfig) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for quantisation and attention."""
     options: dict[str, Any] = {}
-    if config.bits is not None:
-        options["quantization_config"] = _in_few_bits(config.bits)
+    if config.bits == 8:
+        options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    elif config.bits == 4:
+        options["quantization_config"] = BitsAndBytesConfig(  # QLoRA (Dettmers et al. 2023)
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
     if config.attention is not None:
         options["attn_implementation"] = config.attention
-    dtype = getattr(torch, config.dtype)
-    if config.checkpoint is not None:
-        return load_checkpoint(
-            AutoModel, config.checkpoint, dtype=dtype, revision=config.revision, **options
-        )
-    fields = model_fields(config)
-    return GeMKRForRetrieval.from_pretrained_parts(
-        config.vision_model if fields.get("use_visual_query", True) else None,
-        config.language_model,
-        image_token_id=processor.image_token_id,
-        object_token_id=processor.object_token_id,
-        dtype=dtype,
-        text_options=options,
-        **fields,
-    )
+    return options
 
 
-def _in_few_bits(bits: int) -> BitsAndBytesConfig:
-    if bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
-    # As QLoRA (Dettmers et al. 2023) has it.
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
+def _part(part: str, name: str, revision: str | None) -> dict[str, Any]:
+    if is_local(name):
+        return {"part": part, "source": f"the folder `{Path(name).name}`"}
+    return {"part": part, "name": name, **({"revision": revision} if revision else {})}
 
 
-__all__ = ["SMALL_WORLD", "check_model", "load_model", "load_processor", "stand_ins_of"]
+def _revision(base_models: Mapping[str, Any], tower: str) -> str | None:
+    return (base_models.get(tower) or {}).get("revision")
+
+
+def stand_ins_of(checkpoint: str | None) -> Path | None:
+    """The folder of the stand-ins that a checkpoint's name means; None where it means none."""
+    return getattr(checkpoint_source(ModelConfig(checkpoint=checkpoint)), "folder", None)
+
+
+SMALL_WORLD = "small-world"
+
+__all__ = [
+    "CHECKPOINT_SOURCES",
+    "SMALL_WORLD",
+    "CheckpointSource",
+    "check_model",
+    "check_model_fields",
+    "checkpoint_source",
+    "load_model",
+    "load_processor",
+    "stand_ins_of",
+]

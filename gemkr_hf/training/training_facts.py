@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from gemkr_hf.hub.training_record import Result, write_facts
-from gemkr_hf.training.arguments import ModelConfig, TrainConfig
-from gemkr_hf.training.starting_model import stand_ins_of
+from gemkr_hf.training.arguments import TrainConfig
+from gemkr_hf.training.starting_model import checkpoint_source
 from gemkr_hf.utils.config import as_plain
-from gemkr_hf.utils.hub_ids import is_local
 
 PRESETS = {"gold": "gold", "answer": "vrr"}
 """Names of the hit presets by those of the validation's settings."""
@@ -24,7 +23,6 @@ _STAGES = {
     "validation": "after instruction tuning",
     "validation_after_preferences": "after preference tuning",
 }
-SMALL_WORLD_LICENSE = "apache-2.0"
 
 
 def keep_facts(
@@ -60,7 +58,7 @@ def keep_facts(
     write_facts(
         folder,
         {
-            "starts_from": _starts_from(config.model, base_models or {}),
+            "starts_from": checkpoint_source(config.model).describe(base_models or {}),
             "data": {
                 "format": config.data.format,
                 **{name: figures[name] for name in ("questions", "instructions", "documents")},
@@ -83,31 +81,6 @@ def keep_facts(
             "results": [asdict(result) for result in results],
         },
     )
-
-
-def _starts_from(model: ModelConfig, bases: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The parts that a model started from: Hub ids, or the last folders of paths."""
-    if stand_ins_of(model.checkpoint) is not None:
-        source = "the stand-ins of gemkr_hf's small world"
-        return [{"part": "checkpoint", "source": source, "license": SMALL_WORLD_LICENSE}]
-    if model.checkpoint is not None:
-        return [_part("checkpoint", model.checkpoint, model.revision)]
-    bits = f", in {model.bits} bits" if model.bits else ""
-    parts = [
-        _part("vision tower", model.vision_model, (bases.get("vision") or {}).get("revision")),
-        _part(
-            "language model" + bits, model.language_model, (bases.get("text") or {}).get("revision")
-        ),
-    ]
-    if model.detector is not None and model.detector.startswith("transformers:"):
-        parts.append(_part("detector", model.detector.removeprefix("transformers:"), None))
-    return parts
-
-
-def _part(part: str, name: str, revision: str | None) -> dict[str, Any]:
-    if is_local(name):
-        return {"part": part, "source": f"the folder `{Path(name).name}`"}
-    return {"part": part, "name": name, **({"revision": revision} if revision else {})}
 
 
 def _last_part(name: str) -> str:

@@ -26,16 +26,28 @@ from gemkr_hf.training.instruction_dataset import InstructionDataset, write_inst
 from gemkr_hf.training.preferences import collect_preferences, tune_preferences
 from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
 from gemkr_hf.training.retrieval_validation import RetrievalValidation
-from gemkr_hf.training.starting_model import load_model, load_processor, stand_ins_of
+from gemkr_hf.training.starting_model import checkpoint_source, load_model, load_processor
 from gemkr_hf.training.trainer import Tuned, last_whole_checkpoint, tune
 from gemkr_hf.training.training_checks import check, has_images, with_images
 from gemkr_hf.training.training_facts import keep_facts
+from gemkr_hf.utils.config import as_plain
 from gemkr_hf.utils.io import write_json
-from gemkr_hf.utils.run_dir import claim, save_dataset
+from gemkr_hf.utils.run_dir import RunDirectory, save_dataset
 
 logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
+
+_CONTENTS = (
+    "instructions",
+    "checkpoints",
+    "preferences",
+    "model",
+    "adapter",
+    "base",
+    "metrics.json",
+)
+"""What follows from the settings, and is removed with ``--overwrite``."""
 
 
 @dataclass
@@ -86,7 +98,9 @@ def run_training(
     shop = _Workshop(folder, config, heard, state, images or folder / "images")
     with state.main_process_first():
         if state.is_main_process:
-            claim(folder, config, overwrite)
+            settings = as_plain(config)
+            del settings["output"]  # a folder may be moved
+            RunDirectory(folder, settings, "train.yaml", _CONTENTS).prepare(overwrite)
     metrics_path = shop.path("metrics.json")
     if metrics_path.exists() and shop.path("model").exists():
         shop.say(f"This run is finished: {folder / 'model'}")
@@ -386,10 +400,10 @@ def _save_base(shop: _Workshop, model: Any, processor: Any) -> str | None:
     Parts from the Hub are named in a checkpoint by reference, and the small world's are small.
     """
     config, target = shop.config.model, shop.path("base")
-    stand_ins = stand_ins_of(config.checkpoint)
-    if config.checkpoint is not None and stand_ins is None:
-        return config.checkpoint
-    if stand_ins is not None:
+    source = checkpoint_source(config)
+    if source.adapter_base is not None:
+        return source.adapter_base
+    if source.save_untuned:
         untuned = load_model(config, processor, shop.config.tuning.seed)
         untuned.config.decoding = dict(model.config.decoding)
         untuned.config.tokenizer_fingerprint = model.config.tokenizer_fingerprint

@@ -1,94 +1,167 @@
-"""The folder of a training: whose it is, and how something is written there."""
+"""Run directories: recorded settings, the check that they match, removal with ``--overwrite``."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 import yaml
 
-from gemkr_hf.training.arguments import TrainConfig
-from gemkr_hf.utils.config import as_plain
 from gemkr_hf.utils.io import atomic_folder, atomic_write_text, remove
 
-CONFIG_FILE = "train.yaml"
-MADE = (
-    "instructions",
-    "checkpoints",
-    "preferences",
-    "model",
-    "adapter",
-    "base",
-    "metrics.json",
-)
-"""What belongs to the settings and is made anew with others."""
 
+@dataclass(frozen=True)
+class RunDirectory:
+    """A directory whose content follows from settings that are recorded in it.
 
-def claim(folder: Path, config: TrainConfig, overwrite: bool) -> None:
-    """Make the folder this run's own, or find that it is.
+    Work in a directory with the same settings resumes. A directory with other settings raises an
+    error, or is emptied where the caller overwrites.
 
-    Raises:
-        ValueError: it holds a run with other settings, or something that no run made.
+    Attributes:
+        path: The directory.
+        settings: Plain values (dicts, lists, strings, numbers, booleans, None).
+        settings_file: Name of the file that records them. Its suffix gives the format: ``.yaml``,
+            ``.json``, or ``.txt`` for a single string such as a fingerprint.
+        contents: Names or glob patterns of what follows from the settings.
+        upgrade: Converts settings that an earlier version recorded, such as renamed keys.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "run"
+        >>> RunDirectory(folder, {"seed": 0}, contents=("model",)).prepare()
+        >>> RunDirectory(folder, {"seed": 0}).is_current()
+        True
+        >>> RunDirectory(folder, {"seed": 1}).difference()
+        'seed was 0 and is 1'
     """
-    settings = as_plain(config)
-    del settings["output"]  # a folder may be moved
-    claim_for(folder, settings, overwrite, MADE, CONFIG_FILE)
+
+    path: Path
+    settings: Any
+    settings_file: str = "settings.json"
+    contents: tuple[str, ...] = ()
+    upgrade: Callable[[Any], Any] = lambda settings: settings
+
+    def saved_settings(self) -> Any:
+        """Return the recorded settings; None where none are recorded or the file is damaged."""
+        file = self.path / self.settings_file
+        if not file.exists():
+            return None
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".txt":
+            return text
+        try:
+            saved = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        except (ValueError, yaml.YAMLError):
+            return None
+        return self.upgrade(saved)
+
+    def difference(self) -> str | None:
+        """Return the first setting that differs from the recorded ones, None if all are equal."""
+        return first_difference(self.saved_settings(), _plain(self.settings))
+
+    def is_current(self, overwrite: bool = False) -> bool:
+        """Return whether the directory was written with these settings.
+
+        Args:
+            overwrite: Return False for other settings instead of raising an error.
+
+        Raises:
+            ValueError: The directory was written with other settings.
+        """
+        saved = self.saved_settings()
+        return saved is not None and settings_match(self.path, saved, self.settings, overwrite)
+
+    def prepare(self, overwrite: bool = False) -> str | None:
+        """Create the directory and record the settings, or check that they are the recorded ones.
+
+        Args:
+            overwrite: Remove the contents of other settings instead of raising an error.
+
+        Returns:
+            The first setting that differs, if contents of other settings were removed.
+
+        Raises:
+            ValueError: The directory was written with other settings, or holds files of these
+                names that no run has written.
+        """
+        if self.is_current(overwrite):
+            return None
+        recorded = (self.path / self.settings_file).exists()
+        existing = [path for pattern in self.contents for path in self.path.glob(pattern)]
+        if existing and not recorded:
+            raise ValueError(
+                f"'{self.path}' contains '{existing[0].name}', which no run has written: choose "
+                "another output"
+            )
+        changed = self.difference() if recorded else None
+        self.clear()
+        self.record()
+        return changed
+
+    def clear(self) -> None:
+        """Remove the contents that follow from the settings."""
+        for pattern in self.contents:
+            for path in self.path.glob(pattern):
+                remove(path)
+
+    def record(self) -> None:
+        """Write the settings; `prepare` does so first, and a completion mark is written last."""
+        file = self.path / self.settings_file
+        plain = _plain(self.settings)
+        if file.suffix == ".txt":
+            text = plain
+        elif file.suffix == ".json":
+            text = json.dumps(plain, indent=2) + "\n"
+        else:
+            text = yaml.safe_dump(plain, sort_keys=False)
+        self.path.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(file, text)
 
 
-def claim_for(
-    folder: Path, settings: Mapping[str, Any], overwrite: bool, made: Sequence[str], file: str
-) -> None:
-    """Make a folder belong to some settings, or find that it does.
+def settings_match(path: Path, saved: Any, settings: Any, overwrite: bool = False) -> bool:
+    """Return whether recorded settings equal the wanted ones.
 
     Args:
-        folder: made where it is not there.
-        settings: what is made follows from them.
-        overwrite: remove what was made with others.
-        made: names of files and folders that follow from the settings.
-        file: where the folder keeps them.
+        path: The directory or file, for the message.
+        saved: Settings that are recorded there.
+        settings: The wanted settings.
+        overwrite: Return False for other settings instead of raising an error.
 
     Raises:
-        ValueError: it holds what was made with other settings, or what these did not make.
+        ValueError: The settings differ.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file
-    if not path.exists():
-        foreign = [name for name in made if (folder / name).exists()]
-        if foreign:
-            raise ValueError(
-                f"'{folder}' holds '{foreign[0]}', which no run has made: name another output"
-            )
-    stated = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False)
-    if path.exists() and path.read_text(encoding="utf-8") == stated:
-        return
-    if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = first_difference(before, yaml.safe_load(stated))
-        if not overwrite:
-            raise ValueError(
-                f"'{folder}' holds a run with other settings ({changed}): name another output, or "
-                "replace it with --overwrite"
-            )
-        for name in made:
-            remove(folder / name)
-    atomic_write_text(path, stated)
+    changed = first_difference(saved, _plain(settings))
+    if changed is not None and not overwrite:
+        raise ValueError(
+            f"'{path}' was written with other settings ({changed}): choose another output, or "
+            "replace it with --overwrite"
+        )
+    return changed is None
 
 
-def first_difference(before: Any, after: Any, name: str = "") -> str:
-    """The first setting of two nested mappings that is not the same, in words."""
+def first_difference(before: Any, after: Any, name: str = "") -> str | None:
+    """Return the first difference between nested settings as text, None if they are equal."""
+    if before == after:
+        return None
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in {**before, **after}:
-            if before.get(key) != after.get(key):
-                where = f"{name}.{key}" if name else str(key)
-                return first_difference(before.get(key), after.get(key), where)
-    return f"{name} was {before!r} and is {after!r}"
+            where = f"{name}.{key}" if name else str(key)
+            if changed := first_difference(before.get(key), after.get(key), where):
+                return changed
+    return f"{name or 'the record'} was {before!r} and is {after!r}"
 
 
-def save_dataset(made: datasets.Dataset, target: Path) -> None:
-    """A data set in a folder that is there whole or not at all."""
+def save_dataset(dataset: datasets.Dataset, target: Path) -> None:
+    """Save a data set atomically: the folder is complete or absent."""
     with atomic_folder(target) as folder:
-        made.save_to_disk(folder)
+        dataset.save_to_disk(folder)
 
 
-__all__ = ["claim", "claim_for", "first_difference", "remove", "save_dataset"]
+def _plain(settings: Any) -> Any:
+    """Settings as JSON holds them: lists for tuples, strings for keys."""
+    return json.loads(json.dumps(settings))
+
+
+__all__ = ["RunDirectory", "first_difference", "save_dataset", "settings_match"]

@@ -232,7 +232,7 @@ def test_what_no_training_made_is_left_alone(files) -> None:
     (own / "precious.txt").write_text("mine")
     done = train("--config", "own.yaml", "--output", "runs/foreign")
     assert done.exit_code == 2
-    assert "holds 'model', which no run has made" in done.output
+    assert "contains 'model', which no run has written" in done.output
     assert (own / "precious.txt").read_text() == "mine"
 
 

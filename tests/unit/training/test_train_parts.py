@@ -86,8 +86,8 @@ def test_a_model_of_parts_is_tuned_and_saved(files) -> None:
     ("model", "message"),
     [
         ({"config": {"prefix_length": 2}}, "model.config: max_objects=5 objects do not fit"),
-        ({"config": {"prefix_size": 2}}, "model.config: there is no prefix_size"),
-        ({"processor": {"objects": 2}}, "model.processor: there is no objects"),
+        ({"config": {"prefix_size": 2}}, "model.config: unknown setting 'prefix_size'"),
+        ({"processor": {"objects": 2}}, "model.processor: unknown setting 'objects'"),
         (
             {"language_model": "./nowhere"},
             "model.language_model not found: no local file or folder './nowhere'",
