@@ -1,4 +1,4 @@
-"""``gemkr demo``: the page in the browser."""
+"""``gemkr demo``: the web page."""
 
 import importlib.util
 import socket
@@ -8,35 +8,34 @@ from typing import Annotated
 import typer
 
 from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.utils.hub_ids import resolve_source
 
 _QUICKSTART = Path("runs/quickstart")
 
 
 @one_sentence_errors
 def demo(
-    model: Annotated[str, typer.Option(help="Folder or Hub id of model and processor.")] = str(
-        _QUICKSTART / "model"
-    ),
+    model: Annotated[
+        str, typer.Option(help="Folder or Hub id of the model and its processor.")
+    ] = str(_QUICKSTART / "model"),
     knowledge_base: Annotated[
         str, typer.Option(help="Folder or Hub id of the knowledge base.")
     ] = str(_QUICKSTART / "knowledge_base"),
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Port on this machine, 127.0.0.1.")
+        int, typer.Option(min=1, max=65535, help="Port on this machine (127.0.0.1).")
     ] = 7860,
     share: Annotated[
         bool,
-        typer.Option(
-            help="Open a public address as well, which anyone who has it can use (by gradio)."
-        ),
+        typer.Option(help="Also open a public address through gradio, which anyone can use."),
     ] = False,
     examples: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images and, if wanted, examples.json, a list of "
-            '{"image": ..., "question": ...}; the quickstart\'s if it is there.'
+            help="Folder of example images, with an optional examples.json: a list of "
+            '{"image": ..., "question": ...}. By default the quickstart\'s, if it exists.'
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Documents wanted.")] = 5,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of documents to retrieve.")] = 5,
 ) -> None:
     """Ask questions about images in the browser; needs gradio.
 
@@ -45,51 +44,41 @@ def demo(
     """
     be_quiet()
     from gemkr_hf.demo import MISSING, build_app, read_examples, serve
+    from gemkr_hf.retrieval import GeMKRRetriever
 
-    # All that can be told at once is told before the model is loaded.
+    # Everything that can be checked at once is checked before the model is loaded.
     if importlib.util.find_spec("gradio") is None:
         raise ValueError(MISSING)
-    _check_folder(model, "config.json", "a model")
-    _check_folder(knowledge_base, "knowledge_base.json", "a knowledge base")
+    try:
+        resolve_source(model, "Model", ["config.json", "adapter_config.json"], early=True)
+        resolve_source(knowledge_base, "Knowledge base", ["knowledge_base.json"], early=True)
+    except FileNotFoundError as error:
+        if str(_QUICKSTART) in str(error):
+            raise FileNotFoundError(f"{error}; run 'gemkr quickstart' to create it") from None
+        raise
     _check_port(port)
     folder = examples or _QUICKSTART / "examples"
-    offered = read_examples(folder) if examples is not None or folder.is_dir() else []
-
-    from gemkr_hf.retrieval.retriever import GeMKRRetriever
+    listed = read_examples(folder) if examples is not None or folder.is_dir() else []
 
     typer.echo("Loading the model ...")
     retriever = GeMKRRetriever.from_pretrained(model, knowledge_base=knowledge_base)
-    app = build_app(retriever, offered, k=k)
+    app = build_app(retriever, listed, k=k)
     address = serve(app, port, share=share)
-    typer.echo(f"The demo is at {address} (Ctrl+C ends it)")
+    typer.echo(f"The demo is running at {address} (press Ctrl+C to stop)")
     if share and app.share_url is None:
-        typer.echo(
-            "No public address could be opened; the demo runs on this machine alone", err=True
-        )
+        typer.echo("No public address could be opened; the demo is local only", err=True)
     app.block_thread()
-
-
-def _check_folder(name: str, file: str, what: str) -> None:
-    """Raise FileNotFoundError for a folder without ``file``, or a name that is no Hub id either."""
-    path = Path(name)
-    is_path = path.is_absolute() or name.count("/") > 1 or path.exists()
-    # "runs/model" could be an id on the Hub, but not where there is a folder "runs".
-    is_path = is_path or (path.parent != Path() and path.parent.is_dir()) or name.startswith(".")
-    if not is_path or (path / file).is_file():
-        return
-    made = "; `gemkr quickstart` makes the default one" if path.is_relative_to(_QUICKSTART) else ""
-    raise FileNotFoundError(f"There is no folder '{name}' with {what} in it ({file}){made}")
 
 
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
-        # As the server will: a port that was closed a moment ago is free.
+        # The server sets this option as well: a recently closed port is available.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise OSError(
-                f"Port {port} cannot be used ({error.strerror}): take another with --port"
+                f"Port {port} is not available ({error.strerror}): choose another with --port"
             ) from None
 
 

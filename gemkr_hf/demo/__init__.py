@@ -1,4 +1,4 @@
-"""A page in the browser that answers questions about images; needs gradio."""
+"""The demo: a web page that answers questions about images; needs gradio."""
 
 from gemkr_hf.demo.app import MISSING, build_app, serve
 from gemkr_hf.demo.demo_examples import read_examples
