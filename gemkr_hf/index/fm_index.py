@@ -16,7 +16,7 @@ from gemkr_hf.index.bit_vectors import KERNEL
 from gemkr_hf.index.shard import BACKENDS, MAX_SAMPLE_RATE, Shard, matrix_class
 from gemkr_hf.index.threads import available_cores, run_all
 from gemkr_hf.index.token_sequences import as_batch, as_tokens, document_shards
-from gemkr_hf.utils.io import check_file, read_json_header, write_json_header
+from gemkr_hf.utils.io import check_file
 
 SAMPLE_RATE = 32
 ANCHOR_RATE = 48
@@ -553,52 +553,39 @@ class FMIndex:
         }
         return other
 
-    # -- on disk -----------------------------------------------------------------------------------
+    # -- saving and loading ------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the index into the folder `path`, which may exist: `index.json` and a safetensors
-        file for each shard.
+        """Save the index to a folder: `index.json` and a safetensors file for each shard.
 
-        An index that is there is replaced when all files of the new one are written, not before.
-        The format does not depend on the backend.
+        An existing index is replaced when all files of the new one are written, in one step. The
+        format does not depend on the backend.
         """
         folder = Path(path)
         if folder.is_file():
             raise ValueError(f"'{folder}' is a file: an index is saved as a folder")
-        folder.mkdir(parents=True, exist_ok=True)
-        header_file = folder / storage.HEADER_FILE
-        old: list[str] = []
-        if header_file.is_file():
-            try:
-                before = read_json_header(
-                    header_file, storage.FORMAT, storage.FORMAT_VERSION, "FM-index"
-                )
-                old = storage.stored_files(before["shards"])
-            except (ValueError, KeyError, TypeError):
-                old = []  # not ours: nothing of it is touched but the header
+        try:
+            old = storage.stored_files(storage.read_header(folder)["shards"])
+        except (OSError, ValueError, KeyError, TypeError):
+            old = []  # no index, or one whose files are unknown: only its header is replaced
         record = self.store(folder)
-        write_json_header(
-            header_file,
-            {"format": storage.FORMAT, "format_version": storage.FORMAT_VERSION, **record},
-        )
+        storage.write_header(folder, record)
         for name in set(old) - set(storage.stored_files(record["shards"])):
             (folder / Path(name).name).unlink(missing_ok=True)
+        self.stored_in(folder, record)
 
     def store(self, folder: Path) -> dict[str, Any]:
-        """Write the files of all shards that are not there yet; returns the record of all."""
+        """Write the shards' files that are missing in a folder; return the record of the index."""
         records = []
         for number, shard in enumerate(self._shards):
-            if number not in self._stored or not self._stored[number].exists():
-                self._stored[number] = storage.store_shard(shard, folder, self._list_threshold)
-            record = dict(self._stored[number].put(folder))
-            record["removed"] = None
+            known, known_removed = self._stored.get(number), self._stored_removed.get(number)
+            if known is None or not known.exists():
+                known = storage.store_shard(shard, folder, self._list_threshold)
+            record = {**known.put(folder), "removed": None}
             if shard.is_thinned:
-                known = self._stored_removed.get(number)
-                if known is None or not known.exists():
-                    self._stored_removed[number] = storage.store_removed(
-                        shard, folder, record["identity"]
-                    )
-                record["removed"] = self._stored_removed[number].put(folder)
+                if known_removed is None or not known_removed.exists():
+                    known_removed = storage.store_removed(shard, folder, record["identity"])
+                record["removed"] = known_removed.put(folder)
             records.append(record)
         return {
             "num_documents": self.num_documents,
@@ -609,10 +596,14 @@ class FMIndex:
             "shards": records,
         }
 
-    def moved(self, old: Path, new: Path) -> None:
-        """The folder that the index was stored in has got another name."""
-        for stored in [*self._stored.values(), *self._stored_removed.values()]:
-            stored.moved(old, new)
+    def stored_in(self, folder: Path, record: Mapping[str, Any]) -> None:
+        """Note that a folder holds the files of this record of `store`: they are not rewritten."""
+        self._stored, self._stored_removed = {}, {}
+        for number, shard_record in enumerate(record["shards"]):
+            self._stored[number] = storage.StoredFile(folder, shard_record)
+            if shard_record.get("removed"):
+                removed = storage.StoredFile(folder, shard_record["removed"])
+                self._stored_removed[number] = removed
 
     @classmethod
     def load(
@@ -637,10 +628,7 @@ class FMIndex:
                 version.
         """
         folder = Path(path)
-        header = read_json_header(
-            folder / storage.HEADER_FILE, storage.FORMAT, storage.FORMAT_VERSION, "FM-index"
-        )
-        return cls.from_record(folder, header, backend, verify, threads)
+        return cls.from_record(folder, storage.read_header(folder), backend, verify, threads)
 
     @classmethod
     def from_record(
@@ -663,13 +651,11 @@ class FMIndex:
             raise ValueError(f"The index in '{folder}' is corrupt: its header lacks a count")
         vocab_size = record["vocab_size"]
         shards: list[Shard] = []
-        stored: dict[int, storage.StoredFile] = {}
-        stored_removed: dict[int, storage.StoredFile] = {}
-        for number, shard_record in enumerate(shard_records):
-            stored[number], arrays = storage.read_stored(folder, shard_record, "shard", verify)
+        for shard_record in shard_records:
+            arrays = storage.read_stored(folder, shard_record, "shard", verify)
             removed = None
             if shard_record.get("removed") is not None:
-                stored_removed[number], removed = storage.read_stored(
+                removed = storage.read_stored(
                     folder, shard_record["removed"], "removed", verify, shard_record["identity"]
                 )
             try:
@@ -681,10 +667,10 @@ class FMIndex:
         index = cls(shards, vocab_size, threads, record["sample_rate"], record["list_threshold"])
         if index.num_documents != record["num_documents"]:
             raise ValueError(
-                f"The index in '{folder}' is mixed from two: it holds {index.num_documents} "
-                f"documents, and its header says {record['num_documents']}"
+                f"The files in '{folder}' belong to two indexes: they hold {index.num_documents} "
+                f"documents, but the header says {record['num_documents']}"
             )
-        index._stored, index._stored_removed = stored, stored_removed
+        index.stored_in(folder, record)
         return index
 
     def verify(self) -> None:

@@ -1,12 +1,13 @@
-"""An index on disk: a safetensors file for each shard, and a JSON record that names them.
+"""Files of an index: a safetensors file for each shard, and a JSON header that names them.
 
-A shard's file never changes: its name holds a digest of its content. What was removed from a shard
-is a file of its own. Writing an index over another therefore only adds files, until the header that
-names them is replaced, in one step.
+A shard's file never changes: its name contains a digest of its content. Removed documents are
+recorded in a file of their own. Saving over another index therefore only adds files until the new
+header replaces the old one, in one step.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,50 @@ from numpy.typing import NDArray
 
 from gemkr_hf.index.mapped_safetensors import map_safetensors, write_safetensors
 from gemkr_hf.index.shard import DTYPES, REMOVED_DTYPES, Shard
-from gemkr_hf.utils.io import atomic_copy, atomic_file, check_file, file_record
+from gemkr_hf.utils.io import (
+    atomic_copy,
+    atomic_file,
+    check_file,
+    file_record,
+    read_json_header,
+    write_json_header,
+)
 
 HEADER_FILE = "index.json"
 FORMAT, FORMAT_VERSION = "gemkr-fm-index", 3
 
 
+@dataclass(frozen=True)
 class StoredFile:
-    """A file of arrays that stands somewhere on disk, with its record."""
+    """A file in a folder, with its record in a header: name, counts, size and checksum."""
 
-    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
-        self.folder = folder
-        self.record = record
+    folder: Path
+    record: Mapping[str, Any]
 
     def exists(self) -> bool:
-        """Whether the file is still there."""
+        """Whether the file still exists."""
         return (self.folder / self.record["file"]).is_file()
 
-    def moved(self, old: Path, new: Path) -> None:
-        """The folder ``old`` has got another name."""
-        if self.folder == old:
-            self.folder = new
-
-    def put(self, folder: Path) -> dict[str, Any]:
-        """Have it in another folder too; its record."""
+    def put(self, folder: Path) -> Mapping[str, Any]:
+        """Copy the file to another folder, unless it is there; return its record."""
         atomic_copy(self.folder / self.record["file"], folder / self.record["file"])
         return self.record
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]], owner: str) -> str:
-    digest = hashlib.sha256(owner.encode())
-    for name, array in arrays.items():
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:32]
+def read_header(folder: Path) -> dict[str, Any]:
+    """Read the header of an index.
+
+    Raises:
+        FileNotFoundError: if there is no index.
+        ValueError: if the header is broken or of another version.
+    """
+    return read_json_header(folder / HEADER_FILE, FORMAT, FORMAT_VERSION, "FM-index")
+
+
+def write_header(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the header of an index, atomically."""
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **record}
+    write_json_header(folder / HEADER_FILE, header)
 
 
 def store_shard(shard: Shard, folder: Path, list_threshold: int) -> StoredFile:
@@ -59,7 +70,7 @@ def store_shard(shard: Shard, folder: Path, list_threshold: int) -> StoredFile:
 
 
 def store_removed(shard: Shard, folder: Path, shard_identity: str) -> StoredFile:
-    """Write what was removed from a shard."""
+    """Write the file that records a shard's removed documents."""
     documents = shard.removed.documents
     tokens = int(shard.lengths()[documents].sum())
     counts = {"num_documents": len(documents), "num_tokens": tokens}
@@ -73,11 +84,14 @@ def _store(
     metadata: dict[str, str],
     counts: dict[str, int],
 ) -> StoredFile:
-    identity = _digest(arrays, metadata.get("shard", ""))
+    digest = hashlib.sha256(metadata.get("shard", "").encode())
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    identity = digest.hexdigest()[:32]
     path = folder / f"{kind}-{identity[:12]}.safetensors"
-    metadata = {"identity": identity, **metadata}
     with atomic_file(path) as temporary:
-        write_safetensors(temporary, arrays, metadata)
+        write_safetensors(temporary, arrays, {"identity": identity, **metadata})
     return StoredFile(
         folder, {"file": path.name, "identity": identity, **counts, **file_record(path)}
     )
@@ -85,14 +99,21 @@ def _store(
 
 def read_stored(
     folder: Path, record: Any, kind: str, verify: bool | None, shard_identity: str | None = None
-) -> tuple[StoredFile, dict[str, NDArray[Any]]]:
-    """A file's arrays, memory-mapped and of the right kinds.
+) -> dict[str, NDArray[Any]]:
+    """Memory-map the arrays of a file, and check their names and dtypes.
+
+    Args:
+        folder: of the index.
+        record: of the file, from the header.
+        kind: "shard" or "removed".
+        verify: see `check_file`.
+        shard_identity: of the shard that the removed documents belong to.
 
     Raises:
-        FileNotFoundError, ValueError: if the file is missing, cut short, changed, or not the one
-            that the record means.
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is truncated, changed, or not the file that the record describes.
     """
-    names = {"shard": DTYPES, "removed": REMOVED_DTYPES}[kind]
+    dtypes = {"shard": DTYPES, "removed": REMOVED_DTYPES}[kind]
     name = record.get("file") if isinstance(record, dict) else None
     counts = ("num_documents", "num_tokens")
     if (
@@ -108,16 +129,16 @@ def read_stored(
         shard_identity is not None and metadata.get("shard") != shard_identity
     ):
         raise ValueError(
-            f"The index in '{folder}' is mixed from two: {name} does not belong to its header"
+            f"The files in '{folder}' belong to two indexes: {name} is not that of the header"
         )
-    for array, dtype in names.items():
+    for array, dtype in dtypes.items():
         if array not in arrays or arrays[array].dtype != dtype:
             raise ValueError(f"'{path}' is corrupt: the array '{array}' is missing")
-    return StoredFile(folder, record), arrays
+    return arrays
 
 
 def stored_files(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of all files that the records of shards name."""
+    """Names of all files that records of shards name."""
     names = []
     for record in records:
         names.append(record["file"])
@@ -131,8 +152,10 @@ __all__ = [
     "FORMAT_VERSION",
     "HEADER_FILE",
     "StoredFile",
+    "read_header",
     "read_stored",
     "store_removed",
     "store_shard",
     "stored_files",
+    "write_header",
 ]

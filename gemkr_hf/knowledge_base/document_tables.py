@@ -202,19 +202,23 @@ def read_table(path: Path) -> pa.Table:
         raise ValueError(f"'{path}' is broken: {error}") from None
 
 
-def rows_among(table: pa.Table, kept: NDArray[np.int64]) -> pa.Table | None:
-    """The table of further ids where only some rows are left, which are counted anew.
+def with_primary(duplicates: pa.Table) -> pa.Table:
+    """Add the column `PRIMARY` to a table of duplicates: none represents its document yet."""
+    return duplicates.append_column(PRIMARY, pa.array([False] * len(duplicates), pa.bool_()))
+
+
+def duplicates_of_rows(duplicates: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Keep the duplicates of some documents only, whose rows become 0, 1, ...
 
     Args:
-        kept: int64[n], sorted.
+        duplicates: with the columns `ROW` and `PRIMARY`.
+        rows: int64[n], sorted.
     """
-    rows = table.column(ROW).to_numpy()
-    places = np.searchsorted(kept, rows)
-    found = np.isin(rows, kept)
-    left = table.filter(pa.array(found)).set_column(
-        table.column_names.index(ROW), ROW, pa.array(places[found], pa.int64())
-    )
-    return left if len(left) else None
+    old = duplicates.column(ROW).to_numpy()
+    kept = np.isin(old, rows)
+    new = pa.array(np.searchsorted(rows, old[kept]), pa.int64())
+    column = duplicates.column_names.index(ROW)
+    return duplicates.filter(pa.array(kept)).set_column(column, ROW, new)
 
 
 __all__ = [
@@ -222,11 +226,12 @@ __all__ = [
     "PRIMARY",
     "ROW",
     "Documents",
+    "duplicates_of_rows",
     "join_tables",
     "number_of",
     "read_dataset",
     "read_table",
     "record_batches",
-    "rows_among",
+    "with_primary",
     "write_table",
 ]

@@ -1,8 +1,8 @@
-"""A knowledge base as a folder: a header, and the files that it names.
+"""Layout of a knowledge base folder: a header, and the files that it names.
 
-No file but the header ever changes: their names hold digests of their contents. Writing over an
-older knowledge base therefore only adds files, until the new header takes the old one's place, in
-one step; what only the old one named is then deleted.
+Files other than the header never change: their names contain digests of their contents. Saving over
+an older knowledge base therefore only adds files until the new header replaces the old one, in one
+step; then the files that only the old header names are deleted.
 """
 
 import shutil
@@ -13,51 +13,48 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.index.index_storage import stored_files
-from gemkr_hf.utils.io import (
-    atomic_copy,
-    check_file,
-    file_record,
-    read_json_header,
-    write_json_header,
-)
+from gemkr_hf.utils.io import check_file, file_record, read_json_header, write_json_header
 
 HEADER_FILE = "knowledge_base.json"
 FORMAT, FORMAT_VERSION = "gemkr-knowledge-base", 3
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """The header of the knowledge base in a folder.
+    """Read and check the header of the knowledge base in a folder.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none, or it is broken or of another version.
+        FileNotFoundError: if it is missing.
+        ValueError: if it is broken or of another version.
     """
-    header = read_json_header(folder / HEADER_FILE, FORMAT, FORMAT_VERSION, "knowledge base")
-    parts, records = header.get("documents"), header.get("index", {})
-    if (
-        not isinstance(parts, list)
-        or not isinstance(records, dict)
-        or not isinstance(records.get("shards"), list)
-        or not isinstance(header.get("tokenizer_files", {}), dict)
+    path = folder / HEADER_FILE
+    header = read_json_header(path, FORMAT, FORMAT_VERSION, "knowledge base")
+    parts, index = header.get("documents"), header.get("index", {})
+    files = header.get("tokenizer_files", {})
+    if not (
+        isinstance(parts, list)
+        and isinstance(index, dict)
+        and isinstance(index.get("shards"), list)
+        and isinstance(files, dict)
     ):
-        raise ValueError(f"'{folder / HEADER_FILE}' is broken: it names no documents or no index")
+        raise ValueError(f"'{path}' is broken: it names no documents or no index")
     for record in [*parts, header.get("duplicates") or {"file": "none"}]:
         name = record.get("file") if isinstance(record, dict) else None
         if not isinstance(name, str) or Path(name).name != name:
-            raise ValueError(f"'{folder / HEADER_FILE}' is broken: it names no documents")
-    for name in header.get("tokenizer_files", {}):
+            raise ValueError(f"'{path}' is broken: it names no documents")
+    for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"'{folder / HEADER_FILE}' is broken: it names '{name}'")
+            raise ValueError(f"'{path}' is broken: it names '{name}'")
     return header
 
 
 def write_header(folder: Path, content: Mapping[str, Any]) -> None:
-    """Make a folder the knowledge base of this header, and delete what an older one left."""
+    """Write the header, then delete the files that only an older header named."""
     old: set[str] = set()
     if (folder / HEADER_FILE).is_file():
         try:
             old = named_files(read_header(folder))
         except (ValueError, KeyError, TypeError):
-            old = set()  # of another version: nothing is known of its files
+            old = set()  # another version, whose files are unknown
     header = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
     write_json_header(folder / HEADER_FILE, header)
     for name in old - named_files(header):
@@ -67,7 +64,7 @@ def write_header(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def named_files(header: Mapping[str, Any]) -> set[str]:
-    """All files besides the header, relative to the folder."""
+    """Paths of all files besides the header, relative to the folder."""
     names = {record["file"] for record in header["documents"]}
     names |= set(stored_files(header["index"]["shards"]))
     names |= set(header.get("tokenizer_files", {}))
@@ -77,7 +74,7 @@ def named_files(header: Mapping[str, Any]) -> set[str]:
 
 
 def counts(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Documents and tokens of some shards, without what was removed from them."""
+    """Numbers of documents and tokens of some shards, without removed ones."""
     totals = dict.fromkeys(("num_documents", "num_tokens"), 0)
     for record in shards:
         for name in totals:
@@ -86,49 +83,45 @@ def counts(shards: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def check_target(target: Path) -> None:
-    """Raise ValueError where no knowledge base can be written."""
+    """Check that a knowledge base can be saved to a folder.
+
+    Raises:
+        ValueError: if it is a file, or a folder with other content.
+    """
     if target.is_file():
         raise ValueError(f"'{target}' is a file: a knowledge base is saved as a folder")
     if target.is_dir() and any(target.iterdir()) and not (target / HEADER_FILE).is_file():
         raise ValueError(
-            f"'{target}' holds something that is no knowledge base: name a new or an empty folder"
+            f"'{target}' is not empty and not a knowledge base: choose a new or an empty folder"
         )
 
 
 def write_tokenizer(
     tokenizer: PreTrainedTokenizerBase, fingerprint: str, folder: Path
 ) -> dict[str, Any]:
-    """Save the tokenizer beside the index; the records of its files by their names."""
-    subfolder = f"tokenizer-{fingerprint[:12]}"
-    (folder / subfolder).mkdir(exist_ok=True)
+    """Save a tokenizer in a subfolder; return records of its files by their paths."""
+    subfolder = folder / f"tokenizer-{fingerprint[:12]}"
+    subfolder.mkdir(exist_ok=True)
     name, tokenizer.name_or_path = tokenizer.name_or_path, ""
     try:
-        tokenizer.save_pretrained(folder / subfolder)
+        tokenizer.save_pretrained(subfolder)
     finally:
         tokenizer.name_or_path = name
-    paths = sorted(path for path in (folder / subfolder).rglob("*") if path.is_file())
+    paths = sorted(path for path in subfolder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): file_record(path) for path in paths}
 
 
-def copy_tokenizer(source: Path, records: Mapping[str, Any], target: Path) -> None:
-    """Have a knowledge base's tokenizer in another folder too."""
-    for name in records:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        atomic_copy(source / name, target / name)
-
-
 def check_files(folder: Path, header: Mapping[str, Any], verify: bool | None) -> None:
-    """Compare the files besides the index's with their records; errors as `check_file`."""
-    for record in [*header["documents"], header.get("duplicates")]:
-        if record is not None:
-            check_file(folder / record["file"], record, verify)
-    for name, record in header.get("tokenizer_files", {}).items():
+    """Compare documents and tokenizer with their records; arguments and errors as `check_file`."""
+    records = {record["file"]: record for record in header["documents"]}
+    if header.get("duplicates"):
+        records[header["duplicates"]["file"]] = header["duplicates"]
+    for name, record in (records | header.get("tokenizer_files", {})).items():
         check_file(folder / name, record, verify)
 
 
 def move_in(new: Path, target: Path) -> None:
-    """Make the knowledge base in the folder ``new`` that in ``target``, in one step; ``new`` is
-    gone then."""
+    """Move the knowledge base in the folder ``new`` to ``target``, in one step."""
     if not target.exists():
         new.replace(target)
         return
@@ -136,8 +129,7 @@ def move_in(new: Path, target: Path) -> None:
     for name in sorted(named_files(header)):
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (new / name).replace(target / name)
-    content = {key: value for key, value in header.items() if not key.startswith("format")}
-    write_header(target, content)
+    write_header(target, {key: header[key] for key in header if not key.startswith("format")})
     shutil.rmtree(new)
 
 
@@ -147,7 +139,6 @@ __all__ = [
     "HEADER_FILE",
     "check_files",
     "check_target",
-    "copy_tokenizer",
     "counts",
     "move_in",
     "named_files",

@@ -23,7 +23,6 @@ from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.run_files import first_ids
 from gemkr_hf.evaluation.run_metrics import check_judged
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base.document_lookup import documents_of
 from gemkr_hf.paper.evaluation_config import EvaluationConfig
 from gemkr_hf.processing import ObjectCache
 from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
@@ -267,7 +266,7 @@ class Ground:
     def texts(self) -> dict[str, str]:
         """Id -> text of the documents that training questions name."""
         wanted = {name for record in self.taught for name in record["relevant_ids"]}
-        found = documents_of(self.knowledge_base, sorted(wanted))
+        found = self.knowledge_base.documents_of(sorted(wanted))
         return {name: document["text"] for name, document in found.items()}
 
     # -- the images in words ---------------------------------------------------------------------

@@ -17,7 +17,6 @@ from gemkr_hf.evaluation.hits import reads_texts
 from gemkr_hf.evaluation.question_records import make_records, write_records
 from gemkr_hf.evaluation.run_files import Run, write_trec_run
 from gemkr_hf.evaluation.run_metrics import Scores, score
-from gemkr_hf.knowledge_base.document_lookup import documents_of
 from gemkr_hf.paper.evaluation_context import Ground
 from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.run_dir import first_difference
@@ -204,7 +203,7 @@ def texts_of(ground: Ground, answered: Answered) -> dict[str, str]:
     wanted = sorted(
         {name for run in answered.runs for found in run.documents.values() for name in found}
     )
-    found = documents_of(ground.knowledge_base, wanted)
+    found = ground.knowledge_base.documents_of(wanted)
     return {name: document["text"] for name, document in found.items()}
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoProcessor
 
 from gemkr_hf.decoding import FMIndexConstraint, SearchTrace, TreeSearch
 from gemkr_hf.hub.checkpoint_loading import load_checkpoint
-from gemkr_hf.knowledge_base import CONSTRAINED, KnowledgeBase, tokenizer_fingerprint
+from gemkr_hf.knowledge_base import CONSTRAINT_STRATEGIES, KnowledgeBase, tokenizer_fingerprint
 from gemkr_hf.retrieval.types import Clue, Hit
 from gemkr_hf.utils.deprecation import with_new_keys
 from gemkr_hf.utils.hub_ids import split_hub_options
@@ -20,7 +20,7 @@ from gemkr_hf.utils.logging import progress
 
 logger = logging.getLogger(__name__)
 
-STRATEGIES = (*CONSTRAINED, "free")
+STRATEGIES = (*CONSTRAINT_STRATEGIES, "free")
 """What the model writes (paper, Table 4)."""
 
 # Settings of `retrieve` by what they belong to: the clue, the beam search, its computation. All

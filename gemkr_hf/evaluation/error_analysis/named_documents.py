@@ -5,7 +5,6 @@ from typing import Any
 
 from gemkr_hf.evaluation.question_records import Record
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base.document_lookup import documents_of
 
 Documents = Mapping[str, Mapping[str, Any]]
 
@@ -22,7 +21,7 @@ def look_up(documents: Documents | KnowledgeBase, ids: Iterable[str]) -> dict[st
     """
     wanted = list(dict.fromkeys(ids))
     if isinstance(documents, KnowledgeBase):
-        return documents_of(documents, wanted)
+        return documents.documents_of(wanted)
     return {name: dict(documents[name]) for name in wanted if name in documents}
 
 

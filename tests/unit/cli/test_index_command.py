@@ -133,7 +133,7 @@ def test_a_source_or_tokenizer_that_is_nowhere(tmp_path: Path, monkeypatch) -> N
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("two years of work")
     result = gemkr(tmp_path / "d.jsonl", "--tokenizer", TOKENIZER, "--output", tmp_path / "full")
-    assert "holds something that is no knowledge base" in result.output
+    assert "is not empty and not a knowledge base" in result.output
 
 
 def test_inspect(folder: Path, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_documents_come_and_go(folder: Path, tmp_path: Path) -> None:
         in gemkr("add", folder, tmp_path / "new.jsonl").output
     )
     assert "The id 'moon' occurs twice" in gemkr("add", folder, tmp_path / "new.jsonl").output
-    assert "no document with the id 'sun'" in gemkr("remove", folder, "gear", "sun").output
+    assert "No document with the id 'sun'" in gemkr("remove", folder, "gear", "sun").output
     assert "2 documents fewer: 2 documents" in gemkr("remove", folder, "gear", "anchor").output
     assert "all sound" in gemkr("verify", folder).output
     assert "2 documents, 1 shard;" in gemkr("compact", folder).output

@@ -144,7 +144,7 @@ def test_files_of_two_indexes_too_large_to_be_compared(saved: Path, tmp_path: Pa
     FMIndex.build([[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 7], [], [3, 1, 4, 1, 5, 9, 2, 6], [5]],
                   vocab_size=50).save(tmp_path / "other")  # fmt: skip
     shutil.copy(shard_file(tmp_path / "other"), shard_file(saved))
-    with pytest.raises(ValueError, match="mixed from two"):
+    with pytest.raises(ValueError, match="belong to two indexes"):
         FMIndex.load(saved, verify=False)
 
 
@@ -157,7 +157,7 @@ def test_what_was_removed_from_another_shard(tmp_path: Path) -> None:
     header["shards"][0]["removed"] = strange["removed"]
     write_json_header(tmp_path / "a" / storage.HEADER_FILE, header)
     shutil.copy(other, tmp_path / "a")
-    with pytest.raises(ValueError, match="mixed from two"):
+    with pytest.raises(ValueError, match="belong to two indexes"):
         FMIndex.load(tmp_path / "a")
     with safe_open(mine, framework="np") as file:
         assert set(file.keys()) == set(REMOVED_DTYPES)
@@ -181,7 +181,7 @@ def test_broken_header(saved: Path, text: str) -> None:
     ("change", "message"),
     [
         (lambda header: header.pop("shards"), "lacks a count"),
-        (lambda header: header.update(num_documents=4), "mixed from two"),
+        (lambda header: header.update(num_documents=4), "belong to two indexes"),
         (lambda header: header.update(vocab_size=3), "do not fit together"),
         (lambda header: header["shards"][0].pop("file"), "names no shard file"),
         (lambda header: header["shards"][0].update(file="../x"), "names no shard file"),

@@ -14,7 +14,7 @@ from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.knowledge_base import builder as builder_module
+from gemkr_hf.knowledge_base.builder import RecordDigest
 from gemkr_hf.knowledge_base.storage import HEADER_FILE, named_files, read_header
 
 WORDS = [
@@ -127,7 +127,7 @@ def test_going_on_with_other_documents_is_refused(tokenizer, tmp_path) -> None:
     others = many()
     others[7] = {"id": 7, "text": "something else"}
     for documents in (others, many()[:100]):
-        with pytest.raises(ValueError, match="have changed since this knowledge base was begun"):
+        with pytest.raises(ValueError, match="have changed since this build was started"):
             KnowledgeBase.build(documents, tokenizer, tmp_path / "kb", shard_tokens=5000)
     # Other settings begin anew.
     assert len(KnowledgeBase.build(others, tokenizer, tmp_path / "kb", shard_tokens=9000)) == 3000
@@ -268,7 +268,10 @@ def test_output_that_is_something_else(tokenizer, tmp_path) -> None:
         pytest.fail("read before the output was looked at")
         yield {}
 
-    for target, message in ((tmp_path, "no knowledge base"), (tmp_path / "thesis.txt", "a file")):
+    for target, message in (
+        (tmp_path, "not a knowledge base"),
+        (tmp_path / "thesis.txt", "a file"),
+    ):
         with pytest.raises(ValueError, match=message):
             KnowledgeBase.build(never(), tokenizer, target)
     with pytest.raises(ValueError, match="shard_tokens must be at least 1"):
@@ -284,7 +287,7 @@ def test_what_a_step_records() -> None:
     """The digest of what went by does not depend on the batches it came in."""
     import pyarrow as pa
 
-    whole, parts = builder_module._Seen(0, ""), builder_module._Seen(0, "")
+    whole, parts = RecordDigest(), RecordDigest()
     table = pa.Table.from_pylist(many(30))
     whole.update(table)
     parts.update(table.slice(0, 7))

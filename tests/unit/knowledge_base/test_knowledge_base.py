@@ -130,7 +130,7 @@ def test_saving_over_an_older_one(saved, tokenizer) -> None:
 
 def test_saving_over_something_else(knowledge_base, tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("two years of work")
-    with pytest.raises(ValueError, match="no knowledge base"):
+    with pytest.raises(ValueError, match="not a knowledge base"):
         knowledge_base.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="is a file"):
         knowledge_base.save_pretrained(tmp_path / "thesis.txt")
@@ -154,9 +154,9 @@ def test_no_path_of_this_machine_is_written(tokenizer, tmp_path) -> None:
 
 def test_another_tokenizer(saved, knowledge_base) -> None:
     other = word_tokenizer(["something else entirely"])
-    with pytest.raises(ValueError, match="was made with the tokenizer"):
+    with pytest.raises(ValueError, match="was built with the tokenizer"):
         knowledge_base.check_tokenizer(other)
-    with pytest.raises(ValueError, match="make it anew"):
+    with pytest.raises(ValueError, match="rebuild it"):
         KnowledgeBase.from_pretrained(saved, other)
 
 
@@ -181,8 +181,8 @@ def test_broken_files(saved, kind) -> None:
     [
         (lambda header: header.update(format_version=4), "format version 4"),
         (lambda header: header.update(format="other"), "not a header of a knowledge base"),
-        (lambda header: header.update(num_documents=5), "mixed from two"),
-        (lambda header: header.pop("tokenizer"), "no tokenizer"),
+        (lambda header: header.update(num_documents=5), "belong to two knowledge bases"),
+        (lambda header: header.pop("tokenizer"), "it has no tokenizer"),
         (lambda header: header.pop("documents"), "names no documents"),
         (lambda header: header.pop("index"), "names no documents"),
         (lambda header: header["documents"][0].update(file="../x"), "names no documents"),
@@ -217,7 +217,7 @@ def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) 
     write_json_header(saved / HEADER_FILE, header)
     for record in strange["index"]["shards"]:
         shutil.copy(tmp_path / "other" / record["file"], saved)
-    with pytest.raises(ValueError, match="mixed from two"):
+    with pytest.raises(ValueError, match="belong to two knowledge bases"):
         KnowledgeBase.from_pretrained(saved)
 
 
@@ -237,7 +237,7 @@ def test_verify(saved, tmp_path) -> None:
     header = json.loads((saved / HEADER_FILE).read_text())
     header["documents"] = [write_table(table, saved, "documents-00000")]
     write_json_header(saved / HEADER_FILE, header)
-    with pytest.raises(ValueError, match="is not what the index holds"):
+    with pytest.raises(ValueError, match="differs from the index"):
         KnowledgeBase.from_pretrained(saved).verify()
     header["documents"][0]["sha256"] = "0"
     write_json_header(saved / HEADER_FILE, header)
