@@ -186,12 +186,12 @@ def _data_config(path: Path | None) -> "DataConfig":
 
 
 def _scores_table(scores: "Scores", benchmark: str, split: str) -> str:
-    from gemkr_hf.evaluation.hits import PRESETS
     from gemkr_hf.evaluation.significance import bootstrap_interval
+    from gemkr_hf.utils.hit_presets import HIT_PRESETS
 
     lines = [
         f"**{scores.name}** on {benchmark}, {split}: {len(scores.question_ids):,} questions, "
-        f"hit preset `{scores.preset}` ({PRESETS[scores.preset]})",
+        f"hit preset `{scores.preset}` ({HIT_PRESETS[scores.preset]})",
         "",
         f"| measure (`{scores.preset}`) | mean | 95% interval |",
         "|---|---:|---:|",

@@ -1,40 +1,59 @@
-"""Where a benchmark's questions, documents and images are."""
+"""Settings of a benchmark: its format, and where questions, documents and images are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-FORMATS = ("okvqa", "remuq", "gemkr", "table", "symbols")
+from gemkr_hf.data.formats import FILE_FORMATS
+from gemkr_hf.utils.deprecation import with_new_keys
+from gemkr_hf.utils.registry import Registry
+
+BENCHMARK_FORMATS: Registry[Any] = Registry("benchmark format")
+"""Format name -> loader ``(DataConfig, base folder) -> Benchmark``. The file formats are registered
+by `gemkr_hf.data.benchmark`; a plug-in registers formats that generate their data."""
+
 LAYOUTS = ("auto", "folder", "coco", "tsv", "dataset")
 
+RENAMED_SETTINGS = {
+    "pictures": "images",
+    "picture_layout": "image_layout",
+}
+"""Deprecated key of the section ``data`` -> the key that replaces it."""
+
+_FILES = ("train", "validation", "test", "documents", "images")
 _NUMBERS = ("seed", "scenes")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Questions, documents and images, and the format that they are in.
+    """Format and location of questions, documents and images.
 
     Attributes:
-        format: of the questions: ``okvqa`` (OKVQA-GS112K and OKVQA-WK21M), ``remuq``, ``gemkr``
-            (the JSON of the paper's released code), ``table`` (a spreadsheet of your own), or
-            ``symbols`` (the small world, which needs no files).
-        train: file of the training questions.
-        validation: file of the validation questions, or how many are drawn from ``train`` (paper,
-            Table 2: 896 of OKVQA's, 842 of ReMuQ's).
-        test: file of the test questions.
-        documents: the corpus: a file (CSV, TSV, JSON lines, Parquet), a saved data set's folder or
-            a data set on the Hub.
-        knowledge_base: folder or Hub id of a knowledge base that is there already, or the folder
-            where it will be built.
-        images: folder, base64 TSV, Parquet file, saved data set or data set on the Hub.
-        image_layout: ``auto`` finds out; ``folder`` (any depth), ``coco``, ``tsv``, ``dataset``.
-        question_column, image_column, documents_column, answers_column: columns of a ``table``; of
-            documents and answers a cell may hold several, and they may be missing.
-        separator: what stands between several ids or answers in one cell.
-        id_column: column of the documents' ids; ``kid`` or ``id`` where None.
-        text_column: column of the documents' texts.
-        seed: of what is drawn.
-        scenes: training images of ``symbols``; the benchmark's own number where None.
+        format: Format of the questions: ``okvqa`` (OKVQA-GS112K and OKVQA-WK21M), ``remuq``,
+            ``gemkr`` (the JSON of the paper's released code), ``table`` (a custom spreadsheet), or
+            a registered format that needs no files, such as ``symbols``.
+        train: File of the training questions.
+        validation: File of the validation questions, or the number of questions to draw from
+            ``train`` (paper, Table 2: 896 of OKVQA's, 842 of ReMuQ's).
+        test: File of the test questions.
+        documents: Corpus: a file (CSV, TSV, JSON lines, Parquet), the folder of a saved dataset, or
+            a dataset on the Hub.
+        knowledge_base: Folder or Hub id of an existing knowledge base, or the folder where it will
+            be built.
+        images: Folder, base64 TSV, Parquet file, saved dataset or dataset on the Hub.
+        image_layout: ``folder`` (any depth), ``coco``, ``tsv``, ``dataset``, or ``auto`` to detect
+            the layout.
+        question_column, image_column, documents_column, answers_column: Columns of a ``table``. The
+            last two are optional, and a cell of them may hold several values.
+        separator: Separator of several ids or answers in one cell.
+        id_column: Column of the documents' ids; if None, ``kid`` or ``id``.
+        text_column: Column of the documents' texts.
+        seed: Seed of random draws.
+        scenes: Number of training images, for a format that generates its images; if None, the
+            format's own default.
+
+    Raises:
+        ValueError: If a setting has the wrong type, is out of range or does not fit the format.
     """
 
     format: str
@@ -55,67 +74,82 @@ class DataConfig:
     seed: int = 0
     scenes: int | None = None
 
+    @property
+    def is_generated(self) -> bool:
+        """Whether the format generates its questions, documents and images."""
+        return self.format not in FILE_FORMATS
+
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            numeric = field.name in _NUMBERS
-            allowed = numeric or field.name == "validation"
-            if isinstance(value, bool) or not (
-                (value is None and field.default is None)
-                or (isinstance(value, int) and allowed)
-                or (isinstance(value, str) and value != "" and not numeric)
-            ):
-                kind = "a whole number" if numeric else "a text"
-                kind += " or a whole number" if field.name == "validation" else ""
-                raise ValueError(f"{field.name} is {kind}, not {value!r}")
-        if self.format not in FORMATS:
-            raise ValueError(f"format is one of {', '.join(FORMATS)}, not '{self.format}'")
+            self._check_type(field.name, optional=field.default is None)
+        if self.format not in BENCHMARK_FORMATS:
+            names = ", ".join(BENCHMARK_FORMATS.names())
+            raise ValueError(f"format must be one of {names}, got '{self.format}'")
         if self.image_layout not in LAYOUTS:
             raise ValueError(
-                f"image_layout is one of {', '.join(LAYOUTS)}, not '{self.image_layout}'"
+                f"image_layout must be one of {', '.join(LAYOUTS)}, got '{self.image_layout}'"
             )
         if isinstance(self.validation, int) and self.validation < 1:
             raise ValueError(f"validation must be at least 1 question, got {self.validation}")
-        self._check_use()
-
-    def _check_use(self) -> None:
-        if self.format == "symbols":
-            for name in ("train", "validation", "test", "documents", "images"):
+        if self.scenes is not None and self.scenes < 1:
+            raise ValueError(f"scenes must be at least 1, got {self.scenes}")
+        if self.is_generated:
+            for name in _FILES:
                 if getattr(self, name) is not None:
-                    raise ValueError(f"The format 'symbols' makes its own {name}: leave {name} out")
-            if self.scenes is not None and self.scenes < 1:
-                raise ValueError(f"scenes must be at least 1, got {self.scenes}")
+                    raise ValueError(
+                        f"The format '{self.format}' generates its own {name}: omit {name}"
+                    )
             return
         if self.scenes is not None:
-            raise ValueError("scenes is for the format 'symbols' alone: leave it out")
+            raise ValueError(f"scenes does not apply to the format '{self.format}': omit it")
         if self.train is None and self.test is None and not isinstance(self.validation, str):
-            raise ValueError("No questions are named: give train, validation or test a file")
+            raise ValueError("No question file is given: set train, validation or test")
         if isinstance(self.validation, int) and self.train is None:
-            raise ValueError("validation is a number of training questions, and train is missing")
+            raise ValueError("validation is a number of training questions, but train is missing")
+
+    def _check_type(self, name: str, optional: bool) -> None:
+        value = getattr(self, name)
+        numeric = name in _NUMBERS
+        if value is None and optional:
+            return
+        if isinstance(value, int) and not isinstance(value, bool):
+            if numeric or name == "validation":
+                return
+        elif isinstance(value, str) and value and not numeric:
+            return
+        kind = "an integer" if numeric else "a non-empty string"
+        kind += " or an integer" if name == "validation" else ""
+        raise ValueError(f"{name} must be {kind}, got {value!r}")
 
     @classmethod
     def from_mapping(cls, settings: Any, where: str = "the configuration") -> "DataConfig":
-        """Settings read from a file; ``where`` names it in messages.
+        """Create the settings from the section ``data`` of a configuration.
+
+        Args:
+            settings: The section's content; deprecated keys are replaced with a warning.
+            where: Name of the configuration, for error messages.
 
         Raises:
-            ValueError: a setting is unknown, missing or wrong.
+            ValueError: If a setting is unknown, missing or invalid.
         """
         if not isinstance(settings, Mapping):
             raise ValueError(
-                f"The section 'data' of {where} holds no settings such as format: table"
+                f"The section 'data' of {where} must hold settings such as format: table"
             )
+        settings = with_new_keys(settings, RENAMED_SETTINGS, "data")
         known = [field.name for field in fields(cls)]
         for name in settings:
             if name not in known:
                 raise ValueError(
-                    f"There is no setting '{name}' in the section 'data' of {where}: "
-                    f"there are {', '.join(known)}"
+                    f"Unknown setting '{name}' in the section 'data' of {where}: choose from "
+                    f"{', '.join(known)}"
                 )
         if "format" not in settings:
             raise ValueError(
-                f"The section 'data' of {where} lacks format: it is one of {', '.join(FORMATS)}"
+                f"The section 'data' of {where} has no format: set it to one of "
+                f"{', '.join(BENCHMARK_FORMATS.names())}"
             )
         return cls(**settings)
 
 
-__all__ = ["FORMATS", "LAYOUTS", "DataConfig"]
+__all__ = ["BENCHMARK_FORMATS", "LAYOUTS", "RENAMED_SETTINGS", "DataConfig"]

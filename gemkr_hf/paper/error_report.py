@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from gemkr_hf.baselines import GeMKRSystem
 from gemkr_hf.evaluation.error_analysis import write_error_report
@@ -11,7 +10,6 @@ from gemkr_hf.paper.evaluation_context import Ground
 from gemkr_hf.paper.systems import SYSTEMS
 from gemkr_hf.paper.table_rows import answer, score_row
 from gemkr_hf.paper.tables import check_systems, system_row
-from gemkr_hf.toy.symbols import SymbolsConfig, load_symbols
 
 
 def report_errors(
@@ -55,20 +53,11 @@ def report_errors(
         # Where nothing was detected, no detector is to blame; GeMKR brings its own.
         ground.processor if SYSTEMS[system].detects else None,
         retriever,
-        _scenes(ground),
+        ground.benchmark.scenes(ground.config.split) if ground.benchmark.scenes else None,
         limit=limit,
         include_hits=include_hits,
     )
     return target, {cause.value[0]: number for cause, number in analysis.counts().items()}
-
-
-def _scenes(ground: Ground) -> Any:
-    """What is known of the images of the small world."""
-    data = ground.config.data
-    if data.format != "symbols":
-        return None
-    sizes = {} if data.scenes is None else {"train_scenes": data.scenes}
-    return load_symbols(SymbolsConfig(seed=data.seed, **sizes))[ground.config.split]
 
 
 __all__ = ["report_errors"]

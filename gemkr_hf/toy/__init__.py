@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from gemkr_hf.utils.registry import register
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gemkr_hf.data.benchmark import Benchmark
     from gemkr_hf.data.data_config import DataConfig
     from gemkr_hf.training.starting_model import CheckpointSource
 
 
-def _load_symbols_benchmark(config: "DataConfig", knowledge_base: str | None) -> "Benchmark":
+def _load_symbols_benchmark(config: "DataConfig", base: "Path") -> "Benchmark":
     from gemkr_hf.toy.symbols.symbols_benchmark import load_symbols_benchmark
 
-    return load_symbols_benchmark(config, knowledge_base)
+    return load_symbols_benchmark(config, base)
 
 
 register("benchmark format", "symbols", _load_symbols_benchmark)

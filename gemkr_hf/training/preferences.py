@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from peft import LoraConfig
 
+from gemkr_hf.evaluation.hits import GOLD
+from gemkr_hf.evaluation.record_retrieval import mark_retrieved, retrieve_for
 from gemkr_hf.index import FMIndex
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.training.arguments import PreferenceConfig, TuningConfig
 from gemkr_hf.training.instruction_dataset import InstructionCollator, pixels_of
 from gemkr_hf.training.prepared_images import PreparedImages
 from gemkr_hf.training.progress_callback import show_progress
-from gemkr_hf.training.retrieval_validation import is_hit, retrieve_for
+from gemkr_hf.training.retrieval_validation import known_objects
 from gemkr_hf.training.trainer import (
     dtypes_of,
     last_whole_checkpoint,
@@ -127,15 +129,19 @@ def collect_preferences(
         some = records[start : start + batch_size]
         words = [captions[record["question_id"]] for record in some]
         found = retrieve_for(
-            retriever, some, images, prepared, words if any(captions.values()) else None
+            retriever,
+            some,
+            images,
+            known_objects(prepared, some) if images is not None else None,
+            words if any(captions.values()) else None,
         )
         for record, hits in zip(some, found, strict=True):
-            if config.only_mistakes and hits and is_hit(hits[0], record, "gold", knowledge_base):
+            marks = mark_retrieved(hits, record, GOLD, knowledge_base)
+            if config.only_mistakes and marks and marks[0]:
                 continue
             right: list[tuple[float, Sequence[int]]] = []
             wrong: list[tuple[float, Sequence[int]]] = []
-            for hit in hits:
-                relevant = is_hit(hit, record, "gold", knowledge_base)
+            for hit, relevant in zip(hits, marks, strict=True):
                 (right if relevant else wrong).extend(
                     (clue.score, clue.pieces[0]) for clue in hit.clues
                 )

@@ -6,14 +6,13 @@ from typing import Any
 from accelerate.utils import gather_object
 
 from gemkr_hf.evaluation.metrics import Metrics, score_run
+from gemkr_hf.evaluation.record_retrieval import mark_retrieved, retrieve_for
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.retrieval.retriever import GeMKRRetriever, Hit
+from gemkr_hf.processing import Object
+from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.training.arguments import ValidationConfig
 from gemkr_hf.training.prepared_images import PreparedImages
 from gemkr_hf.utils.logging import progress
-
-DOCUMENTS = 10
-"""Retrieved for each question: R@10 is the longest metric."""
 
 
 class RetrievalValidation:
@@ -81,61 +80,25 @@ class RetrievalValidation:
                 retriever,
                 records,
                 self._images,
-                self._prepared,
+                known_objects(self._prepared, records) if self._images is not None else None,
                 [record["caption"] for record in records] if self._captions else None,
                 **beams,
             )
             found += [
-                (row, [self._is_hit(hit, record) for hit in of_question])
+                (row, mark_retrieved(of_question, record, config.hit, self._knowledge_base))
                 for row, record, of_question in zip(rows, records, hits, strict=True)
             ]
         return found
 
-    def _is_hit(self, hit: Hit, record: Mapping[str, Any]) -> bool:
-        return is_hit(hit, record, self._config.hit, self._knowledge_base)
 
-
-def retrieve_for(
-    retriever: GeMKRRetriever,
-    records: Sequence[Mapping[str, Any]],
-    images: Mapping[str, Any] | None,
-    prepared: PreparedImages | None = None,
-    captions: list[str] | None = None,
-    **decoding: Any,
-) -> list[list[Hit]]:
-    """Ten documents for each question, in one batch.
-
-    Args:
-        retriever: with the model as it is.
-        records: with ``question`` and ``image_id``.
-        images: id -> image; None for questions in words alone.
-        prepared: images with known objects, whose objects need not be found again.
-        captions: for a model that was tuned with them.
-        **decoding: for ``GeMKRRetriever.retrieve``.
-    """
+def known_objects(
+    prepared: PreparedImages | None, records: Sequence[Mapping[str, Any]]
+) -> list[tuple[Object, ...] | None] | None:
+    """Return the objects of the records' images, None where they have to be detected."""
+    if prepared is None:
+        return None
     names = [record["image_id"] for record in records]
-    known = None
-    if images is not None and prepared is not None:
-        known = [prepared.objects_of(name) if name in prepared else None for name in names]
-    return retriever.retrieve(
-        None if images is None else [images[name] for name in names],
-        [record["question"] for record in records],
-        k=DOCUMENTS,
-        objects=known,
-        batch_size=len(records),
-        captions=captions,
-        **decoding,
-    )
+    return [prepared.objects_of(name) if name in prepared else None for name in names]
 
 
-def is_hit(hit: Hit, record: Mapping[str, Any], preset: str, knowledge_base: KnowledgeBase) -> bool:
-    """Whether a retrieved document counts: by its id (``gold``), or because its lowercased text
-    holds an answer (``answer``)."""
-    if preset == "answer":
-        text = hit.document["text"].lower()
-        return any(answer in text for answer in record["answers"])
-    relevant = set(record["relevant_ids"])
-    return any(str(name) in relevant for name in knowledge_base.ids(hit.row))
-
-
-__all__ = ["RetrievalValidation", "is_hit", "retrieve_for"]
+__all__ = ["RetrievalValidation", "known_objects"]

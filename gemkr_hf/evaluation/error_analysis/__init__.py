@@ -1,4 +1,4 @@
-"""Why answers are wrong: a cause for each question, tables of confusion, a report with images."""
+"""Error analysis: causes of failed questions, confusion tables, and an HTML report."""
 
 from gemkr_hf.evaluation.error_analysis.causes import Cause, Evidence, Finding, classify
 from gemkr_hf.evaluation.error_analysis.confusion import ConfusionTable, SymbolPair
@@ -7,8 +7,18 @@ from gemkr_hf.evaluation.error_analysis.html_report import (
     analyze_errors,
     write_error_report,
 )
-from gemkr_hf.evaluation.error_analysis.repeated_search import Search, WrittenClue
-from gemkr_hf.evaluation.error_analysis.scene_truth import SceneThing, SceneTruth, read_truths
+from gemkr_hf.evaluation.error_analysis.search_replay import GeneratedClue, SearchReplay
+from gemkr_hf.utils.deprecation import renamed_attributes
+
+__getattr__ = renamed_attributes(
+    __name__,
+    {
+        "SceneThing": "gemkr_hf.data.scenes:SceneObject",
+        "SceneTruth": "gemkr_hf.data.scenes:Scene",
+        "Search": "SearchReplay",
+        "WrittenClue": "GeneratedClue",
+    },
+)
 
 __all__ = [
     "Cause",
@@ -16,13 +26,10 @@ __all__ = [
     "ErrorAnalysis",
     "Evidence",
     "Finding",
-    "SceneThing",
-    "SceneTruth",
-    "Search",
+    "GeneratedClue",
+    "SearchReplay",
     "SymbolPair",
-    "WrittenClue",
     "analyze_errors",
     "classify",
-    "read_truths",
     "write_error_report",
 ]

@@ -1,80 +1,82 @@
-"""Why a question failed: one cause each, the first that applies in the order of `Cause`.
+"""Classify failed questions: one cause each, the first that applies in the order of `Cause`.
 
-Where the scene is known (the symbols benchmark), the causes say which step went wrong: the object
-was not found, the question was bound to another one, the symbol or the aspect was mistaken.
-Elsewhere they say how far the answer is from what came back. A cause is read off what came back,
-not off what the model computed: reports of one benchmark can be compared, and a single question is
-a place to look.
+With scene annotations (generated images), the cause names the step that went wrong: the object was
+not detected, another object was chosen, or the symbol or the aspect was confused. Without them, it
+says how close the retrieved documents are to the answer. A cause is derived from what was
+retrieved, not from the model's internals: compare the distribution over a benchmark, and read a
+single cause as a hint.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from gemkr_hf.evaluation.error_analysis.repeated_search import Search
-from gemkr_hf.evaluation.error_analysis.scene_truth import SceneThing, SceneTruth
-from gemkr_hf.evaluation.hits import GOLD, holds_answer
+import torch
+from torchvision.ops import box_iou
+
+from gemkr_hf.data.scenes import Scene, SceneObject
+from gemkr_hf.evaluation.error_analysis.search_replay import SearchReplay
+from gemkr_hf.evaluation.hits import GOLD, contains_answer
 from gemkr_hf.evaluation.question_records import Record
 from gemkr_hf.processing import Object
-from gemkr_hf.training.alignment import overlap
 
-FOUND_OVERLAP = 0.5
-"""A box whose intersection over union with an object's is above this has found the object."""
+MIN_IOU = 0.5
+"""An object counts as detected if a box has a larger intersection over union with it."""
 
 Documents = Mapping[str, Mapping[str, Any]]
+"""Document id -> record."""
 
 
 class Cause(Enum):
-    """What became of a question: its name in reports, and what that means."""
+    """The outcome of a question: its label in reports, and its explanation."""
 
     HIT = "hit", "The first document is a hit."
     NOT_IN_CORPUS = (
         "relevant document missing",
-        "None of the relevant documents is in the knowledge base: nothing could be found.",
+        "None of the relevant documents is in the knowledge base, so none could be retrieved.",
     )
     OBJECT_NOT_FOUND = (
         "object not found",
-        "The detector's boxes leave out the object that the question asks about.",
+        "No detected box matches the object that the question is about.",
     )
     NO_OBJECT = (
         "no object found",
-        "The detector found nothing in the image, so the model saw it as a whole only.",
+        "The detector found no object, so the model had the whole image only.",
     )
     CLUE_AMBIGUOUS = (
         "clue ambiguous",
-        "A clue of a relevant document was written and scored above the first document, but was "
-        "dropped: several documents hold it.",
+        "A clue of a relevant document scored higher than the first document, but was dropped "
+        "because several documents contain it.",
     )
-    NOTHING_RETRIEVED = "nothing retrieved", "No document came back."
+    NOTHING_RETRIEVED = "nothing retrieved", "No document was retrieved."
     WRONG_ASPECT = (
         "wrong aspect",
-        "The first document is of the right symbol, but tells another aspect than asked.",
+        "The first document is about the right symbol, but about another aspect of it.",
     )
     RIGHT_SYMBOL_WRONG_DOCUMENT = (
         "right symbol, wrong document",
-        "The right symbol is named, but in a document about another one.",
+        "The right symbol is mentioned, but in a document about another symbol.",
     )
     WRONG_OBJECT = (
         "wrong object",
-        "The first document is of another object of the same scene than the one asked about.",
+        "The first document is about another object of the same scene.",
     )
     OBJECT_MISTAKEN = (
         "object mistaken",
-        "The first document is of a symbol that is not in the scene.",
+        "The first document is about a symbol that is not in the scene.",
     )
     RELEVANT_LOWER = (
         "hit further down",
-        "A hit came back, but other documents stand before it.",
+        "A hit was retrieved, but other documents are ranked above it.",
     )
     ANSWER_ELSEWHERE = (
         "answer in another document",
-        "A document that came back holds an answer, but is none of the relevant ones.",
+        "A retrieved document contains an answer, but is not one of the relevant documents.",
     )
     NOT_RETRIEVED = (
         "not retrieved",
-        "Nothing that came back is relevant, or holds an answer where answers are known.",
+        "No retrieved document is relevant or contains a known answer.",
     )
 
     def __init__(self, label: str, explanation: str) -> None:
@@ -83,25 +85,25 @@ class Cause(Enum):
 
     @property
     def slug(self) -> str:
-        """For HTML: letters and hyphens."""
+        """The name for HTML: letters and hyphens."""
         return self.name.lower().replace("_", "-")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a question.
+    """What is known about a question.
 
     Attributes:
-        record: what was asked and retrieved.
-        objects: found by the detector; None where it was not asked.
-        truth: the scene, for the symbols benchmark.
-        search: what was written, where the question was asked again with a trace.
+        record: The question and the retrieved documents.
+        objects: Detected objects; None if no detector was used.
+        scene: The annotated scene; None if the image is not generated.
+        search: The replayed search; None if the question was not searched again.
     """
 
     record: Record
     objects: Sequence[Object] | None = None
-    truth: SceneTruth | None = None
-    search: Search | None = None
+    scene: Scene | None = None
+    search: SearchReplay | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ class Finding:
     """A question with its cause.
 
     Attributes:
-        evidence: what is known of it.
-        cause: the first that applies.
-        detail: the cause in this question, one sentence; "" where there is no more to say.
-        rank: where the first hit stands, from 1; None where none came back.
+        evidence: What is known about the question.
+        cause: The first cause that applies.
+        detail: Details of this question, one sentence; may be empty.
+        rank: Rank of the first hit, from 1; None if there is none.
     """
 
     evidence: Evidence
@@ -122,131 +124,131 @@ class Finding:
 
     @property
     def record(self) -> Record:
-        """What was asked and retrieved."""
+        """The question and the retrieved documents."""
         return self.evidence.record
 
 
 def classify(evidence: Evidence, documents: Documents) -> Finding:
-    """Find the cause.
+    """Determine the cause of a question's outcome.
 
     Args:
-        evidence: what is known of the question; causes that need more than that do not apply.
-        documents: id -> record with ``text``, and ``symbol`` and ``aspect`` for the symbols
-            benchmark; at least of what the record names, as far as there is such a document.
+        evidence: What is known about the question; causes that need more do not apply.
+        documents: Records with ``text`` (and ``symbol`` and ``aspect`` with scene annotations) of
+            at least those documents that the question's record names and that exist.
     """
     record = evidence.record
-    marks = [bool(found["hit"]) for found in record.retrieved]
-    rank = marks.index(True) + 1 if True in marks else None
+    rank = next((n for n, hit in enumerate(record.retrieved, start=1) if hit["hit"]), None)
     if rank == 1:
         return Finding(evidence, Cause.HIT, "", rank)
     cause, detail = (
-        _missing(record, documents)
-        or _unseen(evidence)
-        or _ambiguous(evidence)
+        _missing_document(record, documents)
+        or _missed_object(evidence)
+        or _ambiguous_clue(evidence)
         or (
-            _in_general(record, documents, rank)
-            if evidence.truth is None
-            else _in_scene(record, evidence.truth, documents)
+            _without_scene(record, documents, rank)
+            if evidence.scene is None
+            else _with_scene(record, evidence.scene, documents)
         )
     )
     return Finding(evidence, cause, detail, rank)
 
 
-Reason = tuple[Cause, str]
+CauseAndDetail = tuple[Cause, str]
 
 
-def _missing(record: Record, documents: Documents) -> Reason | None:
-    wanted = record.relevant_ids
-    if record.preset != GOLD or any(name in documents for name in wanted):
+def _missing_document(record: Record, documents: Documents) -> CauseAndDetail | None:
+    relevant = record.relevant_ids
+    if record.preset != GOLD or any(name in documents for name in relevant):
         return None
-    return Cause.NOT_IN_CORPUS, f"There is no document “{'”, “'.join(wanted[:3])}”."
+    return Cause.NOT_IN_CORPUS, f"Not found: “{'”, “'.join(relevant[:3])}”."
 
 
-def _unseen(evidence: Evidence) -> Reason | None:
+def _missed_object(evidence: Evidence) -> CauseAndDetail | None:
     if evidence.objects is None:
         return None
-    number = len(evidence.objects)
-    if evidence.truth is None:
-        return (Cause.NO_OBJECT, "") if not number else None
-    target = evidence.truth.target
-    nearest = max((overlap(found.box, target.box) for found in evidence.objects), default=0.0)
-    if nearest > FOUND_OVERLAP:
+    if evidence.scene is None:
+        return None if evidence.objects else (Cause.NO_OBJECT, "")
+    target, best = evidence.scene.target, 0.0
+    if evidence.objects:
+        boxes = [found.box for found in evidence.objects]
+        overlaps = box_iou(
+            torch.tensor([target.box], dtype=torch.float64),
+            torch.tensor(boxes, dtype=torch.float64),
+        )
+        best = float(overlaps.max())
+    if best > MIN_IOU:
         return None
-    boxes = "None of the boxes found" if number else "No box was found, so none"
+    subject = "None of the detected boxes" if evidence.objects else "No box was detected, so none"
     return Cause.OBJECT_NOT_FOUND, (
-        f"{boxes} covers {target.words}: the nearest overlaps it by {nearest:.2f} (intersection "
-        f"over union; above {FOUND_OVERLAP} it would count as found)."
+        f"{subject} matches {target.description}: the largest intersection over union is "
+        f"{best:.2f}, and a match needs more than {MIN_IOU}."
     )
 
 
-def _ambiguous(evidence: Evidence) -> Reason | None:
-    """Ambiguity is to blame where, but for it, the relevant document would stand first."""
+def _ambiguous_clue(evidence: Evidence) -> CauseAndDetail | None:
+    """Ambiguity is the cause if the relevant document would otherwise be ranked first."""
     search = evidence.search
     if search is not None:
         for clue in search.dropped:
             if clue.relevant and clue.score > search.best_score:
                 return Cause.CLUE_AMBIGUOUS, (
-                    f"“{clue.text}” (score {clue.score:.2f}) is held by several documents."
+                    f"Several documents contain “{clue.text}” (score {clue.score:.2f})."
                 )
     if not evidence.record.retrieved:
         return Cause.NOTHING_RETRIEVED, ""
     return None
 
 
-def _in_scene(record: Record, truth: SceneTruth, documents: Documents) -> Reason:
+def _with_scene(record: Record, scene: Scene, documents: Documents) -> CauseAndDetail:
     first = record.retrieved[0]
     document = documents.get(first["id"], {})
     symbol, aspect = document.get("symbol"), document.get("aspect")
-    target = truth.target
+    target = scene.target
     if symbol == target.symbol:
         return Cause.WRONG_ASPECT, (
-            f"Asked for the {truth.aspect} of the {symbol}, it tells its {aspect}."
+            f"The question asks for the {scene.aspect} of the {symbol}, the document describes its "
+            f"{aspect}."
         )
-    told = f"of the {symbol}" if symbol else "of no symbol"
-    other = next((thing for thing in truth.others if thing.symbol == symbol), None)
-    if names(first.get("clue", ""), target.symbol):
+    subject = f"about the {symbol}" if symbol else "not about a symbol"
+    other = next((item for item in scene.other_objects if item.symbol == symbol), None)
+    mentioned_in = ""
+    if contains_answer("word", [target.symbol], first.get("clue", "")):
+        mentioned_in = "clue"
+    elif other is not None:
+        return Cause.WRONG_OBJECT, _wrong_object(other, scene, str(aspect))
+    elif contains_answer("word", [target.symbol], document.get("text", "")):
+        mentioned_in = "text"
+    if mentioned_in:
         return (
             Cause.RIGHT_SYMBOL_WRONG_DOCUMENT,
-            f"Its clue names the {target.symbol}; it is {told}.",
+            f"Its {mentioned_in} mentions the {target.symbol}, but it is {subject}.",
         )
-    if other is not None:
-        return Cause.WRONG_OBJECT, _bound_to(other, truth, str(aspect))
-    if names(document.get("text", ""), target.symbol):
-        return (
-            Cause.RIGHT_SYMBOL_WRONG_DOCUMENT,
-            f"Its text names the {target.symbol}; it is {told}.",
-        )
-    shown = " and ".join(thing.words for thing in (target, *truth.others))
-    return Cause.OBJECT_MISTAKEN, f"It is {told}; the scene shows {shown}."
+    shown = " and ".join(item.description for item in (target, *scene.other_objects))
+    return Cause.OBJECT_MISTAKEN, f"It is {subject}; the scene shows {shown}."
 
 
-def _bound_to(other: SceneThing, truth: SceneTruth, aspect: str) -> str:
-    told = "that" if aspect == truth.aspect else f"the {aspect}"
+def _wrong_object(other: SceneObject, scene: Scene, aspect: str) -> str:
+    described = "that" if aspect == scene.aspect else f"the {aspect}"
     return (
-        f"Asked for the {truth.aspect} of {truth.target.words}, it tells {told} of {other.words}."
+        f"The question asks for the {scene.aspect} of {scene.target.description}, the document "
+        f"describes {described} of {other.description}."
     )
 
 
-def _in_general(record: Record, documents: Documents, rank: int | None) -> Reason:
+def _without_scene(record: Record, documents: Documents, rank: int | None) -> CauseAndDetail:
     if rank is not None:
         return Cause.RELEVANT_LOWER, f"The first hit has rank {rank}."
-    for place, found in enumerate(record.retrieved, start=1):
-        text = documents.get(found["id"], {}).get("text", "")
-        told = next((a for a in record.answers if holds_answer("word", [a], text)), None)
-        if told is not None:
-            return Cause.ANSWER_ELSEWHERE, f"The document at rank {place} holds “{told}”."
+    for number, retrieved in enumerate(record.retrieved, start=1):
+        text = documents.get(retrieved["id"], {}).get("text", "")
+        answer = next((a for a in record.answers if contains_answer("word", [a], text)), None)
+        if answer is not None:
+            return (
+                Cause.ANSWER_ELSEWHERE,
+                f"The document at rank {number} contains “{answer}”.",
+            )
     number = len(record.retrieved)
-    came = "One document" if number == 1 else f"{number} documents"
-    return Cause.NOT_RETRIEVED, f"{came} came back, none of them a hit."
+    retrieved_text = "One document was" if number == 1 else f"{number} documents were"
+    return Cause.NOT_RETRIEVED, f"{retrieved_text} retrieved, none of them a hit."
 
 
-def names(text: str, symbol: str) -> bool:
-    """Whether a text says the symbol's name, as whole words and in any case.
-
-    >>> names("The Red Anchor", "anchor"), names("anchored", "anchor")
-    (True, False)
-    """
-    return re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", text, re.IGNORECASE) is not None
-
-
-__all__ = ["FOUND_OVERLAP", "Cause", "Evidence", "Finding", "classify", "names"]
+__all__ = ["MIN_IOU", "Cause", "Documents", "Evidence", "Finding", "classify"]

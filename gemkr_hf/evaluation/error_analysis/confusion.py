@@ -1,21 +1,20 @@
-"""What was taken for what: tables of counts over the questions of a run."""
+"""Confusion tables: counts of the questions of a run by cause, aspect, symbol or rank."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gemkr_hf.evaluation.error_analysis.causes import Cause, Finding
-from gemkr_hf.toy.symbols.symbol_documents import ASPECTS
+from gemkr_hf.evaluation.error_analysis.causes import Cause, Documents, Finding
 
 NOTHING = "nothing"
-"""The column of questions for which no document came back."""
+"""Column of questions for which no document was retrieved."""
 
 OTHER = "not of a symbol"
-"""The column of documents that the symbols benchmark does not have."""
+"""Column of documents that have none of the aspects."""
 
 ShareOf = Literal["row", "column"]
 
@@ -27,12 +26,12 @@ class ConfusionTable:
     """Counts of questions.
 
     Attributes:
-        title, note: what is counted, in words.
-        corner: what rows and columns are.
-        rows, columns: names of n rows and m columns.
+        title, note: Title and explanation of the table.
+        corner: Names of the row variable and the column variable.
+        rows, columns: Names of n rows and m columns.
         counts: int64 ``(n, m)``.
-        share_of: what a count is shown as a share of.
-        right: names that are no confusion where row and column share them.
+        share_of: Whether counts are also shown as shares of their row or of their column.
+        right: Names for which a cell with the same row and column is correct, not a confusion.
     """
 
     title: str
@@ -45,94 +44,90 @@ class ConfusionTable:
     right: frozenset[str] = frozenset()
 
     def share(self, row: int, column: int) -> float:
-        """Of a count in its row or column, 0..1."""
-        total = (self.row_totals[row], self.column_totals[column])[self.share_of == "column"]
+        """Return a cell's share of its row or column, in [0, 1]."""
+        total = self.row_totals[row] if self.share_of == "row" else self.column_totals[column]
         return float(self.counts[row, column] / total) if total else 0.0
 
     @property
     def row_totals(self) -> list[int]:
-        """Questions of each row."""
-        return [int(total) for total in self.counts.sum(1)]
+        """Number of questions in each row."""
+        return self.counts.sum(1).tolist()
 
     @property
     def column_totals(self) -> list[int]:
-        """Questions of each column."""
-        return [int(total) for total in self.counts.sum(0)]
+        """Number of questions in each column."""
+        return self.counts.sum(0).tolist()
 
 
 def count_causes(findings: Sequence[Finding]) -> dict[Cause, int]:
-    """Questions of each cause that occurs, in the order of `Cause`."""
+    """Count the questions of each cause that occurs, in the order of `Cause`."""
     counted = Counter(finding.cause for finding in findings)
     return {cause: counted[cause] for cause in Cause if counted[cause]}
 
 
 def aspects_table(
-    findings: Sequence[Finding], documents: Mapping[str, Mapping[str, Any]]
+    findings: Sequence[Finding], documents: Documents, aspects: Sequence[str]
 ) -> ConfusionTable | None:
-    """Asked aspect x the first document's; None where no scene is known."""
-    columns = (*ASPECTS, "catalogue", OTHER, NOTHING)
+    """Count requested aspect x aspect of the first document; None without scenes."""
+    columns = (*aspects, "catalogue", OTHER, NOTHING)
     pairs = []
     for finding in findings:
-        truth, retrieved = finding.evidence.truth, finding.record.retrieved
-        if truth is not None:
+        scene, retrieved = finding.evidence.scene, finding.record.retrieved
+        if scene is not None:
             aspect = documents.get(retrieved[0]["id"], {}).get("aspect") if retrieved else NOTHING
-            pairs.append((truth.aspect, aspect if aspect in columns else OTHER))
+            pairs.append((scene.aspect, aspect if aspect in columns else OTHER))
     return _table(
-        "Asked aspect and retrieved aspect",
-        "All questions, by the first document, of whichever symbol; shares of the row.",
-        ("asked", "retrieved"),
+        "Requested aspect and retrieved aspect",
+        "All questions, by the first document, whichever symbol it is about; shares of the row.",
+        ("requested", "retrieved"),
         "row",
         pairs,
-        ASPECTS,
+        aspects,
         columns,
-        always=ASPECTS,
+        always=aspects,
     )
 
 
 def causes_by_objects(findings: Sequence[Finding]) -> ConfusionTable | None:
-    """Cause x number of objects: of the scene where it is known, else of those found.
+    """Count cause x number of objects: in the scene if annotated, otherwise detected.
 
-    Without scenes the detector was asked about some questions only: the others are not counted.
+    Without scenes, questions for which the detector was not used are not counted.
     """
-    of_scene = any(finding.evidence.truth is not None for finding in findings)
+    with_scenes = any(finding.evidence.scene is not None for finding in findings)
 
     def number(finding: Finding) -> str | None:
-        truth, objects = finding.evidence.truth, finding.evidence.objects
-        if of_scene:
-            return None if truth is None else str(1 + len(truth.others))
+        scene, objects = finding.evidence.scene, finding.evidence.objects
+        if with_scenes:
+            return None if scene is None else str(1 + len(scene.other_objects))
         return None if objects is None else str(len(objects))
 
-    return _by(
-        findings,
-        number,
-        f"Cause and number of objects {'in the scene' if of_scene else 'found'}",
-        "objects",
-    )
+    where = "in the scene" if with_scenes else "detected"
+    return _causes_table(findings, number, f"Cause and number of objects {where}", "objects")
 
 
 def causes_by_reference(findings: Sequence[Finding]) -> ConfusionTable | None:
-    """Cause x how the question refers to its target; None where no scene is known."""
-    return _by(
+    """Count cause x how the question refers to its target; None without scenes."""
+    return _causes_table(
         findings,
-        lambda finding: None if finding.evidence.truth is None else finding.evidence.truth.by,
-        "Cause and how the object is referred to",
+        lambda finding: finding.evidence.scene and finding.evidence.scene.reference,
+        "Cause and how the question refers to the object",
         "by",
         _REFERENCES,
     )
 
 
 def causes_by_rank(findings: Sequence[Finding]) -> ConfusionTable | None:
-    """Cause x where the first hit stands, of failed questions; None where none failed."""
+    """Count cause x rank of the first hit, of failed questions; None if none failed."""
 
-    def place(finding: Finding) -> str:
+    def rank_range(finding: Finding) -> str:
         rank = finding.rank
         if rank is None:
             return "none"
         return str(rank) if rank < 4 else "4–5" if rank < 6 else "6–10" if rank < 11 else "11+"
 
-    return _by(
+    return _causes_table(
         [finding for finding in findings if finding.cause is not Cause.HIT],
-        place,
+        rank_range,
         "Cause and rank of the first hit",
         "rank",
         ("2", "3", "4–5", "6–10", "11+", "none"),
@@ -143,14 +138,14 @@ def causes_by_rank(findings: Sequence[Finding]) -> ConfusionTable | None:
 
 @dataclass(frozen=True)
 class SymbolPair:
-    """A symbol that was taken for another one.
+    """A symbol that was confused with another one.
 
     Attributes:
-        relevant: the symbol that was asked about.
-        retrieved: the symbol of the first document.
-        count: questions.
-        in_scene: questions whose scene shows the retrieved symbol as well.
-        chars: both characters, where they are known.
+        relevant: Symbol that the question is about.
+        retrieved: Symbol that the first document is about.
+        count: Number of questions.
+        in_scene: Number of these questions whose scene also shows the retrieved symbol.
+        chars: Both characters, empty where unknown.
     """
 
     relevant: str
@@ -160,10 +155,8 @@ class SymbolPair:
     chars: tuple[str, str]
 
 
-def symbol_pairs(
-    findings: Sequence[Finding], documents: Mapping[str, Mapping[str, Any]]
-) -> list[SymbolPair]:
-    """The confusions of symbols that happen, most frequent first, then by name."""
+def symbol_pairs(findings: Sequence[Finding], documents: Documents) -> list[SymbolPair]:
+    """List the confused pairs of symbols, most frequent first, then by name."""
     counted: Counter[tuple[str, str]] = Counter()
     in_scene: Counter[tuple[str, str]] = Counter()
     chars = {
@@ -172,36 +165,38 @@ def symbol_pairs(
         if "symbol" in record and "char" in record
     }
     for finding in findings:
-        truth, retrieved = finding.evidence.truth, finding.record.retrieved
-        if truth is None or not retrieved:
+        scene, retrieved = finding.evidence.scene, finding.record.retrieved
+        if scene is None or not retrieved:
             continue
         symbol = documents.get(retrieved[0]["id"], {}).get("symbol")
-        if symbol is not None and symbol != truth.target.symbol:
-            pair = (truth.target.symbol, symbol)
+        if symbol is not None and symbol != scene.target.symbol:
+            pair = (scene.target.symbol, symbol)
             counted[pair] += 1
-            in_scene[pair] += any(thing.symbol == symbol for thing in truth.others)
+            in_scene[pair] += any(item.symbol == symbol for item in scene.other_objects)
     return [
         SymbolPair(*pair, count, in_scene[pair], (chars.get(pair[0], ""), chars.get(pair[1], "")))
         for pair, count in sorted(counted.items(), key=lambda entry: (-entry[1], entry[0]))
     ]
 
 
-def _by(
+def _causes_table(
     findings: Sequence[Finding],
-    column: Callable[[Finding], str | None],
+    column_of: Callable[[Finding], str | None],
     title: str,
-    what: str,
+    column_variable: str,
     order: Sequence[str] | None = None,
     note: str = "Questions, and their share of the column.",
     share_of: ShareOf = "column",
 ) -> ConfusionTable | None:
     pairs = [
-        (finding.cause.label, name) for finding in findings if (name := column(finding)) is not None
+        (finding.cause.label, column)
+        for finding in findings
+        if (column := column_of(finding)) is not None
     ]
     if order is None:
-        order = sorted({name for _, name in pairs}, key=int)
+        order = sorted({column for _, column in pairs}, key=int)
     labels = [cause.label for cause in Cause]
-    return _table(title, note, ("cause", what), share_of, pairs, labels, order)
+    return _table(title, note, ("cause", column_variable), share_of, pairs, labels, order)
 
 
 def _table(
@@ -214,7 +209,7 @@ def _table(
     column_order: Sequence[str],
     always: Sequence[str] = (),
 ) -> ConfusionTable | None:
-    """Count pairs; rows and columns that are not named in `always` are there if they occur."""
+    """Count pairs of row and column; those that do not occur are left out, except ``always``."""
     if not pairs:
         return None
     counted = Counter(pairs)

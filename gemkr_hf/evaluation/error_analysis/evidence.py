@@ -1,27 +1,27 @@
-"""What is known of the questions of a run: images, objects and traces of those that failed."""
+"""Collect evidence about failed questions: images, detected objects, replayed searches."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
+from gemkr_hf.data.scenes import Scene
 from gemkr_hf.evaluation.error_analysis.causes import Evidence
-from gemkr_hf.evaluation.error_analysis.repeated_search import Search, ask_again
-from gemkr_hf.evaluation.error_analysis.scene_truth import SceneTruth
+from gemkr_hf.evaluation.error_analysis.search_replay import SearchReplay, replay_searches
 from gemkr_hf.evaluation.question_records import Record
 from gemkr_hf.processing import GeMKRProcessor, Object, load_image
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.utils.logging import progress
 
-_BATCH = 8  # questions that are looked at and asked again together
+_BATCH = 8  # questions whose images are processed and whose searches are replayed together
 
 
-class Sight:
-    """Images and the objects on them, each image looked at once.
+class QuestionImages:
+    """Images of questions and the objects detected on them; each image is processed once.
 
     Args:
-        images: image id -> image; those that are not there count as not seen.
-        processor: whose detector finds the objects; None where nothing looks for objects.
+        images: Image id -> image (PIL, path, bytes...).
+        processor: Its detector finds the objects; None if the system does not use objects.
     """
 
     def __init__(self, images: Mapping[str, Any], processor: GeMKRProcessor | None = None) -> None:
@@ -30,19 +30,17 @@ class Sight:
         self._objects: dict[str, list[Object]] = {}
 
     def image(self, image_id: str) -> Image.Image | None:
-        """The image, upright and in RGB; None where there is none.
+        """Load an image, upright and in RGB; None if it does not exist.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: If it is damaged.
         """
-        if image_id not in self._images:
-            return None
-        return load_image(self._images[image_id])
+        return load_image(self._images[image_id]) if image_id in self._images else None
 
     def objects(
         self, image_ids: Sequence[str], images: Sequence[Image.Image | None]
     ) -> list[list[Object] | None]:
-        """The objects of n images; None where there is no image or nothing that looks."""
+        """Detect the objects of n images; None where there is no image or no detector."""
         if self._processor is None:
             return [None] * len(image_ids)
         new = {
@@ -55,54 +53,48 @@ class Sight:
         return [self._objects.get(name) for name in image_ids]
 
 
-def gather(
+def collect_evidence(
     records: Sequence[Record],
-    sight: Sight,
-    truths: Mapping[str, SceneTruth],
+    images: QuestionImages,
+    scenes: Mapping[str, Scene],
     retriever: GeMKRRetriever | None = None,
     captions: Mapping[str, str] | None = None,
     decoding: Mapping[str, Any] | None = None,
 ) -> list[Evidence]:
-    """Look at the images of failed questions, and ask these questions again with a trace.
+    """Detect objects on the images of failed questions and replay their searches with a trace.
 
     Args:
-        records: of a run.
-        sight: images and objects.
-        truths: question id -> scene, where it is known.
-        retriever: whose run it is; questions are not asked again where None.
-        captions: question id -> caption, for a retriever that reads captions.
-        decoding: settings of the run that are not the checkpoint's.
+        records: Records of a run.
+        images: Images and their objects.
+        scenes: Question id -> annotated scene, where known.
+        retriever: The retriever that the run is from; None to skip the replay.
+        captions: Question id -> caption, for a retriever that reads captions.
+        decoding: Decoding settings of the run, as far as they differ from the checkpoint's.
 
     Returns:
-        What is known of each question, in the order of the records; of hits the scene alone.
+        The evidence about each question, in the order of the records; for hits only the scene.
     """
-    failed = [record for record in records if not is_hit(record)]
-    known: dict[str, tuple[list[Object] | None, Search | None]] = {}
+    failed = [record for record in records if not (record.retrieved and record.retrieved[0]["hit"])]
+    objects_and_search: dict[str, tuple[list[Object] | None, SearchReplay | None]] = {}
     k = max((len(record.retrieved) for record in records), default=0) or 1
-    starts = progress(range(0, len(failed), _BATCH), "look at failed questions")
-    for start in starts:
+    for start in progress(range(0, len(failed), _BATCH), "analyze failed questions"):
         batch = failed[start : start + _BATCH]
-        images = [sight.image(record.image_id) for record in batch]
-        objects = sight.objects([record.image_id for record in batch], images)
-        searches: Iterable[Search | None] = [None] * len(batch)
+        loaded = [images.image(record.image_id) for record in batch]
+        objects = images.objects([record.image_id for record in batch], loaded)
+        searches: Iterable[SearchReplay | None] = [None] * len(batch)
         if retriever is not None:
-            said = dict(decoding or {})
+            options = dict(decoding or {})
             if captions is not None:
-                said["captions"] = [captions.get(record.question_id) for record in batch]
-            searches = ask_again(retriever, batch, images, objects, k, said)
+                options["captions"] = [captions.get(record.question_id) for record in batch]
+            searches = replay_searches(retriever, batch, loaded, objects, k, options)
         for record, found, search in zip(batch, objects, searches, strict=True):
-            known[record.question_id] = found, search
+            objects_and_search[record.question_id] = found, search
     evidence = []
     for record in records:
         name = record.question_id
-        found, search = known.get(name, (None, None))
-        evidence.append(Evidence(record, found, truths.get(name), search))
+        found, search = objects_and_search.get(name, (None, None))
+        evidence.append(Evidence(record, found, scenes.get(name), search))
     return evidence
 
 
-def is_hit(record: Record) -> bool:
-    """Whether the first document is a hit."""
-    return bool(record.retrieved) and bool(record.retrieved[0]["hit"])
-
-
-__all__ = ["Sight", "gather", "is_hit"]
+__all__ = ["QuestionImages", "collect_evidence"]

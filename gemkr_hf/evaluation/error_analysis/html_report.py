@@ -1,4 +1,4 @@
-"""The report: one HTML file that shows why the questions of a run failed."""
+"""The error report: one HTML file that shows why the questions of a run failed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from gemkr_hf.evaluation.error_analysis.causes import Cause, Finding, classify
+from gemkr_hf.data.scenes import SceneAnnotations
+from gemkr_hf.evaluation.error_analysis.causes import Cause, Documents, Finding, classify
 from gemkr_hf.evaluation.error_analysis.confusion import (
-    ConfusionTable,
-    SymbolPair,
     aspects_table,
     causes_by_objects,
     causes_by_rank,
@@ -19,12 +18,10 @@ from gemkr_hf.evaluation.error_analysis.confusion import (
     count_causes,
     symbol_pairs,
 )
-from gemkr_hf.evaluation.error_analysis.evidence import Sight, gather
-from gemkr_hf.evaluation.error_analysis.named_documents import look_up, named_in
-from gemkr_hf.evaluation.error_analysis.question_cards import Card, choose, make_card
-from gemkr_hf.evaluation.error_analysis.scene_truth import SceneTruth, read_truths, with_symbols
-from gemkr_hf.evaluation.error_analysis.thumbnails import glyph
-from gemkr_hf.evaluation.hits import PRESETS
+from gemkr_hf.evaluation.error_analysis.evidence import QuestionImages, collect_evidence
+from gemkr_hf.evaluation.error_analysis.question_cards import Card, choose_questions, make_card
+from gemkr_hf.evaluation.error_analysis.thumbnails import symbol_thumbnail
+from gemkr_hf.evaluation.hits import HIT_PRESETS
 from gemkr_hf.evaluation.question_records import Record, mean_of
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.processing import GeMKRProcessor
@@ -32,25 +29,29 @@ from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.logging import progress
 
-_PAIRS = 20  # of symbols that are shown
-
-Documents = Mapping[str, Mapping[str, Any]]
+_MAX_PAIRS = 20  # pairs of symbols that are shown
 
 
 @dataclass(frozen=True)
 class ErrorAnalysis:
-    """Every question of a run with its cause.
+    """All questions of a run with their causes.
 
     Attributes:
-        findings: of the questions, in the order of the records.
-        documents: id -> record, of all that the records name.
+        findings: The questions, in the order of the records.
+        documents: Document id -> record, of all documents that the records name.
+        images: Images and detected objects.
+        replayed: Whether the searches of failed questions were replayed.
+        scenes: The scene annotations; None if the images are not generated.
     """
 
     findings: list[Finding]
     documents: Documents
+    images: QuestionImages
+    replayed: bool = False
+    scenes: SceneAnnotations | None = None
 
     def counts(self) -> dict[Cause, int]:
-        """Questions of each cause that occurs."""
+        """Count the questions of each cause that occurs."""
         return count_causes(self.findings)
 
 
@@ -60,20 +61,43 @@ def analyze_errors(
     documents: Documents | KnowledgeBase,
     processor: GeMKRProcessor | None = None,
     retriever: GeMKRRetriever | None = None,
-    scenes: Iterable[Mapping[str, Any]] | None = None,
+    scenes: SceneAnnotations | None = None,
     captions: Mapping[str, str] | None = None,
     decoding: Mapping[str, Any] | None = None,
 ) -> ErrorAnalysis:
-    """Find out why questions failed; the arguments are those of `write_error_report`."""
-    truths = _check(records, scenes)
+    """Determine why questions failed.
+
+    Args:
+        records: Records of one run, one for each question.
+        images: Image id -> image (PIL, path, bytes...); questions may lack an image. Empty for a
+            text-only system.
+        documents: Document id -> record with ``text`` and optionally ``title``; or a knowledge
+            base.
+        processor: Processor of a system that uses objects: its detector finds those of failed
+            questions; if None, the retriever's. Without it, causes about boxes do not apply.
+        retriever: The retriever that the run is from. The searches of failed questions are replayed
+            with a trace, which shows dropped clues; a replay whose first document differs from the
+            run's is ignored.
+        scenes: Scene annotations of the split (``benchmark.scenes(split)``), if any.
+        captions: Question id -> caption, for a retriever that reads captions.
+        decoding: Decoding settings of the run for ``GeMKRRetriever.retrieve``, as far as they
+            differ from the checkpoint's.
+
+    Raises:
+        ValueError: If there are no records, records of several systems or presets, duplicate
+            questions, or questions without a scene in ``scenes``.
+    """
+    _check_records(records, scenes)
     if retriever is not None and processor is None:
         processor = retriever.processor
-    found: Mapping[str, Mapping[str, Any]] = look_up(documents, named_in(records))
-    if truths:
-        found = with_symbols(found)
-    sight = Sight(images, processor)
-    evidence = gather(records, sight, truths, retriever, captions, decoding)
-    return ErrorAnalysis([classify(known, found) for known in evidence], found)
+    found = _load_documents(documents, records)
+    if scenes is not None:
+        found = {name: {**scenes.documents.get(name, {}), **doc} for name, doc in found.items()}
+    question_images = QuestionImages(images, processor)
+    scene_of = {} if scenes is None else scenes.scenes
+    evidence = collect_evidence(records, question_images, scene_of, retriever, captions, decoding)
+    findings = [classify(known, found) for known in evidence]
+    return ErrorAnalysis(findings, found, question_images, retriever is not None, scenes)
 
 
 def write_error_report(
@@ -83,128 +107,106 @@ def write_error_report(
     documents: Documents | KnowledgeBase,
     processor: GeMKRProcessor | None = None,
     retriever: GeMKRRetriever | None = None,
-    scenes: Iterable[Mapping[str, Any]] | None = None,
+    scenes: SceneAnnotations | None = None,
     limit: int = 100,
     include_hits: bool = False,
-    captions: Mapping[str, str] | None = None,
-    decoding: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> ErrorAnalysis:
-    """Write an HTML report of the questions that failed, and why.
+    """Write an HTML report that shows which questions failed, and why.
 
-    The file holds its images and styles, and no script: it opens anywhere, without a network.
+    The file embeds its images and styles and contains no script, so it opens anywhere, offline.
 
     Args:
-        records: of one run, one a question.
-        path: of the file.
-        images: image id -> image (PIL, path, bytes...); a question whose image is not there
-            has a card without one. Empty for a system that was asked without images.
-        documents: id -> record with ``text`` and perhaps ``title``; or a knowledge base.
-        processor: of a system that looks at objects: its detector finds those of failed questions;
-            the retriever's where None. Without it causes that speak of boxes do not apply.
-        retriever: whose run the records are: failed questions are asked again with a trace, which
-            shows the clues that were dropped. Where another document comes first than in the run,
-            the trace is left aside.
-        scenes: rows of a split of ``load_symbols``, one for each question: causes then follow from
-            what the scene shows.
-        limit: of cards; causes take turns until it is reached.
-        include_hits: cards for hits as well, as far as the failed questions leave room.
-        captions: question id -> caption, for a retriever that reads captions.
-        decoding: settings of the run for ``GeMKRRetriever.retrieve``, where they are not the
-            checkpoint's.
+        records: Records of one run, one for each question.
+        path: Path of the HTML file.
+        images, documents, processor, retriever, scenes: See `analyze_errors`.
+        limit: Maximum number of cards; causes take turns until it is reached.
+        include_hits: Add cards of hits if failed questions leave room.
+        **options: Further arguments of `analyze_errors`.
 
     Returns:
-        What the report says.
+        The analysis that the report shows.
 
     Raises:
-        ValueError: no records, records of several systems or presets, a question that comes twice
-            or that ``scenes`` lacks, a negative limit, or a path that is a folder.
+        ValueError: If the limit is negative, the path is a folder, or `analyze_errors` raises.
     """
     path = Path(path)
     if limit < 0:
-        raise ValueError(f"limit is the number of cards, 0 or more, got {limit}")
+        raise ValueError(f"limit must be at least 0 cards, got {limit}")
     if path.is_dir():
-        raise ValueError(f"'{path}' is a folder: name the file of the report")
-    analysis = analyze_errors(
-        records, images, documents, processor, retriever, scenes, captions, decoding
-    )
-    if retriever is not None and processor is None:
-        processor = retriever.processor
-    chosen = choose(analysis.findings, limit, include_hits)
-    cards = list(_cards(chosen, analysis.documents, Sight(images, processor)))
-    text = render(analysis, cards, include_hits, asked_again=retriever is not None)
+        raise ValueError(f"'{path}' is a folder: give the path of a file")
+    analysis = analyze_errors(records, images, documents, processor, retriever, scenes, **options)
+    chosen = choose_questions(analysis.findings, limit, include_hits)
+    text = render(analysis, list(_make_cards(chosen, analysis)), include_hits)
     atomic_write_text(path, text)
     return analysis
 
 
-def _check(
-    records: Sequence[Record], scenes: Iterable[Mapping[str, Any]] | None
-) -> dict[str, SceneTruth]:
-    """The scenes of the questions, {} where they are not known; see `write_error_report`."""
+def _check_records(records: Sequence[Record], scenes: SceneAnnotations | None) -> None:
     if not records:
-        raise ValueError("There are no records to report on")
-    for what in ("system", "preset"):
-        several = sorted({getattr(record, what) for record in records})
-        if len(several) > 1:
-            raise ValueError(f"A report is of one {what}, and the records are of {several}")
+        raise ValueError("There are no records to analyze")
+    for field in ("system", "preset"):
+        values = sorted({getattr(record, field) for record in records})
+        if len(values) > 1:
+            raise ValueError(f"The records must be of one {field}, got {values}")
     names = [record.question_id for record in records]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"The records hold question '{twice}' more than once")
-    if scenes is None:
-        return {}
-    truths = read_truths(scenes)
-    missing = [name for name in names if name not in truths]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"The records contain question '{duplicate}' more than once")
+    missing = [] if scenes is None else [name for name in names if name not in scenes.scenes]
     if missing:
         raise ValueError(
-            f"{len(missing):,} questions have no scene, the first is '{missing[0]}': give the rows "
-            "of the split that was asked"
+            f"{len(missing):,} questions have no scene, the first is '{missing[0]}': pass the "
+            "scene annotations of the same split"
         )
-    return truths
 
 
-def _cards(findings: Sequence[Finding], documents: Documents, sight: Sight) -> Iterator[Card]:
+def _load_documents(
+    documents: Documents | KnowledgeBase, records: Iterable[Record]
+) -> dict[str, dict[str, Any]]:
+    """Load the documents that records name as relevant or retrieved, as far as they exist."""
+    names: dict[str, None] = {}
+    for record in records:
+        names |= dict.fromkeys(record.relevant_ids)
+        names |= dict.fromkeys(found["id"] for found in record.retrieved)
+    if isinstance(documents, KnowledgeBase):
+        return documents.documents_of(names)
+    return {name: dict(documents[name]) for name in names if name in documents}
+
+
+def _make_cards(findings: Sequence[Finding], analysis: ErrorAnalysis) -> Iterator[Card]:
     for number, finding in enumerate(progress(findings, "draw cards"), start=1):
         image_id, objects = finding.record.image_id, finding.evidence.objects
-        image = sight.image(image_id)
+        image = analysis.images.image(image_id)
         if objects is None:  # a hit
-            [objects] = sight.objects([image_id], [image])
-        yield make_card(number, finding, documents, image, objects)
+            [objects] = analysis.images.objects([image_id], [image])
+        yield make_card(number, finding, analysis.documents, image, objects)
 
 
-@dataclass(frozen=True)
-class _Glyphs:
-    """A pair of symbols with their images."""
-
-    pair: SymbolPair
-    relevant: str
-    retrieved: str
-
-
-def render(
-    analysis: ErrorAnalysis, cards: Sequence[Card], include_hits: bool, asked_again: bool
-) -> str:
-    """The report's HTML.
+def render(analysis: ErrorAnalysis, cards: Sequence[Card], include_hits: bool) -> str:
+    """Render the HTML of a report.
 
     Args:
-        analysis: of the run.
-        cards: that are shown.
-        include_hits: whether hits were to be shown.
-        asked_again: whether failed questions were.
+        analysis: The analysis of a run.
+        cards: The cards to show.
+        include_hits: Whether cards of hits were requested.
     """
-    findings, documents = analysis.findings, analysis.documents
+    findings, documents, scenes = analysis.findings, analysis.documents, analysis.scenes
     records = [finding.record for finding in findings]
     counts = analysis.counts()
     failed = len(findings) - counts.get(Cause.HIT, 0)
     measures = [name for name in records[0].measures if all(name in r.measures for r in records)]
-    tables: list[ConfusionTable | None] = [
-        aspects_table(findings, documents),
+    tables = [
+        aspects_table(findings, documents, scenes.aspects if scenes is not None else ()),
         causes_by_objects(findings),
         causes_by_reference(findings),
         causes_by_rank(findings),
     ]
     pairs = symbol_pairs(findings, documents)
-    searched = [f for f in findings if f.evidence.search is not None]
-    wanted = len(findings) if include_hits else failed
+    chars = {char for pair in pairs[:_MAX_PAIRS] for char in pair.chars if char}
+    draw = None if scenes is None else scenes.draw_symbol
+    replayed = sum(finding.evidence.search is not None for finding in findings)
+    requested = len(findings) if include_hits else failed
     with as_file(files("gemkr_hf.evaluation.error_analysis") / "templates") as folder:
         environment = Environment(
             loader=FileSystemLoader(folder),
@@ -216,23 +218,21 @@ def render(
         return environment.get_template("report.html.jinja").render(
             system=records[0].system,
             preset=records[0].preset,
-            preset_says=PRESETS.get(records[0].preset, ""),
+            preset_definition=HIT_PRESETS.get(records[0].preset, ""),
             questions=len(findings),
             failed=failed,
             measures={name: mean_of(records, name) for name in measures},
             counts=counts,
             tables=[table for table in tables if table is not None],
-            pairs=[
-                _Glyphs(pair, *(glyph(char) if char else "" for char in pair.chars))
-                for pair in pairs[:_PAIRS]
-            ],
-            more_pairs=len(pairs[_PAIRS:]),
+            pairs=pairs[:_MAX_PAIRS],
+            more_pairs=len(pairs[_MAX_PAIRS:]),
+            symbols={} if draw is None else {char: symbol_thumbnail(draw(char)) for char in chars},
             cards=cards,
             shown_causes=[cause for cause in Cause if any(c.finding.cause is cause for c in cards)],
-            left_out=wanted - len(cards),
-            wanted=wanted,
+            left_out=requested - len(cards),
+            requested=requested,
             include_hits=include_hits,
-            unlike=failed - len(searched) if asked_again else 0,
+            not_replayed=failed - replayed if analysis.replayed else 0,
         )
 
 

@@ -1,42 +1,39 @@
-"""What a report shows of one question, as plain values for the template."""
+"""Cards: what the report shows of one question, as plain values for the template."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
-from gemkr_hf.evaluation.error_analysis.causes import Cause, Finding
-from gemkr_hf.evaluation.error_analysis.repeated_search import WrittenClue
-from gemkr_hf.evaluation.error_analysis.scene_truth import SceneTruth
+from gemkr_hf.data.scenes import Scene
+from gemkr_hf.evaluation.error_analysis.causes import Cause, Documents, Finding
+from gemkr_hf.evaluation.error_analysis.search_replay import GeneratedClue
 from gemkr_hf.evaluation.error_analysis.thumbnails import thumbnail
 from gemkr_hf.processing import Object
 
-_SHOWN = 5  # documents of a card; a hit further down comes in addition
-_LONGEST = 700  # characters of a document
-_BEFORE = 200  # of them before the first clue, where the text is cut
-_CLUES = 3  # of a document
-_DROPPED = 5
-
-Documents = Mapping[str, Mapping[str, Any]]
+_MAX_DOCUMENTS = 5  # of a card; a hit at a lower rank is added
+_MAX_TEXT = 700  # characters of a document
+_CONTEXT = 200  # characters before the first clue where a text is cut
+_MAX_CLUES = 3  # of a document
+_MAX_DROPPED = 5  # dropped clues of a card
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a text, marked where a clue says it."""
+class TextPart:
+    """A part of a text; marked if a clue contains it."""
 
     text: str
     marked: bool = False
 
 
 @dataclass(frozen=True)
-class ShownDocument:
-    """A document of a card; rank, score and clues where it was retrieved."""
+class CardDocument:
+    """A document of a card; with rank, score and clues if it was retrieved."""
 
     id: str
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[TextPart, ...]
     known: bool
     hit: bool = False
     rank: int = 0
@@ -49,15 +46,15 @@ class Card:
     """A question of the report.
 
     Attributes:
-        number: of the card, from 1.
-        finding: the question, its cause, and the rank of the first hit.
-        facts: further words about the question: aspect, how it refers, answers.
-        image, alt: address of the image with its boxes, and what it shows; "" without image.
-        found: objects found; None where nothing looked for any.
-        has_target: whether the box of what is asked about is drawn.
-        retrieved: documents, best first; ``more`` are not shown.
-        relevant: documents that the benchmark names; ``more_relevant`` are not shown.
-        dropped: clues that several documents hold, best first; ``more_dropped`` are not shown.
+        number: Number of the card, from 1.
+        finding: The question, its cause, and the rank of the first hit.
+        facts: Further facts about the question: aspect, reference, answers.
+        image, alt: Data URI of the image with its boxes, and its description; "" without image.
+        detected: Number of detected objects; None if no detector was used.
+        has_target: Whether the box of the target object is drawn.
+        retrieved: Documents, best first; ``more`` is the number of those not shown.
+        relevant: Relevant documents; ``more_relevant`` is the number of those not shown.
+        dropped: Dropped clues, best first; ``more_dropped`` is the number of those not shown.
     """
 
     number: int
@@ -65,21 +62,21 @@ class Card:
     facts: tuple[str, ...]
     image: str
     alt: str
-    found: int | None
+    detected: int | None
     has_target: bool
-    retrieved: tuple[ShownDocument, ...]
+    retrieved: tuple[CardDocument, ...]
     more: int
-    relevant: tuple[ShownDocument, ...]
+    relevant: tuple[CardDocument, ...]
     more_relevant: int
-    dropped: tuple[WrittenClue, ...]
+    dropped: tuple[GeneratedClue, ...]
     more_dropped: int
 
 
-def choose(findings: Iterable[Finding], limit: int, include_hits: bool) -> list[Finding]:
-    """The questions that get a card, by cause and within a cause as they were asked.
+def choose_questions(findings: Iterable[Finding], limit: int, include_hits: bool) -> list[Finding]:
+    """Choose the questions that get a card, ordered by cause and then as in the run.
 
-    Causes take turns until the limit is reached, so that a rare one is seen beside a frequent one.
-    Hits take what the failed questions leave.
+    One question of each cause is taken in turn until the limit is reached, so that rare causes are
+    shown too. Hits are added only if failed questions leave room.
     """
     waiting: dict[Cause, deque[Finding]] = {cause: deque() for cause in Cause}
     for finding in findings:
@@ -101,26 +98,24 @@ def make_card(
     image: Image.Image | None,
     objects: Sequence[Object] | None,
 ) -> Card:
-    """Everything that is shown of a question.
+    """Create the card of a question.
 
     Args:
-        number: of the card.
-        finding: what is told.
-        documents: id -> record.
-        image: upright, RGB; None where there is none.
-        objects: found on it; None where nothing looked for any.
+        number: Number of the card.
+        finding: The question with its cause.
+        documents: Document id -> record.
+        image: Upright RGB image; None if there is none.
+        objects: Detected objects; None if no detector was used.
     """
-    record, truth, search = finding.record, finding.evidence.truth, finding.evidence.search
-    shown = list(record.retrieved[:_SHOWN])
-    ranks = list(range(1, len(shown) + 1))
-    if finding.rank is not None and finding.rank > _SHOWN:
-        ranks.append(finding.rank)
-        shown.append(record.retrieved[finding.rank - 1])
+    record, scene, search = finding.record, finding.evidence.scene, finding.evidence.search
+    shown = list(enumerate(record.retrieved[:_MAX_DOCUMENTS], start=1))
+    if finding.rank is not None and finding.rank > _MAX_DOCUMENTS:
+        shown.append((finding.rank, record.retrieved[finding.rank - 1]))
     known_clues = {} if search is None else search.clues
     retrieved = []
-    for rank, found in zip(ranks, shown, strict=True):
+    for rank, found in shown:
         clues: tuple[tuple[str, float | None], ...] = tuple(
-            (clue.text, clue.score) for clue in known_clues.get(found["id"], ())[:_CLUES]
+            (clue.text, clue.score) for clue in known_clues.get(found["id"], ())[:_MAX_CLUES]
         )
         if not clues and found.get("clue"):
             clues = ((found["clue"], None),)
@@ -128,45 +123,43 @@ def make_card(
             _document(found["id"], documents, clues, bool(found["hit"]), rank, found["score"])
         )
     dropped = () if search is None else search.dropped
-    target = None if truth is None else truth.target.box
+    target = None if scene is None else scene.target.box
     return Card(
-        number,
-        finding,
-        _facts(record.answers, truth),
-        "" if image is None else thumbnail(image, objects or (), target),
-        "" if image is None else _alt(record.image_id, objects, truth),
-        None if objects is None else len(objects),
-        truth is not None,
-        tuple(retrieved),
-        len(record.retrieved) - len(retrieved),
-        tuple(_document(name, documents) for name in record.relevant_ids[:_SHOWN]),
-        max(0, len(record.relevant_ids) - _SHOWN),
-        dropped[:_DROPPED],
-        max(0, len(dropped) - _DROPPED),
+        number=number,
+        finding=finding,
+        facts=_facts(record.answers, scene),
+        image="" if image is None else thumbnail(image, objects or (), target),
+        alt="" if image is None else _alt_text(record.image_id, objects, scene),
+        detected=None if objects is None else len(objects),
+        has_target=scene is not None,
+        retrieved=tuple(retrieved),
+        more=len(record.retrieved) - len(retrieved),
+        relevant=tuple(_document(n, documents) for n in record.relevant_ids[:_MAX_DOCUMENTS]),
+        more_relevant=max(0, len(record.relevant_ids) - _MAX_DOCUMENTS),
+        dropped=dropped[:_MAX_DROPPED],
+        more_dropped=max(0, len(dropped) - _MAX_DROPPED),
     )
 
 
-def _facts(answers: Sequence[str], truth: SceneTruth | None) -> tuple[str, ...]:
-    facts = []
-    if truth is not None:
-        facts += [f"aspect: {truth.aspect}", f"referred to by: {truth.by}"]
-    elif answers:
-        more = f" and {len(answers) - 5} more" if len(answers) > 5 else ""
-        facts.append(f"answers: {', '.join(answers[:5])}{more}")
-    return tuple(facts)
+def _facts(answers: Sequence[str], scene: Scene | None) -> tuple[str, ...]:
+    if scene is not None:
+        return f"aspect: {scene.aspect}", f"referred to by: {scene.reference}"
+    if not answers:
+        return ()
+    more = f" and {len(answers) - 5} more" if len(answers) > 5 else ""
+    return (f"answers: {', '.join(answers[:5])}{more}",)
 
 
-def _alt(image_id: str, objects: Sequence[Object] | None, truth: SceneTruth | None) -> str:
-    said = [f"Image {image_id}"]
+def _alt_text(image_id: str, objects: Sequence[Object] | None, scene: Scene | None) -> str:
+    parts = [f"Image {image_id}"]
     if objects is not None:
-        number = len(objects)
-        boxes = "box of an object" if number == 1 else "boxes of objects"
-        said.append(f"{number} numbered {boxes} that the detector found")
-    if truth is not None:
-        said.append(f"a dashed box around {truth.target.words}, which the question asks about")
-        others = " and ".join(thing.words for thing in truth.others)
-        said.append(f"besides {others}" if others else "nothing else")
-    return ", ".join(said)
+        boxes = "box of a detected object" if len(objects) == 1 else "boxes of detected objects"
+        parts.append(f"{len(objects)} numbered {boxes}")
+    if scene is not None:
+        parts.append(f"a dashed box around {scene.target.description}, the target of the question")
+        others = " and ".join(item.description for item in scene.other_objects)
+        parts.append(f"besides {others}" if others else "no other object")
+    return ", ".join(parts)
 
 
 def _document(
@@ -176,21 +169,22 @@ def _document(
     hit: bool = False,
     rank: int = 0,
     score: float = 0.0,
-) -> ShownDocument:
+) -> CardDocument:
     document = documents.get(name)
     if document is None:
-        return ShownDocument(name, "", (), False, hit, rank, score, clues)
-    parts = mark(str(document.get("text") or ""), [text for text, _ in clues])
+        return CardDocument(name, "", (), False, hit, rank, score, clues)
+    parts = mark_clues(str(document.get("text") or ""), [text for text, _ in clues])
     title = str(document.get("title") or "")
-    return ShownDocument(name, title, parts, True, hit, rank, score, clues)
+    return CardDocument(name, title, parts, True, hit, rank, score, clues)
 
 
-def mark(text: str, clues: Iterable[str]) -> tuple[Part, ...]:
-    """A text with the places of its clues marked, cut around the first where it is long.
+def mark_clues(text: str, clues: Iterable[str]) -> tuple[TextPart, ...]:
+    """Mark the clues in a text; a long text is cut around the first one.
 
-    A clue that does not stand in the text as it is written marks nothing.
+    A clue that does not occur literally in the text marks nothing.
 
-    >>> [(part.text, part.marked) for part in mark("It is a red sign.", ["a red", "red sign"])]
+    >>> parts = mark_clues("It is a red sign.", ["a red", "red sign"])
+    >>> [(part.text, part.marked) for part in parts]
     [('It is ', False), ('a red sign', True), ('.', False)]
     """
     spans = []
@@ -199,26 +193,28 @@ def mark(text: str, clues: Iterable[str]) -> tuple[Part, ...]:
         if start >= 0:
             spans.append((start, start + len(piece)))
     first, last = 0, len(text)
-    if len(text) > _LONGEST:
-        first = max(0, min(spans, default=(0, 0))[0] - _BEFORE)
-        first = min(first, len(text) - _LONGEST)
-        last = first + _LONGEST
-    parts = [Part("… ")] if first else []
-    at = first
+    if len(text) > _MAX_TEXT:
+        first = max(0, min(spans, default=(0, 0))[0] - _CONTEXT)
+        first = min(first, len(text) - _MAX_TEXT)
+        last = first + _MAX_TEXT
+    parts = [TextPart("… ")] if first else []
+    position = first
     for start, end in sorted(spans):
-        start, end = max(at, start), min(end, last)
+        start, end = max(position, start), min(end, last)
         if start >= end:
             continue
-        if start > at:
-            parts.append(Part(text[at:start]))
-        if parts and parts[-1].marked:  # the clues touch
-            parts[-1] = Part(parts[-1].text + text[start:end], True)
+        if start > position:
+            parts.append(TextPart(text[position:start]))
+        if parts and parts[-1].marked:  # adjacent clues
+            parts[-1] = TextPart(parts[-1].text + text[start:end], True)
         else:
-            parts.append(Part(text[start:end], True))
-        at = end
-    if at < last:
-        parts.append(Part(text[at:last]))
-    return tuple([*parts, Part(" …")] if last < len(text) else parts)
+            parts.append(TextPart(text[start:end], True))
+        position = end
+    if position < last:
+        parts.append(TextPart(text[position:last]))
+    if last < len(text):
+        parts.append(TextPart(" …"))
+    return tuple(parts)
 
 
-__all__ = ["Card", "Part", "ShownDocument", "choose", "make_card", "mark"]
+__all__ = ["Card", "CardDocument", "TextPart", "choose_questions", "make_card", "mark_clues"]

@@ -1,24 +1,29 @@
 """The symbols dataset as a benchmark: the data format ``symbols``."""
 
+from pathlib import Path
+
 import datasets
 
-from gemkr_hf.data.benchmark import Benchmark
+from gemkr_hf.data.benchmark import Benchmark, knowledge_base_path
 from gemkr_hf.data.data_config import DataConfig
 from gemkr_hf.data.features import DOCUMENT_FEATURES, QUESTION_FEATURES
 from gemkr_hf.data.images import DatasetImages
+from gemkr_hf.toy.symbols.scene_annotations import scene_annotations
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 from gemkr_hf.toy.symbols.symbols_dataset import SymbolsConfig, load_symbols
 
 
-def load_symbols_benchmark(config: DataConfig, knowledge_base: str | None = None) -> Benchmark:
+def load_symbols_benchmark(config: DataConfig, base: Path = Path()) -> Benchmark:
     """Generate or load the benchmark that a configuration describes.
 
     Args:
-        config: ``seed`` and, optionally, ``scenes``, the number of training images.
-        knowledge_base: Folder where the knowledge base is or will be built.
+        config: ``seed``, ``knowledge_base`` and, optionally, ``scenes``, the number of training
+            images.
+        base: Folder that the path of the knowledge base is resolved against.
     """
     sizes = {} if config.scenes is None else {"train_scenes": config.scenes}
-    return symbols_benchmark(load_symbols(SymbolsConfig(seed=config.seed, **sizes)), knowledge_base)
+    splits = load_symbols(SymbolsConfig(seed=config.seed, **sizes))
+    return symbols_benchmark(splits, knowledge_base_path(config, base))
 
 
 def symbols_benchmark(splits: datasets.DatasetDict, knowledge_base: str | None = None) -> Benchmark:
@@ -48,6 +53,7 @@ def symbols_benchmark(splits: datasets.DatasetDict, knowledge_base: str | None =
             ]
             for row in train
         },
+        scenes=lambda split: scene_annotations(splits[split]),
     )
 
 

@@ -1,10 +1,13 @@
-"""Hand-made records, documents and scenes of the tests about errors."""
+"""Records, documents and scenes for the tests of error analysis."""
 
+import dataclasses
 from html.parser import HTMLParser
 
 from PIL import Image
 
+from gemkr_hf.data.scenes import SceneAnnotations
 from gemkr_hf.evaluation.question_records import Record
+from gemkr_hf.toy.symbols.scene_annotations import scene_annotations
 
 DOCUMENTS = {
     f"{symbol}/{aspect}": {
@@ -70,6 +73,11 @@ def scene(name="q-0", others=("gear",), aspect="meaning", by="color") -> dict:
             )
         ],
     }
+
+
+def annotations(*rows) -> SceneAnnotations:
+    """Scene annotations of rows, with the documents and symbols of these tests alone."""
+    return dataclasses.replace(scene_annotations(rows), documents={})
 
 
 def make_image() -> Image.Image:

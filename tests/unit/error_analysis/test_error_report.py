@@ -9,12 +9,20 @@ from PIL import Image
 
 from gemkr_hf.evaluation.error_analysis import Cause, analyze_errors, write_error_report
 from gemkr_hf.evaluation.question_records import make_records
-from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.evaluation.run_metrics import score
 from gemkr_hf.processing import Object
+from gemkr_hf.retrieval.types import Run
 from gemkr_hf.toy.symbols import load_symbols
+from gemkr_hf.toy.symbols.scene_annotations import scene_annotations
 from tests.conftest import SHORT
-from tests.unit.error_analysis.errors_parts import DOCUMENTS, Page, make_image, record, scene
+from tests.unit.error_analysis.errors_parts import (
+    DOCUMENTS,
+    Page,
+    annotations,
+    make_image,
+    record,
+    scene,
+)
 
 RECORDS = [
     record(["anchor/meaning"], name="q-0"),
@@ -23,7 +31,7 @@ RECORDS = [
     record([], name="q-3"),
 ]
 IMAGES = {f"image-q-{number}": make_image() for number in range(4)}
-SCENES = [scene(f"q-{number}") for number in range(4)]
+SCENES = annotations(*[scene(f"q-{number}") for number in range(4)])
 
 
 class Processor:
@@ -108,7 +116,7 @@ def test_more_cards_than_the_limit_are_counted(tmp_path) -> None:
     many = [record(["umbrella/meaning"], name=f"q-{number}") for number in range(9)]
     page = written(tmp_path, many, {}, limit=2)
     assert len(page.cards) == 2
-    assert "Shown are 2 of 9, taken from the causes in turn; 7 are left out." in page.words
+    assert "2 of 9 are shown, chosen from the causes in turn; 7 are not shown." in page.words
 
 
 def test_hits_have_cards_where_they_are_wanted(tmp_path) -> None:
@@ -122,7 +130,7 @@ def test_a_run_without_errors(tmp_path) -> None:
     page = written(tmp_path, RECORDS[:1], scenes=SCENES)
     assert page.cards == []
     assert "Every one of 1 question got a hit" in page.words
-    assert "Questions that failed" not in page.words
+    assert "Failed questions" not in page.words
 
 
 def test_a_benchmark_and_a_system_of_which_little_is_known(tmp_path) -> None:
@@ -138,7 +146,7 @@ def test_a_benchmark_and_a_system_of_which_little_is_known(tmp_path) -> None:
     ]
     page = written(tmp_path, plain, {})
     assert len(page.cards) == 3
-    for word in ("clue", "aspect", "Dashed", "objects found", "taken for others", "dropped"):
+    for word in ("clue", "aspect", "Dashed", "objects detected", "Confused symbols", "dropped"):
         assert word not in page.words, word
     assert page.images == []
 
@@ -149,12 +157,15 @@ def test_mistakes_are_told_before_any_work(tmp_path) -> None:
             write_error_report(records, tmp_path / path, IMAGES, DOCUMENTS, **options)
 
     refused("no records", records=[])
-    refused("0 or more, got -1", limit=-1)
+    refused("at least 0 cards, got -1", limit=-1)
     refused("is a folder", path="")
     refused("'q-0' more than once", records=[RECORDS[0], RECORDS[0]])
-    refused("2 questions have no scene, the first is 'q-2'", scenes=SCENES[:2])
+    refused(
+        "2 questions have no scene, the first is 'q-2'",
+        scenes=annotations(scene("q-0"), scene("q-1")),
+    )
     other = type(RECORDS[0])(**{**vars(RECORDS[1]), "system": "BM25"})
-    refused(r"of one system, and the records are of \['BM25', 'GeMKR'\]", [RECORDS[0], other])
+    refused(r"of one system, got \['BM25', 'GeMKR'\]", [RECORDS[0], other])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -176,8 +187,9 @@ def test_the_quickstarts_model(tmp_path, retriever, short_quickstart) -> None:
     )
     records = make_records(run, score(run, list(rows)), list(rows))
     images = {row["image_id"]: row["image"] for row in rows}
+    scenes = scene_annotations(rows)
     knowledge_base = retriever.knowledge_base
-    found = analyze_errors(records, images, knowledge_base, retriever=retriever, scenes=rows)
+    found = analyze_errors(records, images, knowledge_base, retriever=retriever, scenes=scenes)
     failed = [finding for finding in found.findings if finding.cause is not Cause.HIT]
     assert len(failed) == sum(record.measures["P@1"] == 0 for record in records) > 0
     assert all(finding.evidence.objects for finding in failed)
@@ -186,7 +198,13 @@ def test_the_quickstarts_model(tmp_path, retriever, short_quickstart) -> None:
     assert all(search.clues for search in searched)
 
     page = written(
-        tmp_path, records, images, knowledge_base, retriever=retriever, scenes=rows, limit=5
+        tmp_path,
+        records,
+        images,
+        knowledge_base,
+        retriever=retriever,
+        scenes=scenes,
+        limit=5,
     )
     assert len(page.cards) == min(5, len(failed))
     assert page.marked
@@ -232,5 +250,5 @@ def test_clues_that_several_documents_hold_are_learned_from_the_trace(tmp_path, 
         retriever=retriever,
         decoding=short,
     )
-    assert "Dropped clues: several documents hold them" in page.words
-    assert search_of(record(ids[::-1], relevant=[holder])) is None  # answered otherwise
+    assert "Dropped clues (several documents contain them)" in page.words
+    assert search_of(record(ids[::-1], relevant=[holder])) is None  # another first document

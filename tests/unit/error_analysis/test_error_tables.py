@@ -1,6 +1,6 @@
-"""Tables of what was taken for what, and the choice of cards."""
+"""Confusion tables, and the choice and content of cards."""
 
-from gemkr_hf.evaluation.error_analysis import Cause, Evidence, classify, read_truths
+from gemkr_hf.evaluation.error_analysis import Cause, Evidence, classify
 from gemkr_hf.evaluation.error_analysis.confusion import (
     aspects_table,
     causes_by_objects,
@@ -9,9 +9,10 @@ from gemkr_hf.evaluation.error_analysis.confusion import (
     count_causes,
     symbol_pairs,
 )
-from gemkr_hf.evaluation.error_analysis.question_cards import choose, mark
+from gemkr_hf.evaluation.error_analysis.question_cards import choose_questions, mark_clues
 from gemkr_hf.processing import Object
-from tests.unit.error_analysis.errors_parts import DOCUMENTS, record, scene
+from gemkr_hf.toy.symbols import ASPECTS
+from tests.unit.error_analysis.errors_parts import DOCUMENTS, annotations, record, scene
 
 
 def findings(*asked):
@@ -19,8 +20,8 @@ def findings(*asked):
     found = []
     for number, (retrieved, settings) in enumerate(asked):
         name = f"q-{number}"
-        truth = read_truths([scene(name, **settings)])[name]
-        found.append(classify(Evidence(record(retrieved, name=name), None, truth), DOCUMENTS))
+        known = annotations(scene(name, **settings)).scenes[name]
+        found.append(classify(Evidence(record(retrieved, name=name), None, known), DOCUMENTS))
     return found
 
 
@@ -54,7 +55,7 @@ def test_counts_are_in_the_order_of_the_causes() -> None:
 
 
 def test_asked_and_retrieved_aspects() -> None:
-    table = aspects_table(RUN, DOCUMENTS)
+    table = aspects_table(RUN, DOCUMENTS, ASPECTS)
     assert table.columns == ("meaning", "origin", "use", "nothing")
     assert as_dict(table) == {
         ("meaning", "meaning"): 4,
@@ -66,7 +67,7 @@ def test_asked_and_retrieved_aspects() -> None:
 
 
 def test_documents_of_no_symbol_have_a_column() -> None:
-    table = aspects_table(findings((["elsewhere"], {})), DOCUMENTS)
+    table = aspects_table(findings((["elsewhere"], {})), DOCUMENTS, ASPECTS)
     assert as_dict(table) == {("meaning", "not of a symbol"): 1}
 
 
@@ -91,7 +92,7 @@ def test_without_scenes_the_objects_are_those_found() -> None:
         classify(Evidence(record(["gear/use"]), boxes), DOCUMENTS) for boxes in ([box] * 12, [box])
     ]
     assert causes_by_objects(found).columns == ("1", "12")
-    assert aspects_table(found, DOCUMENTS) is None
+    assert aspects_table(found, DOCUMENTS, ASPECTS) is None
     assert causes_by_reference(found) is None
     assert symbol_pairs(found, DOCUMENTS) == []
 
@@ -109,16 +110,16 @@ def test_causes_take_turns_and_hits_come_last() -> None:
     many = findings(
         *[(["umbrella/meaning"], {})] * 9, (["anchor/use"], {}), *[(["anchor/meaning"], {})] * 3
     )
-    chosen = [finding.cause for finding in choose(many, 4, include_hits=True)]
+    chosen = [finding.cause for finding in choose_questions(many, 4, include_hits=True)]
     assert chosen == [Cause.WRONG_ASPECT, *[Cause.OBJECT_MISTAKEN] * 3]
-    assert len(choose(many, 100, include_hits=False)) == 10
-    assert [f.cause for f in choose(many, 12, include_hits=True)][-2:] == [Cause.HIT] * 2
-    assert choose(many, 0, include_hits=True) == []
+    assert len(choose_questions(many, 100, include_hits=False)) == 10
+    assert [f.cause for f in choose_questions(many, 12, include_hits=True)][-2:] == [Cause.HIT] * 2
+    assert choose_questions(many, 0, include_hits=True) == []
 
 
 def test_clues_are_marked_where_they_stand() -> None:
     def marked(*arguments):
-        return "".join(f"[{p.text}]" if p.marked else p.text for p in mark(*arguments))
+        return "".join(f"[{p.text}]" if p.marked else p.text for p in mark_clues(*arguments))
 
     assert marked("one two three four", ["two three"]) == "one [two three] four"
     assert marked("one two three four", ["three", "two three ... one"]) == "[one] [two three] four"
@@ -128,8 +129,8 @@ def test_clues_are_marked_where_they_stand() -> None:
 
 def test_long_texts_are_cut_around_the_first_clue() -> None:
     text = "a" * 3000 + " clue " + "b" * 3000
-    parts = mark(text, ["clue"])
+    parts = mark_clues(text, ["clue"])
     assert [part.text for part in parts if part.marked] == ["clue"]
     assert parts[0].text == "… " and parts[-1].text == " …"
     assert sum(len(part.text) for part in parts) < 720
-    assert mark(text, [])[0].text.startswith("aaa")
+    assert mark_clues(text, [])[0].text.startswith("aaa")

@@ -4,15 +4,16 @@ import pytest
 
 from gemkr_hf.evaluation.hits import (
     GOLD,
-    PRESETS,
+    HIT_PRESETS,
     check_preset,
+    contains_answer,
     dpr_tokens,
-    holds_answer,
+    is_hit,
     mark_hits,
     reads_texts,
 )
 
-TEXT_PRESETS = [name for name in PRESETS if name != GOLD]
+TEXT_PRESETS = [name for name in HIT_PRESETS if name != GOLD]
 
 # Answer, text, and the presets under which the text is a hit.
 CASES = {
@@ -38,12 +39,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_preset_has_its_own_hits(case: str) -> None:
     answer, text, expected = CASES[case]
-    assert {name for name in TEXT_PRESETS if holds_answer(name, [answer], text)} == expected
+    assert {name for name in TEXT_PRESETS if contains_answer(name, [answer], text)} == expected
 
 
 def test_no_two_presets_agree_on_all_cases() -> None:
     verdicts = {
-        name: tuple(holds_answer(name, [answer], text) for answer, text, _ in CASES.values())
+        name: tuple(contains_answer(name, [answer], text) for answer, text, _ in CASES.values())
         for name in TEXT_PRESETS
     }
     assert len(set(verdicts.values())) == len(TEXT_PRESETS)
@@ -51,8 +52,8 @@ def test_no_two_presets_agree_on_all_cases() -> None:
 
 @pytest.mark.parametrize("preset", TEXT_PRESETS)
 def test_one_answer_of_several_is_enough(preset: str) -> None:
-    assert holds_answer(preset, ["goat", "", "ram"], "the ram")
-    assert not holds_answer(preset, ["goat", "cow"], "the ram")
+    assert contains_answer(preset, ["goat", "", "ram"], "the ram")
+    assert not contains_answer(preset, ["goat", "cow"], "the ram")
 
 
 def test_tokens_of_dpr() -> None:
@@ -77,10 +78,25 @@ def test_only_gemkr_removes_what_came_back_twice() -> None:
 
 
 def test_a_document_that_is_not_in_the_corpus_is_named() -> None:
-    with pytest.raises(ValueError, match="document 'z' that was retrieved for question 'q'"):
+    with pytest.raises(
+        ValueError, match="Document 'z', retrieved for question 'q', is not in the corpus"
+    ):
         mark_hits("vrr", RECORD, ["a", "z"], TEXTS)
 
 
-def test_a_wrong_preset_is_told_the_others() -> None:
-    with pytest.raises(ValueError, match="one of gold, vrr, dpr, preflmr, word, gemkr, not 'em'"):
+def test_an_unknown_preset_is_an_error() -> None:
+    message = "Unknown hit preset 'em': choose gold, vrr, dpr, preflmr, word, gemkr"
+    with pytest.raises(ValueError, match=message):
         check_preset("em")
+
+
+def test_the_old_name_of_a_preset_still_works() -> None:
+    assert check_preset("gold") == "gold"
+    with pytest.warns(FutureWarning, match="'answer' is deprecated .* use 'vrr'"):
+        assert check_preset("answer") == "vrr"
+
+
+def test_any_id_of_a_document_may_be_the_relevant_one() -> None:
+    assert is_hit("gold", RECORD, ["z", "b"], "")
+    assert not is_hit("gold", RECORD, ["z"], "the ram")
+    assert is_hit("vrr", RECORD, ["z"], "The RAM")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from test_evaluation_tables import config, world  # noqa: F401
 
-from gemkr_hf.data.benchmark import Benchmark, symbols_benchmark
+from gemkr_hf.data.benchmark import Benchmark
 from gemkr_hf.data.images import NoImages
 from gemkr_hf.evaluation.run_metrics import Scores
 from gemkr_hf.evaluation.significance import Interval
@@ -23,6 +23,7 @@ from gemkr_hf.paper.table_plot import plot_result
 from gemkr_hf.paper.table_result import Measured, Result, make_rows
 from gemkr_hf.paper.tables import make_table
 from gemkr_hf.paper.weights_digest import weights_digest
+from gemkr_hf.toy.symbols.symbols_benchmark import symbols_benchmark
 
 SPLIT = "test"
 

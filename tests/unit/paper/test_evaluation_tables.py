@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gemkr_hf.data import DataConfig
-from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.evaluation.question_records import read_records
 from gemkr_hf.evaluation.run_files import read_run
 from gemkr_hf.modeling import ABLATIONS
@@ -27,6 +26,7 @@ from gemkr_hf.paper.tables import STRATEGIES, make_table, table_of, write_result
 from gemkr_hf.toy.stand_ins.language_model_stand_in import LanguageModelTraining
 from gemkr_hf.toy.stand_ins.toy_tuning import small_world_tuning
 from gemkr_hf.toy.symbols import SymbolsConfig, load_symbols
+from gemkr_hf.toy.symbols.symbols_benchmark import symbols_benchmark
 from gemkr_hf.utils.config import parse, read_yaml
 from gemkr_hf.utils.text import first_sentence, slug
 from tests.project import ROOT

@@ -3,9 +3,10 @@
 import pytest
 
 from gemkr_hf.evaluation.metrics import score_run
+from gemkr_hf.evaluation.record_retrieval import mark_retrieved
 from gemkr_hf.toy.quickstart.quickstart_systems import relevant_ids, run_gemkr
 from gemkr_hf.training.arguments import ValidationConfig
-from gemkr_hf.training.retrieval_validation import RetrievalValidation, is_hit
+from gemkr_hf.training.retrieval_validation import RetrievalValidation
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,11 @@ def test_an_answer_in_the_text_is_a_hit_where_wanted(retriever, questions) -> No
     text = hits[0].document["text"]
     record = {"relevant_ids": [], "answers": [text[5:25].lower()]}
     knowledge_base = retriever.knowledge_base
-    assert is_hit(hits[0], record, "answer", knowledge_base)
-    assert not is_hit(hits[0], record, "gold", knowledge_base)
-    assert not is_hit(hits[0], {**record, "answers": ["zzz"]}, "answer", knowledge_base)
+    assert mark_retrieved(hits[:1], record, "vrr", knowledge_base)[0]
+    assert not mark_retrieved(hits[:1], record, "gold", knowledge_base)[0]
+    assert not mark_retrieved(hits[:1], {**record, "answers": ["zzz"]}, "vrr", knowledge_base)[0]
     record = {"relevant_ids": [hits[0].document["id"]], "answers": []}
-    assert is_hit(hits[0], record, "gold", knowledge_base)
+    assert mark_retrieved(hits[:1], record, "gold", knowledge_base)[0]
 
 
 def test_only_the_loss_needs_no_questions() -> None:

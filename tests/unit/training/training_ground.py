@@ -6,9 +6,9 @@ from typing import Any
 import datasets
 
 from gemkr_hf.data import Benchmark
-from gemkr_hf.data.benchmark import symbols_benchmark
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.toy.stand_ins.assemble import load_processor, load_untuned_model
+from gemkr_hf.toy.symbols.symbols_benchmark import symbols_benchmark
 from gemkr_hf.toy.symbols.symbols_dataset import SymbolsConfig, load_symbols
 from gemkr_hf.training.instruction_dataset import InstructionDataset, write_instructions
 from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
