@@ -163,7 +163,7 @@ def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
     adapted = add_lora(ground.start(), ground.config.tuning)
     train = ground.train.select(order)
     dataset = InstructionDataset(train, ground.images, ground.processor)
-    tuning = replace(ground.config.tuning, epochs=1)
+    tuning = replace(ground.config.tuning, num_train_epochs=1)
     arguments = training_arguments(
         ground.folder / "speed", tuning, disable_tqdm=True, save_strategy="no"
     )
@@ -192,11 +192,15 @@ def speed(ground: Ground, steps: int, rounds: int) -> None:
     dataset = InstructionDataset(ground.train, ground.images, ground.processor)
     prompts = (time.perf_counter() - started) / len(dataset)
     collate = InstructionCollator(ground.processor.tokenizer.pad_token_id)
-    order = np.random.default_rng(0).permutation(len(dataset))[: steps * tuning.batch_size]
+    order = np.random.default_rng(0).permutation(len(dataset))[
+        : steps * tuning.per_device_train_batch_size
+    ]
 
     def batches() -> Iterator[dict[str, torch.Tensor]]:
-        for start in range(0, len(order), tuning.batch_size):
-            yield collate([dataset[int(r)] for r in order[start : start + tuning.batch_size]])
+        for start in range(0, len(order), tuning.per_device_train_batch_size):
+            yield collate(
+                [dataset[int(r)] for r in order[start : start + tuning.per_device_train_batch_size]]
+            )
 
     ready = list(batches())
     started = time.perf_counter()
@@ -215,7 +219,8 @@ def speed(ground: Ground, steps: int, rounds: int) -> None:
         ours / bare - 1 for ours, bare in zip(seconds["ours"], seconds["bare"], strict=True)
     )
     print(
-        f"\n{len(ready)} steps of {tuning.batch_size} instructions, {tuning.precision}, "
+        f"\n{len(ready)} steps of {tuning.per_device_train_batch_size} instructions, "
+        f"{tuning.precision}, "
         f"{torch.get_num_threads()} threads; medians of {rounds} rounds taken in turn\n"
     )
     head("training", "steps/s")
@@ -257,7 +262,7 @@ def seeds(ground: Ground, steps: int) -> None:
 def curve(ground: Ground, sizes: list[int | None], split: str) -> list[dict[str, Any]]:
     """Every size has as many steps as all instructions have: what differs is what they are."""
     full = ground.config.tuning
-    steps = int(len(ground.train) * full.epochs / full.batch_size)
+    steps = int(len(ground.train) * full.num_train_epochs / full.per_device_train_batch_size)
     order = np.random.default_rng(0).permutation(len(ground.train))
     head("instructions", "images", "steps", "P@1", "P@5", "R@5", "R@10")
     points = []
@@ -266,7 +271,7 @@ def curve(ground: Ground, sizes: list[int | None], split: str) -> list[dict[str,
     for size in sizes:
         train = ground.train if size is None else ground.train.select(order[:size])
         # 30 passes at most: more of a few instructions only learns them by heart.
-        few = min(steps, max(1, 30 * len(train) // full.batch_size))
+        few = min(steps, max(1, 30 * len(train) // full.per_device_train_batch_size))
         tuning = replace(full, max_steps=few, warmup_steps=min(full.warmup_steps, few // 4))
         result = ground.tune(train, tuning, f"curve-{len(train)}")
         found = ground.score(result.model, split).as_dict()
@@ -306,7 +311,7 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
     middle = len(ground.train) // 2
     first = ground.train.select(range(middle))
     others = ground.train.select(range(middle, len(ground.train)))
-    tuning = replace(ground.config.tuning, epochs=1.0, save_steps=10**6)
+    tuning = replace(ground.config.tuning, num_train_epochs=1.0, save_steps=10**6)
     start = ground.folder / "start"
     if not start.exists():
         ground.tune(first, tuning, "preferences-start").model.save_pretrained(start)
@@ -325,7 +330,11 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
 
     tell("half of the instructions", "-", load(), time.perf_counter())
     settings = PreferenceConfig(
-        questions=questions, learning_rate=5e-5, batch_size=16, beta=0.1, sft_weight=0.5
+        questions=questions,
+        learning_rate=5e-5,
+        per_device_train_batch_size=16,
+        beta=0.1,
+        sft_weight=0.5,
     )
     for name, config in {
         "+ preferences": settings,
@@ -351,7 +360,9 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
     # Is it the preferences, or only more of the same? Two clues of as many further questions.
     started = time.perf_counter()
     more = others.select(range(min(len(others), 2 * questions)))
-    again = replace(tuning, learning_rate=5e-5, visual_learning_rate=None, batch_size=16)
+    again = replace(
+        tuning, learning_rate=5e-5, visual_learning_rate=None, per_device_train_batch_size=16
+    )
     result = tune(
         load(),
         ground.processor,

@@ -101,10 +101,10 @@ def fit_towers(
     Raises:
         ValueError: there are fewer pairs than a batch takes.
     """
-    if len(pairs) < config.batch_size:
+    if len(pairs) < config.per_device_train_batch_size:
         raise ValueError(
             f"{len(pairs)} pairs of a question and a document are fewer than a batch of "
-            f"{config.batch_size}"
+            f"{config.per_device_train_batch_size}"
         )
     towers.train()
     trainer = Trainer(

@@ -122,13 +122,14 @@ def fit_text_model(
     Raises:
         ValueError: there are fewer examples than a batch takes.
     """
-    if len(examples) < config.batch_size:
-        raise ValueError(f"{len(examples)} examples are fewer than a batch of {config.batch_size}")
+    batch_size = config.per_device_train_batch_size
+    if len(examples) < batch_size:
+        raise ValueError(f"{len(examples)} examples are fewer than a batch of {batch_size}")
     torch.manual_seed(config.seed)
-    if config.lora_rank:
-        layers = list(config.lora_layers or ("q_proj", "v_proj"))
+    if config.lora_r:
+        layers = list(config.lora_target_modules or ("q_proj", "v_proj"))
         lora = LoraConfig(
-            r=config.lora_rank,
+            r=config.lora_r,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             target_modules=layers,
@@ -146,7 +147,7 @@ def fit_text_model(
     )
     show_progress(trainer, description)
     trainer.train()
-    model.model = trained.merge_and_unload() if config.lora_rank else trained
+    model.model = trained.merge_and_unload() if config.lora_r else trained
     model.model.eval()
     return model
 

@@ -22,7 +22,7 @@ Config = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", help="One setting, such as tuning.epochs=3; several times."),
+    typer.Option("--set", help="One setting, such as tuning.num_train_epochs=3; several times."),
 ]
 Output = Annotated[
     Path | None,

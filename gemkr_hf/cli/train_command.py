@@ -13,7 +13,7 @@ def train(
     config: Annotated[Path, typer.Option(help="YAML file of settings, see configs/.")],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="One setting, such as tuning.epochs=3; several times."),
+        typer.Option("--set", help="Override a setting, such as tuning.seed=1; repeatable."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of everything that is made.")] = None,
     check_only: Annotated[
@@ -25,7 +25,7 @@ def train(
 ) -> None:
     """Tune a model on questions about images; a stopped training goes on where it was.
 
-    Example: gemkr train --config configs/symbols.yaml --set tuning.epochs=2 --output runs/symbols
+    Example: gemkr train --config configs/symbols.yaml --set tuning.max_steps=50
 
     Several processes: accelerate launch --config_file configs/accelerate/multi_gpu.yaml
     -m gemkr_hf.cli train --config configs/okvqa_gs112k.yaml

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gemkr_hf.data.formats import FILE_FORMATS
-from gemkr_hf.utils.deprecation import with_new_keys
+from gemkr_hf.utils.config import Settings
+from gemkr_hf.utils.deprecation import renamed_fields, with_new_keys
 from gemkr_hf.utils.registry import Registry
 
 BENCHMARK_FORMATS: Registry[Any] = Registry("benchmark format")
@@ -24,8 +25,9 @@ _FILES = ("train", "validation", "test", "documents", "images")
 _NUMBERS = ("seed", "scenes")
 
 
+@renamed_fields(RENAMED_SETTINGS)
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """Format and location of questions, documents and images.
 
     Attributes:

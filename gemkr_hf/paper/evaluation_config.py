@@ -11,11 +11,12 @@ from gemkr_hf.toy.stand_ins.toy_tuning import small_world_tuning
 from gemkr_hf.training.arguments import ModelConfig, TuningConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
 from gemkr_hf.training.starting_model import SMALL_WORLD
+from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.text import slug
 
 
 @dataclass(frozen=True)
-class LanguageModelSize:
+class LanguageModelSize(Settings):
     """A language model of Fig. 3.
 
     Attributes:
@@ -50,7 +51,7 @@ def _sizes() -> tuple[LanguageModelSize, ...]:
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Settings):
     """What is measured, on which benchmark, and how what must be trained is trained.
 
     Attributes:
@@ -93,16 +94,18 @@ class EvaluationConfig:
     tuning: TuningConfig = field(default_factory=small_world_tuning)
     aggregate: Literal["max", "logsumexp"] = "logsumexp"
     encoders: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=1.5)
+        default_factory=lambda: small_world_tuning(learning_rate=5e-4, num_train_epochs=1.5)
     )
     pretraining: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=1.0)
+        default_factory=lambda: small_world_tuning(learning_rate=5e-4, num_train_epochs=1.0)
     )
     text_models: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=5e-4, epochs=0.6, lora_rank=0)
+        default_factory=lambda: small_world_tuning(
+            learning_rate=5e-4, num_train_epochs=0.6, lora_r=0
+        )
     )
     captioner: TuningConfig = field(
-        default_factory=lambda: small_world_tuning(learning_rate=2e-3, epochs=16.0)
+        default_factory=lambda: small_world_tuning(learning_rate=2e-3, num_train_epochs=16.0)
     )
     language_models: tuple[LanguageModelSize, ...] = field(default_factory=_sizes)
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
 from gemkr_hf.training.starting_model import check_model, load_model, load_processor
 from gemkr_hf.training.training_checks import has_images, with_images
 from gemkr_hf.training.training_run import open_or_build, with_ids_of
-from gemkr_hf.utils.config import as_plain
+from gemkr_hf.utils.config import as_plain, upgrade_settings
 from gemkr_hf.utils.hub_ids import resolve_source
 from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.run_dir import RunDirectory, first_difference
@@ -90,7 +90,13 @@ class Ground:
             )
         self.folder = Path(config.output)
         settings = {name: as_plain(config)[name] for name in _SHARED}
-        RunDirectory(self.folder, settings, "evaluation.yaml", _MADE).prepare(overwrite)
+        RunDirectory(
+            self.folder,
+            settings,
+            "evaluation.yaml",
+            _MADE,
+            partial(upgrade_settings, EvaluationConfig),
+        ).prepare(overwrite)
 
     def prepare(self) -> None:
         """Make what every row needs, before rows are made side by side."""

@@ -64,7 +64,7 @@ def trained_gemkr(
     switches = dict(ABLATIONS[ablation])
     tuning = dataclasses.replace(ground.config.tuning, seed=seed)
     if not switches.pop("lora"):
-        tuning = dataclasses.replace(tuning, lora_rank=0)
+        tuning = dataclasses.replace(tuning, lora_r=0)
     if blind:
         tuning = dataclasses.replace(tuning, fit_objects=False)
     model = _with_switches(_model_of(ground, size), switches)

@@ -1,31 +1,39 @@
-"""Settings of instruction tuning; the defaults are the paper's."""
+"""Settings of training; the defaults are the paper's.
+
+Fields that `transformers.TrainingArguments` or TRL's ``ModelConfig`` has carry their names and are
+passed on unchanged. `TuningConfig` is not a subclass of `TrainingArguments`: that class opens the
+devices and checks the machine when it is created, whereas a configuration for a GPU must also be
+readable, comparable and checkable (``gemkr train --check``) on a laptop.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gemkr_hf.data import DataConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
+from gemkr_hf.utils.config import Settings
+from gemkr_hf.utils.deprecation import renamed_fields
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The model that tuning starts from: a checkpoint, or parts that are joined.
+class ModelConfig(Settings):
+    """The model that training starts from: a checkpoint, or parts that are joined.
 
     Attributes:
-        checkpoint: folder or Hub id of a GeMKR; ``small-world`` for the stand-ins of the symbols
-            benchmark. None: the parts below.
-        language_model: folder or Hub id of a causal language model (paper: LLaMA-7b).
-        vision_model: folder or Hub id of a CLIP or SigLIP (paper: ViT-L/14 of CLIP).
-        detector: YOLO weights that ``ultralytics`` reads (paper: YOLOv7, which ultralytics does not
-            have), a file here or in a repository of the Hub (``org/name/best.pt``); or a detector
-            of transformers, ``transformers:`` before its folder or Hub id; None for no objects.
-        preset: ``paper`` or ``released-code``, settings of model and processor.
-        config: further fields of ``GeMKRConfig``.
-        processor: further arguments of ``GeMKRProcessor``.
-        bits: 4 or 8, the language model quantised by bitsandbytes (4: QLoRA); None for all.
-        dtype: of the weights that are not trained and not quantised.
-        attention: ``eager``, ``sdpa`` or ``flash_attention_2``; transformers' choice where None.
-        revision: of the checkpoint.
+        checkpoint: Folder or Hub id of a GeMKR checkpoint, or the name of a registered source such
+            as ``small-world``. None: the parts below.
+        language_model: Folder or Hub id of a causal language model (paper: LLaMA-7b).
+        vision_model: Folder or Hub id of a CLIP or SigLIP (paper: CLIP ViT-L/14).
+        detector: YOLO weights for ``ultralytics``, a local file or one on the Hub
+            (``org/name/best.pt``); or ``transformers:`` and the folder or Hub id of a detector of
+            transformers; None for no objects. The paper's YOLOv7 is not part of ultralytics.
+        preset: ``paper`` or ``released-code``: settings of model and processor.
+        config: Further fields of ``GeMKRConfig``.
+        processor: Further arguments of ``GeMKRProcessor``.
+        bits: 4 or 8: quantise the language model with bitsandbytes (4: QLoRA).
+        dtype: Of weights that are neither trained nor quantised.
+        attention: ``eager``, ``sdpa`` or ``flash_attention_2``; None for transformers' choice.
+        revision: Of the checkpoint.
     """
 
     checkpoint: str | None = None
@@ -41,106 +49,115 @@ class ModelConfig:
     revision: str | None = None
 
 
+@renamed_fields(
+    {
+        "batch_size": "per_device_train_batch_size",
+        "gradient_accumulation": "gradient_accumulation_steps",
+        "epochs": "num_train_epochs",
+        "scheduler": "lr_scheduler_type",
+        "optimizer": "optim",
+        "workers": "dataloader_num_workers",
+        "lora_rank": "lora_r",
+        "lora_layers": "lora_target_modules",
+    }
+)
 @dataclass(frozen=True)
-class TuningConfig:
-    """How the model is tuned.
+class TuningConfig(Settings):
+    """Hyper-parameters of instruction tuning.
 
     Attributes:
-        learning_rate: of prefix, gates, projections and LoRA ("a learning rate of 6e-5").
-        visual_learning_rate: of prefix, gates and projections alone; the same as
-            ``learning_rate`` where None.
-        batch_size: instructions a process and step ("batches of 12 instruction data").
-        gradient_accumulation: such batches before the weights change.
-        epochs: passes over the instructions; the released code goes through 5 x 2400 batches.
-        max_steps: stop after so many changes of the weights.
-        warmup_steps: steps of linear warm-up ("the Adam optimizer with a warm-up strategy"); the
+        learning_rate: Of prefix, gates, projections and LoRA ("a learning rate of 6e-5").
+        visual_learning_rate: Of prefix, gates and projections; None for ``learning_rate``.
+        per_device_train_batch_size: Instructions per process and step ("batches of 12 instruction
+            data").
+        gradient_accumulation_steps: Batches per update of the weights.
+        num_train_epochs: Passes over the instructions; the released code makes 5 x 2400 batches.
+        max_steps: Maximum number of weight updates; None for no limit.
+        warmup_steps: Steps of linear warm-up ("the Adam optimizer with a warm-up strategy"); the
             number is the released code's.
-        scheduler: what follows the warm-up, a name of transformers; the released code's cosine.
-        min_learning_rate: where the cosine ends (released code: 1e-5); 0 where None.
-        optimizer: a name of transformers; ``paged_adamw_8bit`` is for QLoRA.
-        weight_decay: AdamW's; the released code's value.
-        max_grad_norm: gradients are scaled down to this norm.
-        lora_rank, lora_alpha, lora_dropout: LoRA on query and value projections. With rank 16 the
+        lr_scheduler_type: Schedule after the warm-up (released code: cosine).
+        min_learning_rate: Final rate of the cosine (released code: 1e-5); None for 0.
+        optim: Optimizer; ``paged_adamw_8bit`` is meant for QLoRA.
+        weight_decay: Of AdamW (released code: 0.05).
+        max_grad_norm: Maximum norm of the gradients.
+        lora_r, lora_alpha, lora_dropout: LoRA on query and value projections. With rank 16 the
             paper's model has its "14M parameters" to train; the released code has 8 and 16. Rank 0
-            leaves the language model frozen (Table 3, "w/o Lora").
-        lora_layers: names of the layers that are adapted; query and value projections where None.
-        precision: of the computation: ``fp32``, ``bf16`` or ``fp16`` by autocast.
-        gradient_checkpointing: compute activations again in the backward pass, to save memory.
-        fit_objects: fit the projections to captions of the training objects first (the symbols have
-            them; elsewhere the detector's labels are taken).
-        workers: processes that prepare batches beside the training one.
-        seed: of the sampled clues, the initial weights and the order of the instructions.
-        save_steps: steps between two saved states, from which a stopped tuning goes on; those of
-            the validation where there is one.
-        logging_steps: steps between two entries of the curve.
+            freezes the language model (Table 3, "w/o Lora").
+        lora_target_modules: Names of the adapted layers; None for query and value projections.
+        precision: Of the computation: ``fp32``, or autocast to ``bf16`` or ``fp16``.
+        gradient_checkpointing: Recompute activations in the backward pass to save memory.
+        fit_objects: First fit the projections to the captions of the training objects, or to the
+            detector's labels where the benchmark has no captions.
+        dataloader_num_workers: Processes that prepare batches.
+        seed: Of sampled clues, initial weights and the order of the instructions.
+        save_steps: Steps between two checkpoints, unless validation decides.
+        logging_steps: Steps between two entries of the training curve.
         report_to: ``tensorboard``, ``trackio``, ...
     """
 
     learning_rate: float = 6e-5
     visual_learning_rate: float | None = None
-    batch_size: int = 12
-    gradient_accumulation: int = 1
-    epochs: float = 5.0
+    per_device_train_batch_size: int = 12
+    gradient_accumulation_steps: int = 1
+    num_train_epochs: float = 5.0
     max_steps: int | None = None
     warmup_steps: int = 200
-    scheduler: str = "cosine"
+    lr_scheduler_type: str = "cosine"
     min_learning_rate: float | None = None
-    optimizer: str = "adamw_torch"
+    optim: str = "adamw_torch"
     weight_decay: float = 0.05
     max_grad_norm: float = 1.0
-    lora_rank: int = 16
+    lora_r: int = 16
     lora_alpha: int = 32
     lora_dropout: float = 0.05
-    lora_layers: tuple[str, ...] | None = None
+    lora_target_modules: tuple[str, ...] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_checkpointing: bool = False
     fit_objects: bool = False
-    workers: int = 0
+    dataloader_num_workers: int = 0
     seed: int = 0
     save_steps: int = 100
     logging_steps: int = 10
     report_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
+        self.check_positive(
             "learning_rate",
-            "batch_size",
-            "gradient_accumulation",
-            "epochs",
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "num_train_epochs",
+            "max_steps",
             "lora_alpha",
             "save_steps",
             "logging_steps",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup_steps", "lora_rank", "weight_decay", "workers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"max_steps must be positive, got {self.max_steps}")
+        )
+        self.check_not_negative("warmup_steps", "lora_r", "weight_decay", "dataloader_num_workers")
         if not 0 <= self.lora_dropout < 1:
-            raise ValueError(f"lora_dropout lies in 0..1, got {self.lora_dropout}")
+            raise ValueError(
+                f"lora_dropout must be at least 0 and below 1, got {self.lora_dropout}"
+            )
         if self.precision not in ("fp32", "bf16", "fp16"):
-            raise ValueError(f"precision is fp32, bf16 or fp16, not '{self.precision}'")
+            raise ValueError(f"precision must be fp32, bf16 or fp16, got '{self.precision}'")
 
 
+@renamed_fields({"every": "eval_steps"})
 @dataclass(frozen=True)
-class ValidationConfig:
-    """Validation by loss and by retrieval, and which state is kept.
+class ValidationConfig(Settings):
+    """Validation during training, by loss and by retrieval, and the choice of the checkpoint.
 
     Attributes:
-        every: steps between two validations; once an epoch where None.
-        questions: how many of the validation split are retrieved for, the first ones; all where
-            None, 0 for the loss alone.
-        metric: the state with the best of these is kept: ``R@5``, ``P@1``, ``P@5``, ``R@10``, or
+        eval_steps: Steps between two validations; None for once per epoch.
+        questions: Number of questions of the validation split to retrieve for, the first ones; None
+            for all, 0 for the loss alone.
+        metric: The checkpoint with the best value is kept: ``R@5``, ``P@1``, ``P@5``, ``R@10`` or
             ``loss``.
-        hit: what counts as a hit: ``gold``, a relevant document's id, or ``answer``, a document
-            whose lowercased text holds an answer (pseudo-relevance of OKVQA).
-        num_beams: beams of the search; the model's own where None.
-        batch_size: questions decoded together.
+        hit: Hit preset: ``gold`` (the id of a relevant document) or ``answer`` (the lowercased text
+            holds an answer; pseudo-relevance of OKVQA).
+        num_beams: Beams of the search; None for the model's own.
+        batch_size: Questions decoded together.
     """
 
-    every: int | None = None
+    eval_steps: int | None = None
     questions: int | None = 500
     metric: Literal["R@5", "P@1", "P@5", "R@10", "loss"] = "R@5"
     hit: Literal["gold", "answer"] = "gold"
@@ -148,34 +165,30 @@ class ValidationConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
-            raise ValueError(f"every must be positive, got {self.every}")
+        self.check_positive("eval_steps", "batch_size")
+        self.check_not_negative("questions")
         if self.questions == 0 and self.metric != "loss":
-            raise ValueError(
-                f"Without questions there is only the loss: set metric to loss, not {self.metric}"
-            )
-        for name in ("questions", "batch_size"):
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            raise ValueError(f"metric {self.metric} needs questions: set metric to loss")
 
 
+@renamed_fields({"batch_size": "per_device_train_batch_size", "epochs": "num_train_epochs"})
 @dataclass(frozen=True)
-class PreferenceConfig:
+class PreferenceConfig(Settings):
     """Preference tuning from relevance feedback, after instruction tuning (beyond the paper).
 
-    Clues that led to relevant documents are preferred to those that did not, by direct preference
-    optimisation (Rafailov et al. 2023) as TRL has it.
+    Clues that led to relevant documents are preferred to others, by direct preference optimisation
+    (Rafailov et al. 2023) with TRL's trainer.
 
     Attributes:
-        questions: training questions that are retrieved for, to see which clues lead where; all
-            where None.
-        pairs: preferred and dispreferred clues for each question, at most.
-        only_mistakes: leave out questions whose first document was relevant already.
-        hard_negatives: how many of them have, in the place of a clue that the model wrote, a clue
-            of another document that begins as the preferred one does, as long as possible.
-        learning_rate, batch_size, epochs, warmup_steps: of the preference tuning.
-        beta: how strongly the model is held to where it started (DPO).
-        sft_weight: weight of the preferred clue's own likelihood in the loss.
+        questions: Number of training questions to collect feedback for; None for all.
+        pairs: Maximum number of pairs of a preferred and a dispreferred clue per question.
+        only_mistakes: Skip questions whose first document is already relevant.
+        hard_negatives: Number of pairs per question whose dispreferred clue is almost distinctive:
+            a clue of another document with the longest common beginning.
+        learning_rate, per_device_train_batch_size, num_train_epochs, warmup_steps: As in
+            `TuningConfig`.
+        beta: Strength of the tie to the starting model (DPO).
+        sft_weight: Weight of the preferred clue's likelihood in the loss.
     """
 
     questions: int | None = None
@@ -183,39 +196,39 @@ class PreferenceConfig:
     only_mistakes: bool = False
     hard_negatives: int = 0
     learning_rate: float = 5e-6
-    batch_size: int = 12
-    epochs: float = 1.0
+    per_device_train_batch_size: int = 12
+    num_train_epochs: float = 1.0
     warmup_steps: int = 20
     beta: float = 0.1
     sft_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("pairs", "learning_rate", "batch_size", "epochs", "beta"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        self.check_positive(
+            "pairs", "learning_rate", "per_device_train_batch_size", "num_train_epochs", "beta"
+        )
         if not 0 <= self.hard_negatives <= self.pairs:
             raise ValueError(
-                f"hard_negatives lies in 0..{self.pairs} (pairs), got {self.hard_negatives}"
+                f"hard_negatives must be in 0..{self.pairs} (pairs), got {self.hard_negatives}"
             )
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """All of one training: what ``gemkr train --config`` reads.
+class TrainConfig(Settings):
+    """All settings of one training run: what ``gemkr train --config`` reads.
 
     Attributes:
-        data: questions, images and documents.
-        output: folder of everything that is made.
-        model: what tuning starts from.
-        sampling: how clues are cut from relevant documents.
-        tuning: how the model is tuned.
-        validation: when it is validated, and what is kept.
-        preferences: preference tuning afterwards; None for none.
-        captions: put the images' captions behind the questions, as the released code does, or
-            in the place of images (Table 3, "w/o Visual Queries"). Questions asked later need
-            captions as well.
-        aggregate: a document's score from those of its clues, kept in the model: ``max`` (paper) or
-            ``logsumexp``.
+        data: Questions, images and documents.
+        output: Folder of the run.
+        model: The model that training starts from.
+        sampling: How clues are sampled from relevant documents.
+        tuning: Hyper-parameters of instruction tuning.
+        validation: Validation during training.
+        preferences: Preference tuning afterwards; None for none.
+        captions: Append the images' captions to the questions, as the released code does, or use
+            them instead of images (Table 3, "w/o Visual Queries"). Later questions need captions
+            as well.
+        aggregate: A document's score from those of its clues, saved in the model: ``max`` (paper)
+            or ``logsumexp``.
     """
 
     data: DataConfig

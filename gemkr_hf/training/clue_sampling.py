@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.text import SENTENCE_END, STOP_WORDS, WORD
 
 PAIRS_AT_ONCE = 20_000
@@ -24,7 +25,7 @@ AreDistinctive = Callable[[list[np.ndarray]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(Settings):
     """Parameters of supervised text sampling.
 
     Attributes:

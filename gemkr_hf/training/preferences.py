@@ -263,8 +263,8 @@ def tune_preferences(
         **{
             **{name: common[name] for name in known if not name.startswith("_")},
             "learning_rate": config.learning_rate,
-            "per_device_train_batch_size": config.batch_size,
-            "num_train_epochs": config.epochs,
+            "per_device_train_batch_size": config.per_device_train_batch_size,
+            "num_train_epochs": config.num_train_epochs,
             "max_steps": -1,
             "warmup_steps": config.warmup_steps,
             "label_names": None,
@@ -276,7 +276,7 @@ def tune_preferences(
     )
     lora = LoraConfig(
         **model.lora_arguments(
-            tuning.lora_rank or 16, tuning.lora_alpha, tuning.lora_dropout, tuning.lora_layers
+            tuning.lora_r or 16, tuning.lora_alpha, tuning.lora_dropout, tuning.lora_target_modules
         )
     )
     dtypes = dtypes_of(model)

@@ -109,11 +109,11 @@ def add_lora(model: Any, config: TuningConfig) -> Any:
     With rank 0 the model itself, its towers frozen (Table 3, "w/o Lora"). What is trained is in
     float32, whatever the rest is in: in bfloat16 a step of 6e-5 would be rounded away.
     """
-    if config.lora_rank == 0:
+    if config.lora_r == 0:
         model.freeze_backbones()
         return trained_in_float32(model)
     arguments = model.lora_arguments(
-        config.lora_rank, config.lora_alpha, config.lora_dropout, config.lora_layers
+        config.lora_r, config.lora_alpha, config.lora_dropout, config.lora_target_modules
     )
     return trained_in_float32(get_peft_model(model, LoraConfig(**arguments)))
 
@@ -176,16 +176,16 @@ def training_arguments(
     arguments: dict[str, Any] = {
         "output_dir": str(output),
         "learning_rate": config.learning_rate,
-        "per_device_train_batch_size": config.batch_size,
-        "per_device_eval_batch_size": config.batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation,
-        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "per_device_eval_batch_size": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "num_train_epochs": config.num_train_epochs,
         "max_steps": config.max_steps or -1,
         "warmup_steps": config.warmup_steps,
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
-        "optim": config.optimizer,
-        "lr_scheduler_type": config.scheduler,
+        "optim": config.optim,
+        "lr_scheduler_type": config.lr_scheduler_type,
         "logging_steps": config.logging_steps,
         "logging_first_step": True,
         "save_strategy": "steps",
@@ -197,8 +197,8 @@ def training_arguments(
         "fp16": config.precision == "fp16",
         "activation_checkpointing": config.gradient_checkpointing,
         "activation_checkpointing_kwargs": {"use_reentrant": False},
-        "dataloader_num_workers": config.workers,
-        "dataloader_persistent_workers": config.workers > 0,
+        "dataloader_num_workers": config.dataloader_num_workers,
+        "dataloader_persistent_workers": config.dataloader_num_workers > 0,
         "dataloader_drop_last": True,
         "report_to": list(config.report_to),
         "remove_unused_columns": False,
@@ -210,12 +210,12 @@ def training_arguments(
         arguments["lr_scheduler_type"] = "cosine_with_min_lr"
         arguments["lr_scheduler_kwargs"] = {"min_lr": config.min_learning_rate}
     if validation is not None:
-        when = "epoch" if validation.every is None else "steps"
+        when = "epoch" if validation.eval_steps is None else "steps"
         arguments |= {
             "eval_strategy": when,
-            "eval_steps": validation.every,
+            "eval_steps": validation.eval_steps,
             "save_strategy": when,
-            "save_steps": validation.every or config.save_steps,
+            "save_steps": validation.eval_steps or config.save_steps,
             "prediction_loss_only": True,
             "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{SELECTION}",
@@ -284,10 +284,11 @@ def tune(
     trainable, every = count_parameters(adapted)
     logger.info(f"{trainable:,} of {every:,} parameters are trained ({trainable / every:.1%})")
     arguments = training_arguments(output, config, validation)
-    if len(instructions) < config.batch_size * arguments.world_size:
+    batch_size, processes = config.per_device_train_batch_size, arguments.world_size
+    if len(instructions) < batch_size * processes:
         raise ValueError(
-            f"{len(instructions)} instructions are fewer than a batch of {config.batch_size} "
-            f"for each of {arguments.world_size} processes: lower tuning.batch_size"
+            f"{len(instructions)} instructions are fewer than a batch of {batch_size} for each of "
+            f"{processes} processes: lower tuning.per_device_train_batch_size"
         )
     trainer = InstructionTrainer(
         model=adapted,
@@ -310,9 +311,9 @@ def tune(
         merged = with_adapter(fresh(), output / "adapter")
     else:
         adapted = trainer.accelerator.unwrap_model(trainer.model)
-        if config.lora_rank and trainer.is_world_process_zero():
+        if config.lora_r and trainer.is_world_process_zero():
             save_peft(adapted, output / "adapter")
-        merged = adapted.merge_and_unload() if config.lora_rank else adapted
+        merged = adapted.merge_and_unload() if config.lora_r else adapted
     for name, dtype in dtypes.items():
         getattr(merged, name).to(dtype)
     best = trainer.state.best_global_step or trainer.state.global_step

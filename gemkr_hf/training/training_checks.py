@@ -65,7 +65,7 @@ def _check_divided(config: TrainConfig) -> None:
     for setting, wanted, mend in (
         ("validation.questions", config.validation.questions != 0, "set it to 0"),
         ("preferences", config.preferences is not None, "leave them out"),
-        ("tuning.lora_rank: 0", config.tuning.lora_rank == 0, "set it to 1 or more"),
+        ("tuning.lora_r: 0", config.tuning.lora_r == 0, "set it to 1 or more"),
     ):
         if wanted:
             raise ValueError(

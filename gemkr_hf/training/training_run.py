@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from gemkr_hf.training.starting_model import checkpoint_source, load_model, load
 from gemkr_hf.training.trainer import Tuned, last_whole_checkpoint, tune
 from gemkr_hf.training.training_checks import check, has_images, with_images
 from gemkr_hf.training.training_facts import keep_facts
-from gemkr_hf.utils.config import as_plain
+from gemkr_hf.utils.config import as_plain, upgrade_settings
 from gemkr_hf.utils.io import write_json
 from gemkr_hf.utils.run_dir import RunDirectory, save_dataset
 
@@ -100,7 +101,8 @@ def run_training(
         if state.is_main_process:
             settings = as_plain(config)
             del settings["output"]  # a folder may be moved
-            RunDirectory(folder, settings, "train.yaml", _CONTENTS).prepare(overwrite)
+            upgrade = partial(upgrade_settings, TrainConfig)
+            RunDirectory(folder, settings, "train.yaml", _CONTENTS, upgrade).prepare(overwrite)
     metrics_path = shop.path("metrics.json")
     if metrics_path.exists() and shop.path("model").exists():
         shop.say(f"This run is finished: {folder / 'model'}")
@@ -376,7 +378,7 @@ def _finish(
         for part in ("checkpoints", "preferences/checkpoints")
         if (shop.path(part) / "adapter").is_dir()
     ]
-    if shop.config.tuning.lora_rank:
+    if shop.config.tuning.lora_r:
         base = _save_base(shop, model, processor)
         save_adapter(
             stages,

@@ -1,42 +1,77 @@
-"""Typed settings from YAML files: frozen dataclasses, read strictly."""
+"""Typed settings from YAML: frozen dataclasses, with one clear sentence for each mistake."""
 
+import contextlib
 import dataclasses
 import difflib
 import re
-import types
 import typing
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
-Settings = TypeVar("Settings")
+from gemkr_hf.utils.deprecation import with_new_keys
+
+_SettingsT = TypeVar("_SettingsT", bound="Settings")
+
+
+class Settings:
+    """Base class of frozen dataclasses that `parse` reads; an unknown field is an error."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    renamed_fields: ClassVar[Mapping[str, str]] = {}
+    """Old name -> new name, see `gemkr_hf.utils.deprecation.renamed_fields`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            lambda content: (
+                with_new_keys(content, cls.renamed_fields)
+                if isinstance(content, Mapping)
+                else content
+            ),
+            handler(source),
+        )
+
+    def check_positive(self, *names: str) -> None:
+        """Raise ValueError for a field that is zero or negative; None is allowed."""
+        for name in names:
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+
+    def check_not_negative(self, *names: str) -> None:
+        """Raise ValueError for a field that is negative; None is allowed."""
+        for name in names:
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The content of a YAML file of settings.
+    """Read a YAML file of settings.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no YAML, or no mapping.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not valid YAML, or does not hold a mapping.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no configuration '{path}'")
+        raise FileNotFoundError(f"Configuration not found: '{path}'")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = " ".join(str(error).split())
-        raise ValueError(f"'{path}' is no YAML: {where}") from None
+        raise ValueError(f"'{path}' is not valid YAML: {where}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"'{path}' must hold settings such as 'output: runs/okvqa'")
+        raise ValueError(f"'{path}' must contain settings such as 'output: runs/okvqa'")
     return content
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 takes 6e-5 for a text; here it is a number, as everybody means it."""
+    """Reads 6e-5 as a number; YAML 1.1 takes it for a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -47,26 +82,26 @@ _Loader.add_implicit_resolver(
 
 
 def override(content: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Settings with some of them replaced: ``tuning.epochs=3``.
+    """Replace single settings, given as ``section.setting=value``.
 
-    >>> override({"tuning": {"epochs": 5}}, ["tuning.epochs=3", "output=runs/a"])
-    {'tuning': {'epochs': 3}, 'output': 'runs/a'}
+    >>> override({"tuning": {"seed": 5}}, ["tuning.seed=3", "output=runs/a"])
+    {'tuning': {'seed': 3}, 'output': 'runs/a'}
 
     Raises:
-        ValueError: an assignment that is none.
+        ValueError: A malformed override.
     """
     result = _copy(content)
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name.strip():
-            raise ValueError(f"'{assignment}' sets nothing: write section.setting=value")
+            raise ValueError(f"Malformed override '{assignment}': write section.setting=value")
         *sections, last = name.strip().split(".")
-        place = result
+        target = result
         for section in sections:
-            if not isinstance(place.get(section), dict):
-                place[section] = {}
-            place = place[section]
-        place[last] = yaml.load(value, Loader=_Loader)
+            if not isinstance(target.get(section), dict):
+                target[section] = {}
+            target = target[section]
+        target[last] = yaml.load(value, Loader=_Loader)
     return result
 
 
@@ -74,68 +109,85 @@ def _copy(content: Any) -> Any:
     return {k: _copy(v) for k, v in content.items()} if isinstance(content, Mapping) else content
 
 
-def parse(kind: type[Settings], content: Mapping[str, Any], where: str = "") -> Settings:
-    """A dataclass of settings, nested ones too, from plain values.
+def parse(kind: type[_SettingsT], content: Mapping[str, Any]) -> _SettingsT:
+    """Read a dataclass of settings, including nested ones, from plain values.
 
     Args:
-        kind: the dataclass.
-        content: its fields; what is absent keeps its default.
-        where: what stands before a field's name in messages.
+        kind: The dataclass.
+        content: Its fields; an absent field keeps its default.
 
     Raises:
-        ValueError: an unknown field (with the one that was probably meant), a missing one, or a
-            value of the wrong type or out of range.
+        ValueError: An unknown field (with the closest known one), a missing field, or a value of
+            the wrong type or out of range.
     """
-    _refuse_unknown(kind, content, where)
     try:
         return TypeAdapter(kind).validate_python(dict(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        parts = [str(part) for part in first["loc"] if not _is_member(part)]
-        name = ".".join(filter(None, [where, *dict.fromkeys(parts)]))
-        if first["type"] == "missing":
-            raise ValueError(f"The setting {name} is missing") from None
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise ValueError(f"{name}: {message}" if name else message) from None
-        raise ValueError(f"{name}: {message}, got {first['input']!r}") from None
+        raise ValueError(_message(kind, error)) from None
 
 
-def _is_member(part: Any) -> bool:
-    """pydantic names the members of a union as parts of the place: int, literal[...]."""
+def _message(kind: type, error: ValidationError) -> str:
+    """One sentence for the first mistake; an unknown field comes first."""
+    mistakes = error.errors()
+    unknown = [one for one in mistakes if one["type"] == "unexpected_keyword_argument"]
+    first = (unknown or mistakes)[0]
+    parts = [str(part) for part in first["loc"] if not _is_union_member(part)]
+    name = ".".join(dict.fromkeys(parts))
+    if unknown:
+        fields = _fields_at(kind, first["loc"][:-1])
+        close = difflib.get_close_matches(parts[-1], fields, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(fields)}"
+        return f"Unknown setting {name}: {hint}"
+    if first["type"] == "missing":
+        return f"The setting {name} is missing"
+    if first["type"] == "dataclass_type":
+        return f"{name} must be a section with settings, got {first['input']!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"{name}: {message}, got {first['input']!r}"
+
+
+def _is_union_member(part: Any) -> bool:
+    """Whether part of an error's location names a member of a union: int, literal[...]."""
     return isinstance(part, str) and (
         part in ("int", "str", "float", "bool", "none") or part.startswith(("literal[", "list["))
     )
 
 
-def _refuse_unknown(kind: Any, content: Any, where: str) -> None:
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{where or 'The configuration'} holds settings, not {content!r}")
-    hints = typing.get_type_hints(kind)
-    fields = [field.name for field in dataclasses.fields(kind)]
-    for name, value in content.items():
-        if name not in fields:
-            close = difflib.get_close_matches(str(name), fields, n=1)
-            meant = f"did you mean {close[0]}?" if close else f"there are {', '.join(fields)}"
-            raise ValueError(f"There is no setting {where + '.' if where else ''}{name}: {meant}")
-        nested = _dataclass_in(hints[name])
-        if nested is not None and value is not None:
-            _refuse_unknown(nested, value, f"{where}.{name}" if where else name)
-
-
-def _dataclass_in(hint: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return hint
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(
-            (part for part in typing.get_args(hint) if dataclasses.is_dataclass(part)), None
-        )
-    return None
+def _fields_at(kind: Any, location: Sequence[Any]) -> list[str]:
+    """Names of the fields of a dataclass that is nested in another one."""
+    for part in location:
+        if isinstance(part, str):
+            hint = typing.get_type_hints(kind)[part]
+            kind = next(t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t))
+    return [field.name for field in dataclasses.fields(kind)]
 
 
 def as_plain(settings: Any) -> dict[str, Any]:
-    """A dataclass of settings as what YAML and JSON can hold."""
+    """Convert a dataclass of settings to what YAML and JSON can hold."""
     return dataclasses.asdict(settings)
 
 
-__all__ = ["as_plain", "override", "parse", "read_yaml"]
+def upgrade_settings(kind: type, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert plain settings that an earlier version saved to the present names and values.
+
+    Args:
+        kind: The dataclass that the settings belong to.
+        saved: All of its fields or some, and perhaps more, which stay as they are.
+    """
+    hints = typing.get_type_hints(kind)
+    result: dict[str, Any] = {}
+    for old, value in saved.items():
+        name = getattr(kind, "renamed_fields", {}).get(old, old)
+        result[name] = value
+        if name in hints:
+            adapter = TypeAdapter(hints[name])
+            # A value that is invalid today stays as it is, and differs from any valid one.
+            with warnings.catch_warnings(), contextlib.suppress(ValueError):
+                warnings.simplefilter("ignore", FutureWarning)
+                result[name] = adapter.dump_python(adapter.validate_python(value), mode="json")
+    return result
+
+
+__all__ = ["Settings", "as_plain", "override", "parse", "read_yaml", "upgrade_settings"]

@@ -3,8 +3,9 @@
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from functools import wraps
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 REMOVED_IN = "0.3"
 """The version in which the old names of 0.1 go."""
@@ -68,4 +69,38 @@ def with_new_keys(
     return result
 
 
-__all__ = ["REMOVED_IN", "renamed_attributes", "warn_renamed", "with_new_keys"]
+_Class = TypeVar("_Class", bound=type)
+
+
+def renamed_fields(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
+    """Decorate a dataclass whose fields were renamed.
+
+    The old names still work as arguments, as attributes, and in settings that
+    `gemkr_hf.utils.config.parse` reads, each with a warning.
+
+    Args:
+        names: old field name -> new field name.
+    """
+
+    def decorate(cls: _Class) -> _Class:
+        init = cls.__init__  # type: ignore[misc]
+
+        @wraps(init)
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            init(self, *args, **with_new_keys(kwargs, names))
+
+        def __getattr__(self: Any, name: str) -> Any:
+            if name not in names:
+                raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
+            warn_renamed(f"{cls.__name__}.{name}", f"{cls.__name__}.{names[name]}")
+            return getattr(self, names[name])
+
+        cls.__init__ = __init__  # type: ignore[misc]
+        cls.__getattr__ = __getattr__  # type: ignore[attr-defined]
+        cls.renamed_fields = names  # type: ignore[attr-defined]
+        return cls
+
+    return decorate
+
+
+__all__ = ["REMOVED_IN", "renamed_attributes", "renamed_fields", "warn_renamed", "with_new_keys"]

@@ -35,12 +35,13 @@ from gemkr_hf.toy.stand_ins.words_task import (
 from gemkr_hf.toy.symbols.scenes import SceneObject
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 from gemkr_hf.training.clue_sampling import ClueSampler, SamplingConfig, keywords
+from gemkr_hf.utils.config import Settings
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LanguageModelTraining:
+class LanguageModelTraining(Settings):
     """Size of the language model and its training."""
 
     hidden_size: int = 256

@@ -20,7 +20,12 @@ from gemkr_hf.training.prepared_images import prepare_images
 from tests.unit.baselines import retriever_parts as parts
 
 CONFIG = TuningConfig(
-    learning_rate=3e-3, batch_size=2, epochs=1, max_steps=30, warmup_steps=1, logging_steps=1
+    learning_rate=3e-3,
+    per_device_train_batch_size=2,
+    num_train_epochs=1,
+    max_steps=30,
+    warmup_steps=1,
+    logging_steps=1,
 )
 TEXTS = [document["text"] for document in parts.DOCUMENTS]
 
@@ -85,12 +90,12 @@ def test_a_text_model_learns_to_write(processor, tmp_path) -> None:
     examples = [Example("one:", (100, 101)), Example("two:", (102, 103))]
     config = TuningConfig(
         learning_rate=1e-2,
-        batch_size=2,
-        epochs=1,
+        per_device_train_batch_size=2,
+        num_train_epochs=1,
         max_steps=60,
         warmup_steps=1,
         logging_steps=1,
-        lora_rank=0,
+        lora_r=0,
     )
     fit_text_model(model, examples, config, tmp_path / "work", "train")
     model.save_pretrained(tmp_path / "model")
@@ -115,7 +120,12 @@ def test_a_caption_model_learns_and_is_loaded_again(processor, tmp_path) -> None
     images = dict(zip(("white", "red"), parts.IMAGES, strict=True))
     captions = [("white", "an empty page"), ("red", "all of it is red")]
     config = TuningConfig(
-        learning_rate=3e-3, batch_size=2, epochs=1, max_steps=80, warmup_steps=5, logging_steps=1
+        learning_rate=3e-3,
+        per_device_train_batch_size=2,
+        num_train_epochs=1,
+        max_steps=80,
+        warmup_steps=5,
+        logging_steps=1,
     )
     vision = parts.gemkr(processor).vision_tower
     model = fit_captions(

@@ -61,7 +61,7 @@ def test_table_2_counts(tmp_path) -> None:
         (("table3", "--set", "hit=exact"), "The hit preset is one of gold, vrr"),
         (("table4", "--set", "measures=[P5]"), "such as P@5, not 'P5'"),
         (("table1", "--set", "seeds=[1,1]"), "seeds names one twice: 1, 1"),
-        (("table1", "--set", "tunning.epochs=1"), "did you mean tuning?"),
+        (("table1", "--set", "tunning.num_train_epochs=1"), "did you mean tuning?"),
         (("table1", "--set", "split=dev"), "There is no split 'dev': there are train"),
         (("errors", "--system", "clap"), "There is no system 'clap'"),
     ],

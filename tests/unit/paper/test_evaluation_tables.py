@@ -32,7 +32,13 @@ from gemkr_hf.utils.text import first_sentence, slug
 from tests.project import ROOT
 
 QUESTIONS = 6
-FEW = small_world_tuning(batch_size=4, epochs=1.0, max_steps=2, warmup_steps=0, logging_steps=1)
+FEW = small_world_tuning(
+    per_device_train_batch_size=4,
+    num_train_epochs=1.0,
+    max_steps=2,
+    warmup_steps=0,
+    logging_steps=1,
+)
 SIZE = LanguageModelTraining(
     hidden_size=32,
     intermediate_size=32,

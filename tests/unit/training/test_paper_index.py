@@ -39,8 +39,9 @@ def test_every_setting_of_tuning_and_sampling_that_shapes_the_model_is_there() -
         for field in dataclasses.fields(part)
     }
     of_the_machine = {
-        "visual_learning_rate", "gradient_accumulation", "max_steps", "min_learning_rate",
-        "max_grad_norm", "precision", "gradient_checkpointing", "fit_objects", "workers", "seed",
-        "save_steps", "logging_steps", "report_to", "ambiguous", "redraws", "max_length",
+        "visual_learning_rate", "gradient_accumulation_steps", "max_steps", "min_learning_rate",
+        "max_grad_norm", "precision", "gradient_checkpointing", "fit_objects", "seed",
+        "dataloader_num_workers", "save_steps", "logging_steps", "report_to", "ambiguous",
+        "redraws", "max_length",
     }  # fmt: skip
     assert fields - named == of_the_machine

@@ -122,7 +122,12 @@ def test_preferred_clues_gain_on_the_others(ground, tmp_path) -> None:
     chosen, rejected = log_probs(model, ground, pairs)
     tuning = TuningConfig(lora_dropout=0.0, logging_steps=1)
     config = PreferenceConfig(
-        learning_rate=1e-3, batch_size=4, epochs=4, warmup_steps=0, beta=0.5, sft_weight=0.1
+        learning_rate=1e-3,
+        per_device_train_batch_size=4,
+        num_train_epochs=4,
+        warmup_steps=0,
+        beta=0.5,
+        sft_weight=0.1,
     )
     tuned, history = tune_preferences(
         model, ground.processor, pairs, ground.prepared, tmp_path, tuning, config
@@ -149,7 +154,7 @@ def test_log_probabilities_are_those_of_the_model(ground, tmp_path) -> None:
         ground.prepared,
         tmp_path,
         TuningConfig(lora_dropout=0.0, logging_steps=1),
-        PreferenceConfig(learning_rate=1e-9, batch_size=4, warmup_steps=0),
+        PreferenceConfig(learning_rate=1e-9, per_device_train_batch_size=4, warmup_steps=0),
     )
     assert history[0]["logps/chosen"] == pytest.approx(float(chosen.mean()), rel=1e-4)
     assert history[0]["logps/rejected"] == pytest.approx(float(rejected.mean()), rel=1e-4)

@@ -112,9 +112,9 @@ def test_a_finished_run_is_not_done_again(whole) -> None:
 
 def test_other_settings_are_not_mixed_with_a_run(whole) -> None:
     output, _ = whole
-    done = train("--config", "own.yaml", "--set", "tuning.epochs=1")
+    done = train("--config", "own.yaml", "--set", "tuning.num_train_epochs=1")
     assert done.exit_code == 2
-    assert "tuning.epochs was 2.0 and is 1.0" in done.output
+    assert "tuning.num_train_epochs was 2.0 and is 1.0" in done.output
     assert (output / "model").is_dir()
 
 
@@ -142,14 +142,14 @@ def test_a_training_that_was_killed_gives_the_same_curve(whole, files) -> None:
 
 
 def test_two_processes_do_what_one_does_with_twice_the_batch(files) -> None:
-    tuning = {"epochs": 1, "max_steps": 4}
+    tuning = {"num_train_epochs": 1, "max_steps": 4}
     one = write_settings(
-        files, "one.yaml", output="runs/one", tuning={**tuning, "batch_size": 4},
-        validation={"every": 2},
+        files, "one.yaml", output="runs/one", tuning={**tuning, "per_device_train_batch_size": 4},
+        validation={"eval_steps": 2},
     )  # fmt: skip
     two = write_settings(
-        files, "two.yaml", output="runs/two", tuning={**tuning, "batch_size": 2},
-        validation={"every": 2},
+        files, "two.yaml", output="runs/two", tuning={**tuning, "per_device_train_batch_size": 2},
+        validation={"eval_steps": 2},
     )  # fmt: skip
     assert train("--config", one).exit_code == 0
     launched = subprocess.run(
@@ -181,7 +181,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(files) -> None:
     ("setting", "message"),
     [
         ("tuning.lerning_rate=1", "did you mean learning_rate?"),
-        ("tuning.epochs=0", "epochs must be positive"),
+        ("tuning.num_train_epochs=0", "num_train_epochs must be positive"),
         ("tuning.report_to=[nowhere]", "tuning.report_to: nowhere needs its package"),
         ("tuning.precision=fp16", "fp16 needs a GPU"),
         (
@@ -216,7 +216,7 @@ def test_wrong_settings_fail_before_a_model_is_loaded(files, monkeypatch, settin
     assert not (files / "runs" / "never").exists()
 
 
-@pytest.mark.parametrize("setting", ["preferences={}", "tuning.lora_rank=0", "tuning.seed=0"])
+@pytest.mark.parametrize("setting", ["preferences={}", "tuning.lora_r=0", "tuning.seed=0"])
 def test_what_needs_all_weights_is_refused_with_fsdp(files, monkeypatch, setting) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     alone = ("--set", "validation.questions=0", "--set", "validation.metric=loss")
@@ -238,9 +238,9 @@ def test_what_no_training_made_is_left_alone(files) -> None:
 
 def test_another_run_replaces_one_where_it_is_told_to(files) -> None:
     short = ("--config", "own.yaml", "--output", "runs/replaced", "--set", "tuning.max_steps=2")
-    assert train(*short, "--set", "validation.every=2").exit_code == 0
+    assert train(*short, "--set", "validation.eval_steps=2").exit_code == 0
     before = (files / "runs" / "replaced" / "images" / "images-00000.safetensors").stat()
-    others = (*short, "--set", "validation.every=1", "--overwrite")
+    others = (*short, "--set", "validation.eval_steps=1", "--overwrite")
     assert train(*others).exit_code == 0
     figures = json.loads((files / "runs" / "replaced" / "metrics.json").read_text())
     assert len([entry for entry in figures["history"] if "eval_R@5" in entry]) == 2
@@ -297,7 +297,7 @@ def test_a_language_model_in_4_bits_is_tuned(files, short_quickstart) -> None:
         *("--config", "own.yaml", "--output", "runs/few_bits"),
         *("--set", f"model.checkpoint={short_quickstart / 'model'}", "--set", "model.bits=4"),
         *("--set", "tuning.precision=bf16", "--set", "tuning.max_steps=4"),
-        *("--set", "tuning.gradient_accumulation=2"),
+        *("--set", "tuning.gradient_accumulation_steps=2"),
     )
     assert done.exit_code == 0, done.output
     retriever = GeMKRRetriever.from_pretrained(
@@ -312,7 +312,9 @@ def test_preferences_follow_where_wanted(files) -> None:
     pytest.importorskip("trl", reason="preference tuning needs TRL, which needs Python 3.11")
     path = write_settings(
         files, "preferred.yaml", output="runs/preferred", tuning={"max_steps": 4},
-        preferences={"pairs": 2, "hard_negatives": 1, "batch_size": 4, "warmup_steps": 0},
+        preferences={
+            "pairs": 2, "hard_negatives": 1, "per_device_train_batch_size": 4, "warmup_steps": 0,
+        },
     )  # fmt: skip
     done = train("--config", path)
     assert done.exit_code == 0, done.output

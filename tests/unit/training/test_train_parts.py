@@ -23,7 +23,7 @@ from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-TUNING = {"max_steps": 4, "batch_size": 4, "warmup_steps": 1, "logging_steps": 1}
+TUNING = {"max_steps": 4, "per_device_train_batch_size": 4, "warmup_steps": 1, "logging_steps": 1}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def settings(files, name, **sections):
     sections.setdefault("model", PARTS)
     return write_settings(
         files, f"{name}.yaml", output=f"runs/{name}", tuning=TUNING,
-        validation={"every": 2, "questions": 2, "num_beams": 2}, **sections,
+        validation={"eval_steps": 2, "questions": 2, "num_beams": 2}, **sections,
     )  # fmt: skip
 
 

@@ -14,7 +14,12 @@ from gemkr_hf.training.arguments import TuningConfig, ValidationConfig
 from gemkr_hf.training.trainer import add_lora, last_whole_checkpoint, tune
 
 CONFIG = TuningConfig(
-    learning_rate=1e-3, batch_size=4, epochs=1.0, warmup_steps=1, save_steps=2, logging_steps=1
+    learning_rate=1e-3,
+    per_device_train_batch_size=4,
+    num_train_epochs=1.0,
+    warmup_steps=1,
+    save_steps=2,
+    logging_steps=1,
 )
 
 
@@ -81,7 +86,7 @@ def test_towers_stay_frozen_but_for_what_the_paper_tunes(ground, whole) -> None:
 
 
 def test_rank_0_leaves_the_language_model_frozen(ground, tmp_path) -> None:
-    result = tuned(ground, tmp_path, replace(CONFIG, lora_rank=0, max_steps=2))
+    result = tuned(ground, tmp_path, replace(CONFIG, lora_r=0, max_steps=2))
     before = load_untuned_model(ground.processor, seed=CONFIG.seed).language_model.state_dict()
     for name, weight in result.model.language_model.state_dict().items():
         assert torch.equal(weight, before[name]), name
@@ -96,10 +101,12 @@ def test_lora_is_on_the_language_model_only(ground) -> None:
 
 
 def test_two_small_batches_make_one_large_one(ground, tmp_path) -> None:
-    config = replace(CONFIG, lora_dropout=0.0, max_steps=3, batch_size=4)
+    config = replace(CONFIG, lora_dropout=0.0, max_steps=3, per_device_train_batch_size=4)
     large = tuned(ground, tmp_path / "large", config)
     small = tuned(
-        ground, tmp_path / "small", replace(config, batch_size=2, gradient_accumulation=2)
+        ground,
+        tmp_path / "small",
+        replace(config, per_device_train_batch_size=2, gradient_accumulation_steps=2),
     )
     torch.testing.assert_close(losses(small), losses(large), rtol=1e-4, atol=1e-5)
 
@@ -114,7 +121,7 @@ def test_the_best_state_is_kept_and_ties_go_to_the_lower_loss(ground, tmp_path) 
     result = tuned(
         ground,
         tmp_path,
-        validation=ValidationConfig(every=1),
+        validation=ValidationConfig(eval_steps=1),
         held_out=ground.dataset(ground.held_out),
         retrieval=retrieval,
     )
@@ -136,7 +143,7 @@ def test_gradient_checkpointing_gives_the_same_losses(ground, whole, tmp_path) -
 
 
 def test_workers_prepare_the_same_batches(ground, whole, tmp_path) -> None:
-    result = tuned(ground, tmp_path, replace(CONFIG, workers=2))
+    result = tuned(ground, tmp_path, replace(CONFIG, dataloader_num_workers=2))
     assert losses(result) == losses(whole)
 
 
@@ -206,7 +213,7 @@ def test_no_checkpoint_is_no_checkpoint(tmp_path) -> None:
 
 def test_fewer_instructions_than_a_batch_are_told(ground, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"24 instructions are fewer than a batch of 25"):
-        tuned(ground, tmp_path, replace(CONFIG, batch_size=25))
+        tuned(ground, tmp_path, replace(CONFIG, per_device_train_batch_size=25))
 
 
 def test_a_validation_needs_something_to_validate_on(ground, tmp_path) -> None:
@@ -214,7 +221,9 @@ def test_a_validation_needs_something_to_validate_on(ground, tmp_path) -> None:
         tuned(ground, tmp_path, validation=ValidationConfig())
 
 
-@pytest.mark.parametrize("name", ["learning_rate", "batch_size", "epochs", "save_steps"])
+@pytest.mark.parametrize(
+    "name", ["learning_rate", "per_device_train_batch_size", "num_train_epochs", "save_steps"]
+)
 def test_settings_are_checked_before_any_work(name) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive, got 0"):
         TuningConfig(**{name: 0})
@@ -223,8 +232,8 @@ def test_settings_are_checked_before_any_work(name) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lora_dropout": 1.0}, r"lora_dropout lies in 0\.\.1"),
-        ({"precision": "int8"}, "precision is fp32, bf16 or fp16, not 'int8'"),
+        ({"lora_dropout": 1.0}, "lora_dropout must be at least 0 and below 1"),
+        ({"precision": "int8"}, "precision must be fp32, bf16 or fp16, got 'int8'"),
         ({"warmup_steps": -1}, "warmup_steps must not be negative"),
         ({"max_steps": 0}, "max_steps must be positive"),
     ],

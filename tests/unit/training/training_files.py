@@ -25,14 +25,14 @@ SETTINGS = {
     "model": {"checkpoint": "small-world"},
     "tuning": {
         "learning_rate": 1e-3,
-        "batch_size": 4,
-        "epochs": 2,
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 2,
         "warmup_steps": 1,
         "lora_dropout": 0.0,
         "logging_steps": 1,
         "fit_objects": False,
     },
-    "validation": {"every": 4, "num_beams": 4, "questions": 3},
+    "validation": {"eval_steps": 4, "num_beams": 4, "questions": 3},
 }
 
 

@@ -5,11 +5,13 @@ from typing import Literal
 
 import pytest
 
-from gemkr_hf.utils.config import as_plain, override, parse, read_yaml
+from gemkr_hf.utils.config import Settings, as_plain, override, parse, read_yaml, upgrade_settings
+from gemkr_hf.utils.deprecation import renamed_fields
 
 
+@renamed_fields({"speed": "rate"})
 @dataclass(frozen=True)
-class Inner:
+class Inner(Settings):
     rate: float = 1.0
     kind: Literal["a", "b"] = "a"
     names: tuple[str, ...] = ()
@@ -20,7 +22,7 @@ class Inner:
 
 
 @dataclass(frozen=True)
-class Outer:
+class Outer(Settings):
     output: str
     inner: Inner = field(default_factory=Inner)
     maybe: Inner | None = None
@@ -37,10 +39,14 @@ def test_nested_settings_are_read_with_their_defaults() -> None:
     ("content", "message"),
     [
         ({}, "The setting output is missing"),
-        ({"output": "a", "iner": {}}, r"There is no setting iner: did you mean inner\?"),
-        ({"output": "a", "inner": {"rat": 1}}, r"no setting inner\.rat: did you mean rate\?"),
-        ({"output": "a", "maybe": {"zzz": 1}}, r"no setting maybe\.zzz: there are rate, kind"),
-        ({"output": "a", "inner": 3}, "inner holds settings, not 3"),
+        ({"output": "a", "iner": {}}, r"Unknown setting iner: did you mean inner\?"),
+        ({"output": "a", "inner": {"rat": 1}}, r"Unknown setting inner\.rat: did you mean rate\?"),
+        (
+            {"output": "a", "maybe": {"zzz": 1}},
+            r"Unknown setting maybe\.zzz: choose from rate",
+        ),
+        ({"iner": {}}, r"Unknown setting iner"),
+        ({"output": "a", "inner": 3}, "inner must be a section with settings, got 3"),
         ({"output": "a", "inner": {"rate": "fast"}}, r"inner\.rate: .*number.*got 'fast'"),
         ({"output": "a", "inner": {"rate": -1}}, "inner: rate must be positive"),
         ({"output": "a", "inner": {"kind": "c"}}, r"inner\.kind: .*'a' or 'b', got 'c'"),
@@ -61,13 +67,13 @@ def test_a_file_is_read_and_6e5_is_a_number(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- a\n- b", "", "\x00"])
-def test_a_file_that_is_no_configuration_is_told(tmp_path, text) -> None:
+def test_an_invalid_file_is_reported(tmp_path, text) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"a\.yaml") as error:
         read_yaml(path)
     assert "\n" not in str(error.value)
-    with pytest.raises(FileNotFoundError, match="There is no configuration"):
+    with pytest.raises(FileNotFoundError, match="Configuration not found"):
         read_yaml(tmp_path / "b.yaml")
 
 
@@ -80,5 +86,26 @@ def test_settings_are_replaced_one_by_one() -> None:
         "number": None,
     }
     assert content == {"inner": {"rate": 1, "kind": "a"}}
-    with pytest.raises(ValueError, match="'rate' sets nothing"):
+    with pytest.raises(ValueError, match="Malformed override 'rate'"):
         override({}, ["rate"])
+
+
+def test_old_names_work_for_one_more_version_with_a_warning() -> None:
+    with pytest.warns(FutureWarning, match="'speed' is deprecated .*use 'rate'"):
+        assert parse(Outer, {"output": "a", "inner": {"speed": 2}}).inner.rate == 2
+    with pytest.warns(FutureWarning, match="use 'rate'"):
+        inner = Inner(speed=3)
+    with pytest.warns(FutureWarning, match=r"use 'Inner\.rate'"):
+        assert inner.speed == inner.rate
+    with pytest.raises(ValueError, match="give 'rate' alone"):
+        Inner(speed=3, rate=4)
+
+
+def test_settings_of_an_earlier_version_are_upgraded() -> None:
+    saved = {"inner": {"speed": 2}, "maybe": None, "number": "odd", "more": [1]}
+    assert upgrade_settings(Outer, saved) == {
+        "inner": {"rate": 2.0, "kind": "a", "names": []},
+        "maybe": None,
+        "number": "odd",
+        "more": [1],
+    }
