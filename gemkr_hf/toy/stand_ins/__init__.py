@@ -1,1 +1,1 @@
-"""Stand-ins for the published checkpoints: a detector, a CLIP and a language model, made here."""
+"""Stand-ins for published checkpoints: a small detector, CLIP and language model."""

@@ -1,4 +1,4 @@
-"""The model and the processor as instruction tuning finds them, from the stand-ins."""
+"""The processor and the untuned model of the toy world, assembled from the stand-ins."""
 
 import hashlib
 from pathlib import Path
@@ -9,14 +9,14 @@ from transformers import AutoModelForCausalLM, CLIPImageProcessorPil, CLIPModel
 
 from gemkr_hf.modeling import GeMKRForRetrieval
 from gemkr_hf.processing import GeMKRProcessor, YoloDetector
-from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
+from gemkr_hf.toy.stand_ins.build import CHECKPOINTS, STAGES
+from gemkr_hf.toy.stand_ins.text_task import OBJECT_SEPARATOR, OBJECT_TEMPLATE, PROMPT_TEMPLATE
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer
-from gemkr_hf.toy.stand_ins.words_task import OBJECT_SEPARATOR, OBJECT_TEMPLATE, PROMPT_TEMPLATE
 from gemkr_hf.toy.symbols.scenes import LARGE_OBJECT, PLACES
 
 
 def checkpoints_fingerprint(checkpoints: str | Path = CHECKPOINTS) -> str:
-    """Changes with any weight or configuration of the stand-ins."""
+    """Return a hash of all weights and configurations in a folder of stand-ins."""
     digest = hashlib.sha256()
     for path in sorted(Path(checkpoints).glob("*/*")):
         if path.suffix in (".safetensors", ".json"):
@@ -25,20 +25,21 @@ def checkpoints_fingerprint(checkpoints: str | Path = CHECKPOINTS) -> str:
 
 
 def load_processor(checkpoints: str | Path = CHECKPOINTS, **changes: Any) -> GeMKRProcessor:
-    """The processor of the small world: its detector, its tokenizer, its prompt.
+    """Load the processor: the stand-ins' detector and tokenizer, and the toy world's prompt.
 
     Args:
-        checkpoints: folder of the stand-ins.
-        **changes: arguments of ``GeMKRProcessor`` that differ.
+        checkpoints: Folder of the stand-ins.
+        **changes: Arguments of ``GeMKRProcessor`` that differ.
 
     Raises:
-        FileNotFoundError: the stand-ins are not there.
+        FileNotFoundError: If a stand-in is missing.
     """
     checkpoints = Path(checkpoints)
-    for part in ("tokenizer", "detector", "clip", "language_model"):
+    for part in STAGES:
         if not (checkpoints / part).is_dir():
             raise FileNotFoundError(
-                f"The small world lacks its {part} in '{checkpoints}'; `make small-world` makes it"
+                f"The stand-in '{part}' is missing in '{checkpoints}': train it with "
+                f"'gemkr small-world --output {checkpoints}'"
             )
     return GeMKRProcessor(
         image_processor=CLIPImageProcessorPil.from_pretrained(checkpoints / "clip"),
@@ -62,21 +63,21 @@ def load_untuned_model(
     seed: int = 0,
     **fields: Any,
 ) -> GeMKRForRetrieval:
-    """CLIP and language model joined; prefix and projections random, gates 0.
+    """Join CLIP and language model by a random prefix and random projections, with gates at 0.
 
     Args:
-        processor: of the same stand-ins.
-        checkpoints: folder of the stand-ins.
-        seed: of the new weights.
-        **fields: of ``GeMKRConfig`` that differ, such as the switches of an ablation.
+        processor: Processor of the same stand-ins.
+        checkpoints: Folder of the stand-ins.
+        seed: Seed of the new weights.
+        **fields: Fields of ``GeMKRConfig`` that differ, such as the switches of an ablation.
     """
     checkpoints = Path(checkpoints)
     torch.manual_seed(seed)
-    sees = fields.get("use_visual_query", True)
+    vision = None
+    if fields.get("use_visual_query", True):
+        vision = CLIPModel.from_pretrained(checkpoints / "clip", dtype=torch.float32)
     return GeMKRForRetrieval.from_pretrained_parts(
-        vision=CLIPModel.from_pretrained(checkpoints / "clip", dtype=torch.float32)
-        if sees
-        else None,
+        vision=vision,
         text=AutoModelForCausalLM.from_pretrained(
             checkpoints / "language_model", dtype=torch.float32
         ),
@@ -84,3 +85,6 @@ def load_untuned_model(
         object_token_id=processor.object_token_id,
         **{"max_objects": processor.max_objects, **fields},
     )
+
+
+__all__ = ["CHECKPOINTS", "checkpoints_fingerprint", "load_processor", "load_untuned_model"]

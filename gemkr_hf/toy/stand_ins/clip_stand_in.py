@@ -1,14 +1,16 @@
-"""A small CLIP trained contrastively on captions of symbols and scenes."""
+"""The stand-in for CLIP: a small one, trained contrastively on captions of symbols and scenes."""
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy, normalize
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -19,8 +21,8 @@ from transformers import (
 )
 
 from gemkr_hf.toy.stand_ins.crops import IMAGE_SIZE, CaptionedImages, draw_crops, draw_scenes
-from gemkr_hf.toy.stand_ins.optimizers import TwoOptimizers
-from gemkr_hf.toy.stand_ins.training_loop import run_steps
+from gemkr_hf.toy.stand_ins.optimizers import MuonAndAdamW
+from gemkr_hf.toy.stand_ins.training_loop import Log, train_steps
 from gemkr_hf.toy.symbols.scenes import COLORS
 from gemkr_hf.toy.symbols.symbol_documents import load_catalogue_symbols, load_known_symbols
 
@@ -29,7 +31,21 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTraining:
-    """Size of the CLIP and its training."""
+    """Size of the CLIP and its training.
+
+    Attributes:
+        width, layers, text_layers, patch: Size of the model; the patch in pixels.
+        crops, scenes: Number of training images.
+        one_color: Share of the crop batches whose objects all have the same colour, so that only
+            the symbols tell them apart.
+        held_out: Number of crops to evaluate on.
+        steps: Number of optimizer steps.
+        crop_batch, scene_batch: Images in a step.
+        learning_rate: Peak of both optimizers.
+        warmup: Number of warm-up steps.
+        seed: Seed of the weights and of all images.
+        save_steps: Number of steps between two saved states.
+    """
 
     width: int = 128
     layers: int = 4
@@ -37,7 +53,7 @@ class ClipTraining:
     patch: int = 10
     crops: int = 28_000
     scenes: int = 3_000
-    one_color: float = 0.75  # share of the batches that only the symbols tell apart
+    one_color: float = 0.75
     held_out: int = 1_000
     steps: int = 2_400
     crop_batch: int = 112
@@ -49,7 +65,7 @@ class ClipTraining:
 
 
 def image_processor() -> CLIPImageProcessorPil:
-    """What turns an image or a crop into the pixels this CLIP was trained on: squeezed square."""
+    """Return the image processor of this CLIP: images are resized to squares without cropping."""
     return CLIPImageProcessorPil(
         size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         do_center_crop=False,
@@ -58,7 +74,7 @@ def image_processor() -> CLIPImageProcessorPil:
 
 
 def _pixel_values(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 ``(batch, side, side, 3)`` to normalised float32 ``(batch, 3, side, side)``."""
+    """Normalise ``(batch, side, side, 3)`` from 0 to 255 to float ``(batch, 3, side, side)``."""
     processor = image_processor()
     values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     mean = torch.tensor(processor.image_mean).view(1, 3, 1, 1)
@@ -66,33 +82,30 @@ def _pixel_values(pixels: np.ndarray) -> torch.Tensor:
     return (values - mean) / deviation
 
 
-def _texts(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> dict[str, torch.Tensor]:
-    """Captions as CLIP's text tower reads them: padded on the right, ended by EOS."""
-    eos = tokenizer.eos_token_id
+def _text_inputs(
+    tokenizer: PreTrainedTokenizerFast, captions: list[str]
+) -> dict[str, torch.Tensor]:
+    """Tokenize captions for CLIP's text tower: EOS at the end, padded on the right."""
+    texts = [" " + caption for caption in captions]
     rows = [
-        [*tokenizer(" " + caption, add_special_tokens=False)["input_ids"][:63], eos]
-        for caption in captions
+        torch.tensor([*ids[:63], tokenizer.eos_token_id])
+        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]
     ]
-    length = max(len(row) for row in rows)
-    pad = tokenizer.pad_token_id
     return {
-        "input_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
-        "attention_mask": torch.tensor(
-            [[1] * len(row) + [0] * (length - len(row)) for row in rows]
-        ),
+        "input_ids": pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], batch_first=True),
     }
 
 
 def contrastive_loss(
     model: CLIPModel, pixels: torch.Tensor, captions: list[str], tokenizer: PreTrainedTokenizerFast
 ) -> torch.Tensor:
-    """CLIP's symmetric loss; images of one caption are not each other's negatives."""
-    output = model(pixel_values=pixels, **_texts(tokenizer, captions))
+    """Return CLIP's symmetric loss; images with equal captions are not each other's negatives."""
+    output = model(pixel_values=pixels, **_text_inputs(tokenizer, captions))
     logits = output.logits_per_image.float()
     same = torch.tensor([[one == other for other in captions] for one in captions])
     logits = logits.masked_fill(same & ~torch.eye(len(captions), dtype=torch.bool), -1e4)
     labels = torch.arange(len(captions))
-    cross_entropy = torch.nn.functional.cross_entropy
     return (cross_entropy(logits, labels) + cross_entropy(logits.T, labels)) / 2
 
 
@@ -100,41 +113,35 @@ def contrastive_loss(
 def zero_shot_accuracy(
     model: CLIPModel, tokenizer: PreTrainedTokenizerFast, held_out: CaptionedImages
 ) -> dict[str, float]:
-    """Held-out crops named among all symbols of the small world in all colours."""
+    """Classify held-out crops among all symbols in all colours.
+
+    Returns:
+        Accuracy of the symbol, of the symbol where it has documents in prose, and of the colour.
+    """
+    known = {symbol.name for symbol in load_known_symbols()}
     names = [symbol.name for symbol in (*load_known_symbols(), *load_catalogue_symbols())]
-    captions = [f"a {color} {name}" for name in names for color in COLORS]
+    classes = [(name, color) for name in names for color in COLORS]
+    captions = [f"a {color} {name}" for name, color in classes]
     texts = []
     for start in range(0, len(captions), 512):
-        features = model.get_text_features(**_texts(tokenizer, captions[start : start + 512]))
+        inputs = _text_inputs(tokenizer, captions[start : start + 512])
+        features = model.get_text_features(**inputs)
         texts.append(getattr(features, "pooler_output", features))
-    text = torch.nn.functional.normalize(torch.cat(texts), dim=-1)
     features = model.get_image_features(pixel_values=_pixel_values(held_out.pixels))
-    image = torch.nn.functional.normalize(getattr(features, "pooler_output", features), dim=-1)
-    best = (image @ text.T).argmax(-1)
-    colors = list(COLORS)
-    known = {symbol.name for symbol in load_known_symbols()}
-    right_name = np.array(
-        [names[row // len(colors)] == name for row, name in zip(best, held_out.names, strict=True)]
-    )
-    right_color = [
-        colors[row % len(colors)] == color for row, color in zip(best, held_out.colors, strict=True)
-    ]
-    of_known = np.array([name in known for name in held_out.names])
+    images = normalize(getattr(features, "pooler_output", features), dim=-1)
+    best = (images @ normalize(torch.cat(texts), dim=-1).T).argmax(-1).tolist()
+    pairs = list(zip((classes[row] for row in best), held_out.objects, strict=True))
+    right_name = np.array([name == item.symbol.name for (name, _), item in pairs])
+    right_color = np.array([color == item.color for (_, color), item in pairs])
+    is_known = np.array([item.symbol.name in known for item in held_out.objects])
     return {
         "crop's symbol, zero-shot among all": float(np.mean(right_name)),
-        "crop's symbol, of those with prose": float(np.mean(right_name[of_known])),
+        "crop's symbol, of those with prose": float(np.mean(right_name[is_known])),
         "crop's colour, zero-shot": float(np.mean(right_color)),
     }
 
 
-def train_clip(
-    tokenizer: PreTrainedTokenizerFast,
-    training: ClipTraining,
-    folder: Path,
-    report: Callable[[str], None] = logger.info,
-) -> tuple[CLIPModel, dict[str, float]]:
-    """Train, or go on from the state in ``folder``; gives the model and held-out figures."""
-    torch.manual_seed(training.seed)
+def _new_model(tokenizer: PreTrainedTokenizerFast, training: ClipTraining) -> CLIPModel:
     tower: dict[str, Any] = {
         "hidden_size": training.width,
         "intermediate_size": 4 * training.width,
@@ -159,51 +166,81 @@ def train_clip(
         ).to_dict(),
         projection_dim=training.width,
     )
-    model = CLIPModel(config)
-    # Backwards through short sequences in bfloat16, faster than "sdpa" on a CPU.
+    return CLIPModel(config)
+
+
+def train_clip(
+    tokenizer: PreTrainedTokenizerFast,
+    training: ClipTraining,
+    folder: Path,
+    log: Log = logger.info,
+) -> tuple[CLIPModel, dict[str, float]]:
+    """Train a CLIP, or resume from the state in a folder.
+
+    Args:
+        tokenizer: Tokenizer of the stand-ins.
+        training: Size and settings.
+        folder: Folder of the training state.
+        log: Receives each line of the log.
+
+    Returns:
+        The model in evaluation mode, and its metrics on held-out data.
+    """
+    torch.manual_seed(training.seed)
+    model = _new_model(tokenizer, training)
+    # Faster than "sdpa" on a CPU for the backward pass of short sequences in bfloat16.
     model.set_attn_implementation("eager")
-    optimizers = TwoOptimizers(
+    optimizers = MuonAndAdamW(
         [model.vision_model.encoder, model.text_model.encoder],
         [model],
         training.learning_rate,
         training.warmup,
         training.steps,
     )
-    report(f"clip: drawing {training.crops} crops and {training.scenes} scenes")
+    log(f"clip: drawing {training.crops} crops and {training.scenes} scenes")
     crops = draw_crops(training.crops, training.seed)
     scenes = draw_scenes(training.scenes, training.seed)
     held_out = draw_crops(training.held_out, training.seed + 1)
-    colors = np.array(crops.colors)
+    colors = np.array([item.color for item in crops.objects])
     rows_of_color = [np.flatnonzero(colors == color) for color in COLORS]
 
-    def losses_of(step: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    def losses(step: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         model.logit_scale.data.clamp_(max=math.log(100))
-        for pool, size in ((crops, training.crop_batch), (scenes, training.scene_batch)):
-            among = np.arange(len(pool.captions))
-            if pool is crops and rng.random() < training.one_color:
-                among = rows_of_color[rng.integers(len(rows_of_color))]
-            rows = rng.choice(among, size=size, replace=False)
-            pixels = pool.pixels[rows].astype(np.float32) * rng.uniform(0.9, 1.05, (size, 1, 1, 1))
+        for images, size in ((crops, training.crop_batch), (scenes, training.scene_batch)):
+            candidates = np.arange(len(images.captions))
+            if images is crops and rng.random() < training.one_color:
+                candidates = rows_of_color[rng.integers(len(rows_of_color))]
+            rows = rng.choice(candidates, size=size, replace=False)
+            brightness = rng.uniform(0.9, 1.05, (size, 1, 1, 1))
+            pixels = images.pixels[rows].astype(np.float32) * brightness
             pixels += rng.normal(0, 6, pixels.shape)
             values = _pixel_values(np.clip(pixels, 0, 255).astype(np.float32))
+            captions = [images.captions[row] for row in rows]
             with torch.autocast("cpu", torch.bfloat16):
-                loss = contrastive_loss(model, values, [pool.captions[r] for r in rows], tokenizer)
+                loss = contrastive_loss(model, values, captions, tokenizer)
             yield loss
 
-    def figures() -> dict[str, float]:
+    def evaluate() -> dict[str, float]:
         return zero_shot_accuracy(model, tokenizer, held_out)
 
-    run_steps(
+    train_steps(
         "clip",
+        training,
         folder / "clip_state.pt",
         {"model": model},
         optimizers,
-        losses_of,
-        figures,
-        training.steps,
-        training.save_steps,
-        training.seed,
-        report,
+        losses,
+        evaluate,
+        log,
     )
     model.set_attn_implementation("sdpa")
-    return model, figures()
+    return model, evaluate()
+
+
+__all__ = [
+    "ClipTraining",
+    "contrastive_loss",
+    "image_processor",
+    "train_clip",
+    "zero_shot_accuracy",
+]

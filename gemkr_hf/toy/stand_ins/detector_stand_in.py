@@ -1,7 +1,6 @@
-"""A YOLO of one class, "object", trained from ultralytics' YAML on drawn scenes."""
+"""The stand-in for the detector: a small YOLO with the single class "object"."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,24 @@ import torch
 import yaml
 
 from gemkr_hf.processing import import_ultralytics
+from gemkr_hf.toy.stand_ins.training_loop import Log
 from gemkr_hf.toy.symbols.scenes import PLACES, SCENE_SIZE, draw_scene
-from gemkr_hf.toy.symbols.symbol_documents import Symbol, load_catalogue_symbols, load_known_symbols
+from gemkr_hf.toy.symbols.symbol_documents import load_catalogue_symbols, load_known_symbols
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DetectorTraining:
-    """Size of the detector and its training; ``width`` 0.25 is YOLOv8n's."""
+    """Size of the detector and its training.
+
+    Attributes:
+        width, depth: Multiples of YOLOv8's channels and layers; 0.25 and 0.33 are YOLOv8n's.
+        scenes, held_out: Number of images for training and validation.
+        epochs: Passes over the training images.
+        batch: Images per step.
+        seed: Seed of the weights and of all images.
+    """
 
     width: float = 0.125
     depth: float = 0.33
@@ -30,17 +38,15 @@ class DetectorTraining:
     seed: int = 0
 
 
-def _all_symbols() -> list[Symbol]:
-    """In the order of their characters: the images do not depend on who has prose."""
-    return sorted((*load_known_symbols(), *load_catalogue_symbols()), key=lambda item: item.char)
-
-
 def write_scenes(folder: Path, split: str, number: int, seed: int) -> None:
-    """Images and YOLO's label files (class, centre, size, relative to the image)."""
+    """Write images and YOLO's label files (class, centre and size relative to the image)."""
     images, labels = folder / "images" / split, folder / "labels" / split
     images.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
-    symbols = _all_symbols()
+    # Ordered by character, so that the images do not depend on which symbols have prose.
+    symbols = sorted(
+        (*load_known_symbols(), *load_catalogue_symbols()), key=lambda symbol: symbol.char
+    )
     for row in range(number):
         rng = np.random.default_rng([seed, row])
         rows = rng.choice(len(symbols), size=int(rng.integers(1, len(PLACES) + 1)), replace=False)
@@ -54,67 +60,77 @@ def write_scenes(folder: Path, split: str, number: int, seed: int) -> None:
         (labels / f"{row:05d}.txt").write_text("\n".join(lines) + "\n")
 
 
-def _model_yaml(training: DetectorTraining) -> dict[str, Any]:
-    """YOLOv8's architecture with one class and a scale of our own."""
+def _write_data(training: DetectorTraining, folder: Path) -> Path:
+    """Write the images and the YAML file that names them, unless they exist."""
+    path = folder / "data.yaml"
+    if not path.exists():
+        write_scenes(folder, "train", training.scenes, training.seed + 100)
+        write_scenes(folder, "val", training.held_out, training.seed + 200)
+        content = {"path": str(folder), "train": "images/train", "val": "images/val"}
+        path.write_text(yaml.safe_dump({**content, "names": {0: "object"}}))
+    return path
+
+
+def _write_architecture(training: DetectorTraining, path: Path) -> Path:
+    """Write YOLOv8's architecture with one class and the given size."""
     from ultralytics.utils import ROOT
 
     architecture = yaml.safe_load((ROOT / "cfg" / "models" / "v8" / "yolov8.yaml").read_text())
     architecture["nc"] = 1
     architecture["scales"] = {"n": [training.depth, training.width, 1024]}
-    return architecture
+    path.write_text(yaml.safe_dump(architecture, sort_keys=False))
+    return path
 
 
 def train_detector(
-    training: DetectorTraining, folder: Path, report: Callable[[str], None] = logger.info
+    training: DetectorTraining, folder: Path, log: Log = logger.info
 ) -> tuple[Any, dict[str, float]]:
-    """Train, or go on from the last epoch in ``folder``.
+    """Train a detector, or resume after the last finished epoch in a folder.
+
+    Args:
+        training: Size and settings.
+        folder: Folder of the images and of the training state.
+        log: Receives each line of the log.
 
     Returns:
-        The trained ``ultralytics.YOLO`` and its held-out figures.
+        The trained ``ultralytics.YOLO``, and its metrics on held-out images.
     """
     threads = torch.get_num_threads()
     try:
-        return _train_detector(training, folder, report, threads)
+        return _train_detector(training, folder, log, threads)
     finally:
-        # ultralytics sets its own number for all that runs in this process afterwards.
+        # ultralytics changes the number of threads of the whole process.
         torch.set_num_threads(threads)
 
 
 def _train_detector(
-    training: DetectorTraining, folder: Path, report: Callable[[str], None], threads: int
+    training: DetectorTraining, folder: Path, log: Log, threads: int
 ) -> tuple[Any, dict[str, float]]:
     YOLO = import_ultralytics().YOLO
 
     def use_all_threads(_: Any) -> None:
         torch.set_num_threads(threads)
 
-    def tell_epoch(trainer: Any) -> None:
-        found = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
-        report(f"detector: epoch {trainer.epoch + 1}/{trainer.epochs}, mAP50 {found:.3f}")
+    def log_epoch(trainer: Any) -> None:
+        precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
+        log(f"detector: epoch {trainer.epoch + 1}/{trainer.epochs}, mAP50 {precision:.3f}")
 
-    def follow(model: Any) -> Any:
+    def load(source: Path) -> Any:
+        model = YOLO(source)
         model.add_callback("on_train_start", use_all_threads)
-        model.add_callback("on_fit_epoch_end", tell_epoch)
+        model.add_callback("on_fit_epoch_end", log_epoch)
         return model
 
-    data = folder / "yolo_data"
-    run = folder / "yolo_run"
-    last = run / "weights" / "last.pt"
-    if not (data / "data.yaml").exists():
-        report(f"detector: drawing {training.scenes} scenes")
-        write_scenes(data, "train", training.scenes, training.seed + 100)
-        write_scenes(data, "val", training.held_out, training.seed + 200)
-        described = {"path": str(data), "train": "images/train", "val": "images/val"}
-        (data / "data.yaml").write_text(yaml.safe_dump({**described, "names": {0: "object"}}))
-    finished = run / "weights" / "finished"
-    if last.exists() and not finished.exists():
-        report("detector: going on from the last epoch")
-        follow(YOLO(last)).train(resume=True)
+    log(f"detector: drawing {training.scenes} scenes")
+    data = _write_data(training, folder / "yolo_data")
+    weights = folder / "yolo_run" / "weights"
+    finished = weights / "finished"
+    if not finished.exists() and (weights / "last.pt").exists():
+        log("detector: resuming after the last finished epoch")
+        load(weights / "last.pt").train(resume=True)
     elif not finished.exists():
-        model_yaml = folder / "yolov8n.yaml"
-        model_yaml.write_text(yaml.safe_dump(_model_yaml(training), sort_keys=False))
-        follow(YOLO(model_yaml)).train(
-            data=str(data / "data.yaml"),
+        load(_write_architecture(training, folder / "yolov8n.yaml")).train(
+            data=str(data),
             epochs=training.epochs,
             batch=training.batch,
             imgsz=SCENE_SIZE,
@@ -136,9 +152,9 @@ def _train_detector(
             verbose=False,
         )
     finished.touch()
-    best = YOLO(run / "weights" / "best.pt")
+    best = YOLO(weights / "best.pt")
     measured = best.val(
-        data=str(data / "data.yaml"),
+        data=str(data),
         imgsz=SCENE_SIZE,
         device="cpu",
         workers=0,
@@ -154,3 +170,6 @@ def _train_detector(
         "precision": float(measured.box.mp),
         "recall": float(measured.box.mr),
     }
+
+
+__all__ = ["DetectorTraining", "train_detector", "write_scenes"]

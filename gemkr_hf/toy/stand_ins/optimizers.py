@@ -1,4 +1,4 @@
-"""Muon for the matrices of the layers, AdamW for the rest: fewer steps for small transformers."""
+"""Muon for the matrices of the transformer layers, AdamW for all other parameters."""
 
 import math
 from collections.abc import Iterable
@@ -7,14 +7,17 @@ from typing import Any
 import torch
 
 
-class TwoOptimizers:
-    """Both optimizers with one schedule: linear warm-up, cosine to 2 percent.
+class MuonAndAdamW:
+    """Both optimizers with one schedule: linear warm-up, then a cosine down to 2 percent.
+
+    Small transformers need fewer steps with Muon than with AdamW alone.
 
     Args:
-        layers: modules whose matrices Muon trains.
-        models: modules all of whose parameters are trained.
-        learning_rate: peak, of both (Muon's updates are scaled to AdamW's size).
-        warmup, steps: in optimizer steps.
+        layers: Modules whose matrices Muon trains.
+        models: Modules all of whose parameters are trained.
+        learning_rate: Peak of both; Muon's updates are scaled to the size of AdamW's.
+        warmup: Number of warm-up steps.
+        steps: Number of all steps.
     """
 
     def __init__(
@@ -25,41 +28,43 @@ class TwoOptimizers:
         warmup: int,
         steps: int,
     ) -> None:
-        matrices = [p for layer in layers for p in layer.parameters() if p.ndim == 2]
-        known = {id(p) for p in matrices}
-        others = {id(p): p for model in models for p in model.parameters() if id(p) not in known}
-        self._optimizers: list[torch.optim.Optimizer] = [
+        matrices = {id(p): p for layer in layers for p in layer.parameters() if p.ndim == 2}
+        others = {id(p): p for model in models for p in model.parameters() if id(p) not in matrices}
+        self._optimizers = [
             torch.optim.Muon(
-                matrices, lr=learning_rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"
+                list(matrices.values()),
+                lr=learning_rate,
+                weight_decay=0.02,
+                adjust_lr_fn="match_rms_adamw",
             ),
             torch.optim.AdamW(
                 list(others.values()), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0
             ),
         ]
 
-        def rate(step: int) -> float:
+        def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / warmup)
             return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
-        self._schedules: list[torch.optim.lr_scheduler.LRScheduler] = [
-            torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in self._optimizers
+        self._schedules = [
+            torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in self._optimizers
         ]
 
     def step(self) -> None:
-        """One step of both, gradients cleared."""
+        """Update all parameters and clear their gradients."""
         for optimizer, schedule in zip(self._optimizers, self._schedules, strict=True):
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
 
-    def state_dict(self) -> list[dict]:
-        """State of all parts, for a training that goes on later."""
-        return [part.state_dict() for part in self._parts()]
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the states of both optimizers and of their schedules."""
+        return [part.state_dict() for part in (*self._optimizers, *self._schedules)]
 
-    def load_state_dict(self, states: list[dict]) -> None:
-        """Take up the state that :meth:`state_dict` gave."""
-        for part, state in zip(self._parts(), states, strict=True):
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore what `state_dict` returned."""
+        for part, state in zip((*self._optimizers, *self._schedules), states, strict=True):
             part.load_state_dict(state)
 
-    def _parts(self) -> list[Any]:
-        return [*self._optimizers, *self._schedules]
+
+__all__ = ["MuonAndAdamW"]

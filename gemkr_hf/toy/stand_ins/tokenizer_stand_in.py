@@ -1,4 +1,4 @@
-"""The small world's tokenizer: byte-level BPE over its documents and its questions."""
+"""The tokenizer of the stand-ins: byte-level BPE on the toy documents and questions."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from gemkr_hf.toy.stand_ins.words_task import PROMPT_TEMPLATE, WordsTask
+from gemkr_hf.toy.stand_ins.text_task import PROMPT_TEMPLATE, TextTask
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 
 VOCAB_SIZE = 2560
@@ -22,7 +22,7 @@ IMAGE_TOKEN, OBJECT_TOKEN = "<image>", "<object>"
 
 
 def train_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
-    """Train the tokenizer; the same documents give the same one."""
+    """Train the tokenizer; the result depends on the documents and the seed only."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -35,16 +35,16 @@ def train_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     )
     documents = load_documents()
     texts = [" " + document["text"] for document in documents]
-    # Colours, places and names come often in what the model reads: each shall be one token where
-    # the vocabulary allows, which makes it as easy to copy as a common word is for a large model.
+    # Names are repeated, so that each becomes one token if the vocabulary allows: as easy to copy
+    # as a common word is for a large model.
     names = [f" {document['symbol']}" for document in documents if document["aspect"] == "use"]
-    task = WordsTask()
+    task = TextTask()
     rng = np.random.default_rng(seed)
     questions = [task.draw(rng).question for _ in range(2000)]
     tokenizer.train_from_iterator(
         [*texts, *names * 20, *questions, *[PROMPT_TEMPLATE] * 50], trainer=trainer
     )
-    # A prompt begins with <s>, as LLaMA's do; documents and clues are encoded without.
+    # A prompt begins with <s>, as LLaMA's do; documents and clues are encoded without it.
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A",
         pair="<s> $A $B",
@@ -62,5 +62,8 @@ def train_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """Load the tokenizer that :func:`train_tokenizer` made and ``save_pretrained`` wrote."""
+    """Load a tokenizer that `train_tokenizer` returned and ``save_pretrained`` wrote."""
     return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+__all__ = ["IMAGE_TOKEN", "OBJECT_TOKEN", "VOCAB_SIZE", "load_tokenizer", "train_tokenizer"]

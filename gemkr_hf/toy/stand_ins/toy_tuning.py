@@ -1,4 +1,4 @@
-"""The tuning of the small world, which the quickstart and the tables share."""
+"""The tuning settings of the toy world, for the quickstart and the tables."""
 
 from typing import Any
 
@@ -6,8 +6,11 @@ from gemkr_hf.training.arguments import TuningConfig
 
 
 def small_world_tuning(**changes: Any) -> TuningConfig:
-    """The paper's instruction tuning, with a learning rate and a batch for a model of 3 M
-    parameters."""
+    """Return the paper's instruction tuning, adapted to a model of 3 M parameters.
+
+    Args:
+        **changes: Fields of ``TuningConfig`` that differ.
+    """
     settings: dict[str, Any] = {
         "learning_rate": 1e-3,
         "visual_learning_rate": 2e-4,

@@ -1,4 +1,4 @@
-"""The small world: symbols with real knowledge, scenes that show them, questions about them."""
+"""Symbols: documents about them, scenes that show them, questions about the scenes."""
 
 from gemkr_hf.toy.symbols.scenes import Scene, SceneObject, draw_scene
 from gemkr_hf.toy.symbols.symbol_documents import (

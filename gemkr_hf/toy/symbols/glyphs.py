@@ -1,4 +1,4 @@
-"""Characters as the DejaVu font that matplotlib ships draws them."""
+"""Characters drawn in the DejaVu font, which is part of matplotlib."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-_PIXELS = 96  # size at which a glyph is drawn before it is turned and scaled
+_PIXELS = 96  # font size of a glyph before it is rotated and scaled
 
 
 def _font_path() -> Path:
@@ -21,7 +21,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def drawable_characters(ranges: Iterable[tuple[int, int]]) -> list[str]:
-    """Characters of the code-point ranges (both ends included) that the font has a glyph for."""
+    """Return the characters of some code-point ranges, ends included, that the font can draw."""
     from fontTools.ttLib import TTFont
 
     with TTFont(_font_path()) as font:
@@ -31,8 +31,11 @@ def drawable_characters(ranges: Iterable[tuple[int, int]]) -> list[str]:
 
 @cache
 def glyph_mask(char: str) -> Image.Image:
-    """The character as a mask (mode L), cropped to its ink."""
+    """Return a character as a mask (mode L), cropped to its ink."""
     left, top, right, bottom = _font().getbbox(char)
     mask = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4), 0)
     ImageDraw.Draw(mask).text((2 - left, 2 - top), char, fill=255, font=_font())
     return mask.crop(mask.getbbox())
+
+
+__all__ = ["drawable_characters", "glyph_mask"]

@@ -1,4 +1,4 @@
-"""Images of one to four symbols: colour, size, rotation, background and noise drawn at random."""
+"""Images of one to four symbols with random colours, sizes, rotation, background and noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ PLACES = ("top left", "top right", "bottom left", "bottom right")
 SIZES = ("small", "large")
 
 LARGE_OBJECT = 0.27
-"""An object is large if the square root of its box's share of the image reaches this."""
+"""An object is large if the square root of its box's share of the image is at least this."""
 _SIZE_RANGES = {"small": (0.155, 0.225), "large": (0.32, 0.42)}
-_LARGEST_SIDE = 0.49  # of the image: two large objects still fit beside each other
+_LARGEST_SIDE = 0.49  # share of the image: two large objects fit side by side
 _SMALLEST_GAP = 4  # pixels between two symbols
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One symbol in a scene; ``box`` is (left, top, right, bottom) in pixels."""
+    """A symbol in a scene; ``box`` is (left, top, right, bottom) in pixels."""
 
     symbol: Symbol
     color: str
@@ -43,21 +43,21 @@ class SceneObject:
     box: tuple[int, int, int, int]
 
     @property
-    def words(self) -> str:
-        """What a person would call it: colour and name."""
+    def phrase(self) -> str:
+        """Colour and name: ``red aries``."""
         return f"{self.color} {self.symbol.name}"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """An image and the objects on it, in the order they were drawn."""
+    """An image and its objects, in the order in which they were drawn."""
 
     image: Image.Image
     objects: tuple[SceneObject, ...]
 
 
-def _turned_mask(char: str, side: float, rng: np.random.Generator) -> Image.Image:
-    """Glyph turned by up to 20 degrees, its box scaled to an area of ``side`` squared."""
+def _rotated_mask(char: str, side: float, rng: np.random.Generator) -> Image.Image:
+    """Rotate a glyph by up to 20 degrees and scale its box to an area of ``side`` squared."""
     mask = glyph_mask(char).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
     mask = mask.crop(mask.getbbox())
     width, height = mask.size
@@ -68,7 +68,7 @@ def _turned_mask(char: str, side: float, rng: np.random.Generator) -> Image.Imag
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:
-    """Light paper of one tint with a slow gradient, float32 ``(side, side, 3)``."""
+    """Return light paper of one tint with a slight gradient, float32 ``(side, side, 3)``."""
     base = rng.uniform(205, 250) + rng.uniform(-12, 12, size=3)
     ramp = np.linspace(-1, 1, SCENE_SIZE, dtype=np.float32)
     slope_x, slope_y = rng.uniform(-10, 10, size=2)
@@ -77,7 +77,7 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 
 
 def _position(place: str, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
-    """Top left corner of a box whose centre lies clearly inside the quadrant ``place``."""
+    """Draw the top left corner of a box whose centre is clearly inside the quadrant ``place``."""
     corner = []
     for axis, word in enumerate(reversed(place.split())):  # x from left/right, y from top/bottom
         half = size[axis] / 2
@@ -94,15 +94,15 @@ def _position(place: str, size: tuple[int, int], rng: np.random.Generator) -> tu
 def _free_box(
     place: str,
     size: tuple[int, int],
-    taken: Sequence[tuple[int, int, int, int]],
+    others: Sequence[tuple[int, int, int, int]],
     rng: np.random.Generator,
 ) -> tuple[int, int, int, int]:
-    """A box in the quadrant with a gap to the taken ones; the best of 30 draws if all touch."""
+    """Draw a box in a quadrant with a gap to other boxes; the best of 30 draws if all are close."""
     best, best_gap = (0, 0, 0, 0), -np.inf
     for _ in range(30):
         x, y = _position(place, size, rng)
         box = (x, y, x + size[0], y + size[1])
-        gap = min((_gap(box, other) for other in taken), default=SCENE_SIZE)
+        gap = min((_gap(box, other) for other in others), default=SCENE_SIZE)
         if gap >= _SMALLEST_GAP:
             return box
         if gap > best_gap:
@@ -111,7 +111,7 @@ def _free_box(
 
 
 def _gap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
-    """Pixels between two boxes, negative where they overlap."""
+    """Return the pixels between two boxes; negative if they overlap."""
     return max(one[0] - other[2], other[0] - one[2], one[1] - other[3], other[1] - one[3])
 
 
@@ -121,16 +121,16 @@ def draw_scene(
     colors: Sequence[str] | None = None,
     sizes: Sequence[str] | None = None,
 ) -> Scene:
-    """Draw 1 to 4 symbols, each in a quadrant of its own.
+    """Draw 1 to 4 symbols, each in its own quadrant.
 
     Args:
-        symbols: what to draw.
-        rng: source of all that is left to chance.
-        colors: colour names, one a symbol; drawn with replacement where None.
-        sizes: size names likewise.
+        symbols: Symbols to draw.
+        rng: Source of randomness.
+        colors: A colour name per symbol; drawn with replacement if None.
+        sizes: A size name per symbol; drawn with replacement if None.
 
     Raises:
-        ValueError: no symbol, or more than there are places.
+        ValueError: If there is no symbol, or there are more symbols than quadrants.
     """
     if not 1 <= len(symbols) <= len(PLACES):
         raise ValueError(f"A scene shows 1 to {len(PLACES)} symbols, got {len(symbols)}")
@@ -142,16 +142,28 @@ def draw_scene(
     objects: list[SceneObject] = []
     for symbol, color, size, place in zip(symbols, colors, sizes, places, strict=True):
         side = rng.uniform(*_SIZE_RANGES[size]) * SCENE_SIZE
-        mask = _turned_mask(symbol.char, side, rng)
+        mask = _rotated_mask(symbol.char, side, rng)
         box = _free_box(place, mask.size, [item.box for item in objects], rng)
         ink = np.asarray(COLORS[color], dtype=np.float32) + rng.uniform(-18, 18, size=3)
         alpha = np.asarray(mask, dtype=np.float32)[:, :, None] / 255
         region = pixels[box[1] : box[3], box[0] : box[2]]
         region[:] = alpha * ink + (1 - alpha) * region
-        # The box's own size decides: a narrow sign may stay small where a wide one would be large.
+        # Computed from the box: a glyph may be small although it was drawn to be large.
         share = np.sqrt(mask.size[0] * mask.size[1]) / SCENE_SIZE
         measured = "large" if share >= LARGE_OBJECT else "small"
         objects.append(SceneObject(symbol, str(color), place, measured, box))
     pixels += rng.normal(0, rng.uniform(1, 8), size=pixels.shape)
     image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     return Scene(image, tuple(objects))
+
+
+__all__ = [
+    "COLORS",
+    "LARGE_OBJECT",
+    "PLACES",
+    "SCENE_SIZE",
+    "SIZES",
+    "Scene",
+    "SceneObject",
+    "draw_scene",
+]

@@ -1,7 +1,7 @@
 """Symbols and their documents: prose from ``data/*.yaml``, catalogue entries from Unicode.
 
-To add a symbol, add an entry to one of the YAML files (or a new file beside them): its character,
-its name, and one text of 30 to 80 words for each aspect. Nothing else has to change.
+To add a symbol, add an entry to a YAML file there: its character, its name, and a text of 30 to 80
+words for each aspect.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import yaml
 from gemkr_hf.toy.symbols.glyphs import drawable_characters
 
 ASPECTS = ("meaning", "origin", "use")
-"""What a document tells of its symbol; each symbol with prose has one document for each."""
+"""Topics of documents; each symbol with prose has one document per aspect."""
 
 UNSEEN_NAMES = frozenset(
     {
@@ -36,16 +36,15 @@ UNSEEN_NAMES = frozenset(
         "victory hand",
     }
 )
-"""Symbols whose documents never occur in instruction tuning: the ``unseen`` split asks of them."""
+"""Symbols held out of instruction tuning; the ``unseen`` split asks about them."""
 
-# Blocks of Unicode whose images the DejaVu fonts draw: Miscellaneous Technical,
-# Miscellaneous Symbols, Dingbats.
+# Unicode blocks with glyphs in the DejaVu fonts.
 _BLOCKS = (
     (0x2300, 0x23FF, "Miscellaneous Technical"),
     (0x2600, 0x26FF, "Miscellaneous Symbols"),
     (0x2700, 0x27BF, "Dingbats"),
 )
-# Pieces of a bracket or of an integral: parts of a drawing, not symbols that a person would ask of.
+# Characters that are parts of a larger one, such as a bracket, and no symbols.
 _PIECES = ("bracket", "parenthesis", "integral", "bar", "crop", "ceiling", "floor", "corner")
 
 _DATA = Path(__file__).parent / "data"
@@ -53,13 +52,13 @@ _DATA = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class Symbol:
-    """One drawable character.
+    """A character that the font can draw.
 
     Attributes:
-        char: the character itself.
-        name: the word or words people call it by; unique.
-        aspects: aspect -> prose; empty for a symbol known from the catalogue only.
-        seen: False if no document of it may occur in instruction tuning.
+        char: The character.
+        name: Its common name; unique.
+        aspects: Text by aspect; empty for a symbol from the Unicode catalogue.
+        seen: False if the symbol is held out of instruction tuning.
     """
 
     char: str
@@ -68,16 +67,16 @@ class Symbol:
     seen: bool = True
 
     def document_id(self, aspect: str) -> str:
-        """Id of the document that tells ``aspect`` of this symbol."""
+        """Return the id of the document about an aspect of this symbol."""
         return f"{self.name.replace(' ', '-')}/{aspect}"
 
 
 @cache
 def load_known_symbols() -> tuple[Symbol, ...]:
-    """Symbols with one document for each aspect, in the order of the data files.
+    """Load the symbols with prose, in the order of the data files.
 
     Raises:
-        ValueError: an entry lacks an aspect, or two entries share a character or a name.
+        ValueError: If an entry lacks an aspect, or two entries share a character or a name.
     """
     symbols: list[Symbol] = []
     for path in sorted(_DATA.glob("*.yaml")):
@@ -89,26 +88,26 @@ def load_known_symbols() -> tuple[Symbol, ...]:
                 )
             name = entry["name"]
             symbols.append(Symbol(entry["char"], name, aspects, seen=name not in UNSEEN_NAMES))
-    for what in ("char", "name"):
-        values = [getattr(symbol, what) for symbol in symbols]
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
-            raise ValueError(f"The symbols' data files give the {what} {twice} more than once")
+    for field_name in ("char", "name"):
+        values = [getattr(symbol, field_name) for symbol in symbols]
+        duplicates = sorted({value for value in values if values.count(value) > 1})
+        if duplicates:
+            raise ValueError(f"Several symbols have the same {field_name}: {', '.join(duplicates)}")
     return tuple(symbols)
 
 
 @cache
 def load_catalogue_symbols() -> tuple[Symbol, ...]:
-    """Every other symbol that the font draws and Unicode names; they have no prose."""
+    """Load all other symbols that the font can draw and Unicode names; they have no prose."""
     known = {symbol.char for symbol in load_known_symbols()}
     names = {symbol.name for symbol in load_known_symbols()}
-    found = []
+    symbols = []
     for char in drawable_characters((low, high) for low, high, _ in _BLOCKS):
         name = unicodedata.name(char, "").lower()
         if not name or char in known or name in names or any(p in name for p in _PIECES):
             continue
-        found.append(Symbol(char, name))
-    return tuple(found)
+        symbols.append(Symbol(char, name))
+    return tuple(symbols)
 
 
 def _catalogue_text(symbol: Symbol) -> str:
@@ -124,17 +123,17 @@ def _catalogue_text(symbol: Symbol) -> str:
 
 
 def documents_fingerprint() -> str:
-    """Changes with any document, symbol or held-out name."""
-    said = [(d["id"], d["char"], d["text"]) for d in load_documents()]
-    return hashlib.sha256(repr((said, sorted(UNSEEN_NAMES))).encode()).hexdigest()[:16]
+    """Return a hash of all documents, symbols and held-out names."""
+    content = [(d["id"], d["char"], d["text"]) for d in load_documents()]
+    return hashlib.sha256(repr((content, sorted(UNSEEN_NAMES))).encode()).hexdigest()[:16]
 
 
 def load_documents() -> list[dict[str, str]]:
-    """All documents of the small world.
+    """Load all documents.
 
     Returns:
         Records with ``id``, ``title``, ``text``, ``symbol`` (name), ``char`` and ``aspect``
-        (``"catalogue"`` for those made from Unicode's own data).
+        (``"catalogue"`` for catalogue entries).
     """
     documents = [
         {
@@ -160,3 +159,14 @@ def load_documents() -> list[dict[str, str]]:
         for symbol in load_catalogue_symbols()
     ]
     return documents
+
+
+__all__ = [
+    "ASPECTS",
+    "UNSEEN_NAMES",
+    "Symbol",
+    "documents_fingerprint",
+    "load_catalogue_symbols",
+    "load_documents",
+    "load_known_symbols",
+]

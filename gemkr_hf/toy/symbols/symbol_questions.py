@@ -1,4 +1,4 @@
-"""Questions that pick one object of a scene and one aspect, and never name the symbol."""
+"""Questions about one object of a scene and one aspect of it; they never name the symbol."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Question:
-    """A question about ``target``; ``by`` says which trait picks it."""
+    """A question about ``target``; ``by`` is the trait by which it refers to it."""
 
     text: str
     target: SceneObject
@@ -69,7 +69,7 @@ class Question:
 
 
 def traits_that_pick(target: SceneObject, objects: Sequence[SceneObject]) -> list[str]:
-    """Traits (``color``, ``place``, ``size``, ``only``) that no other object shares with it."""
+    """Return the traits (``color``, ``place``, ``size``, ``only``) that identify an object."""
     if len(objects) == 1:
         return ["color", "place", "size", "only"]
     others = [other for other in objects if other is not target]
@@ -81,7 +81,7 @@ def traits_that_pick(target: SceneObject, objects: Sequence[SceneObject]) -> lis
 
 
 def refer_to(target: SceneObject, by: str, rng: np.random.Generator) -> str:
-    """A phrase such as "the red sign" or "the figure at the top left"."""
+    """Return a phrase such as "the red sign" or "the figure at the top left"."""
     value = "" if by == "only" else getattr(target, by)
     template = REFERENCES[by][rng.integers(len(REFERENCES[by]))]
     return template.format(value=value, noun=NOUNS[rng.integers(len(NOUNS))])
@@ -90,11 +90,14 @@ def refer_to(target: SceneObject, by: str, rng: np.random.Generator) -> str:
 def ask(
     target: SceneObject, objects: Sequence[SceneObject], aspect: str, rng: np.random.Generator
 ) -> Question:
-    """Ask for ``aspect`` of ``target``; the trait is drawn among those that pick it alone.
+    """Ask about an aspect of an object, which is referred to by a random identifying trait.
 
-    Place always does, since no two objects of a scene share a quadrant.
+    There always is one, since no two objects of a scene share a quadrant.
     """
     traits = traits_that_pick(target, objects)
     by = traits[rng.integers(len(traits))]
     template = QUESTIONS[aspect][rng.integers(len(QUESTIONS[aspect]))]
     return Question(template.format(reference=refer_to(target, by, rng)), target, aspect, by)
+
+
+__all__ = ["NOUNS", "QUESTIONS", "REFERENCES", "Question", "ask", "refer_to", "traits_that_pick"]

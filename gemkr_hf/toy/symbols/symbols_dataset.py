@@ -1,4 +1,4 @@
-"""The symbols benchmark as a ``datasets.DatasetDict``, made from a seed."""
+"""The symbols dataset, generated from a seed."""
 
 import logging
 from collections.abc import Iterator
@@ -50,13 +50,13 @@ FEATURES = datasets.Features(
 
 @dataclass(frozen=True)
 class SymbolsConfig:
-    """How much of the small world is made; scenes of the splits come from disjoint seeds.
+    """Size and seed of the dataset; the scenes of each split have their own seeds.
 
     Attributes:
-        seed: every image and question follows from it.
-        train_scenes, validation_scenes, test_scenes, unseen_scenes: images in each split.
-        train_questions: questions asked of each training image.
-        questions: questions asked of each image of the other splits.
+        seed: Seed of all images and questions.
+        train_scenes, validation_scenes, test_scenes, unseen_scenes: Number of images per split.
+        train_questions: Questions per training image.
+        questions: Questions per image of the other splits.
     """
 
     seed: int = 0
@@ -73,12 +73,12 @@ class SymbolsConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def scenes_of(self, split: str) -> int:
-        """Number of scenes of a split."""
+        """Return the number of images of a split."""
         return getattr(self, f"{split}_scenes")
 
 
 def _draw_symbols(split: str, rng: np.random.Generator) -> list[Symbol]:
-    """Symbols of one scene, the one to ask of first; 1 to 4, each number equally often."""
+    """Draw 1 to 4 symbols of a scene, each number equally often; the target first if unseen."""
     known = load_known_symbols()
     seen = [symbol for symbol in known if symbol.seen]
     number = int(rng.integers(1, len(PLACES) + 1))
@@ -91,7 +91,7 @@ def _draw_symbols(split: str, rng: np.random.Generator) -> list[Symbol]:
 
 
 def _questions(split: str, scene: Scene, number: int, rng: np.random.Generator) -> list[Question]:
-    """Different (target, aspect) pairs of one scene; of the first object only where unseen."""
+    """Draw questions about different (object, aspect) pairs; if unseen, about the first object."""
     targets = scene.objects[:1] if split == "unseen" else scene.objects
     pairs = [(target, aspect) for target in targets for aspect in ASPECTS]
     chosen = rng.permutation(len(pairs))[:number]
@@ -99,19 +99,25 @@ def _questions(split: str, scene: Scene, number: int, rng: np.random.Generator) 
 
 
 def caption_of(scene: Scene) -> str:
-    """All objects in words: ``a small red aries at the top left and ...``."""
-    return " and ".join(f"a {item.size} {item.words} at the {item.place}" for item in scene.objects)
+    """Return a caption of all objects: ``a small red aries at the top left and ...``."""
+    return " and ".join(
+        f"a {item.size} {item.phrase} at the {item.place}" for item in scene.objects
+    )
 
 
 def _rows(split: str, config: SymbolsConfig, documents: str) -> Iterator[dict[str, Any]]:
-    """Rows of a split; ``documents``, their fingerprint, makes the cache tell old from new."""
-    logger.debug(f"Drawing the split {split} of the documents {documents}")
+    """Generate the rows of a split.
+
+    The fingerprint of the documents is part of the arguments, so that the cache of ``datasets``
+    notices when they change.
+    """
+    logger.debug(f"Generating the split {split}, documents {documents}")
     number = config.train_questions if split == "train" else config.questions
     for scene_number in range(config.scenes_of(split)):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), scene_number])
         scene = draw_scene(_draw_symbols(split, rng), rng)
         image_id = f"{split}-{scene_number:05d}"
-        # Encoded once, however many questions are asked of it.
+        # Encoded once for all questions about the image.
         image = BytesIO()
         scene.image.save(image, format="PNG", compress_level=1)
         for row, question in enumerate(_questions(split, scene, number, rng)):
@@ -143,14 +149,14 @@ def _rows(split: str, config: SymbolsConfig, documents: str) -> Iterator[dict[st
 def load_symbols(
     config: SymbolsConfig | None = None, cache_dir: str | Path | None = None
 ) -> datasets.DatasetDict:
-    """Make the benchmark, or load it where the same one was made before.
+    """Generate the dataset, or load it from the cache.
 
     Args:
-        config: sizes and seed; the defaults are the benchmark's.
-        cache_dir: folder for the finished splits; the cache of ``datasets`` where None.
+        config: Size and seed; the defaults are those of the benchmark.
+        cache_dir: Folder for the splits; the cache of ``datasets`` if None.
 
     Returns:
-        Splits ``train``, ``validation``, ``test`` and ``unseen`` with the columns of ``FEATURES``:
+        Splits ``train``, ``validation``, ``test`` and ``unseen`` with the columns of `FEATURES`:
         image, question, ids of relevant documents, and the objects with their boxes in pixels.
     """
     config = config or SymbolsConfig()
@@ -170,3 +176,6 @@ def load_symbols(
             for split in SPLITS
         }
     )
+
+
+__all__ = ["FEATURES", "SPLITS", "SymbolsConfig", "caption_of", "load_symbols"]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from gemkr_hf.toy.stand_ins.text_task import TextTask
 
 from gemkr_hf.processing import Object
 from gemkr_hf.toy.stand_ins.assemble import load_processor
-from gemkr_hf.toy.stand_ins.language_model_stand_in import Writer
-from gemkr_hf.toy.stand_ins.words_task import WordsTask
+from gemkr_hf.toy.stand_ins.language_model_stand_in import SequenceWriter
 from gemkr_hf.toy.symbols.scenes import LARGE_OBJECT, PLACES, SCENE_SIZE
 from gemkr_hf.training.clue_sampling import SamplingConfig
 
@@ -18,7 +18,7 @@ def processor():
 
 @pytest.fixture(scope="module")
 def writer(processor):
-    return Writer(processor.tokenizer, SamplingConfig())
+    return SequenceWriter(processor.tokenizer, SamplingConfig())
 
 
 def box_of(item) -> tuple[float, float, float, float]:
@@ -31,7 +31,7 @@ def box_of(item) -> tuple[float, float, float, float]:
 
 def test_the_prompt_in_slots_is_the_processors_token_for_token(processor, writer) -> None:
     rng = np.random.default_rng(1)
-    task = WordsTask()
+    task = TextTask()
     for number in (1, 2, 3, 4) * 3:
         example = task.draw(rng, number)
         objects = [Object(box_of(item), 0.9, "object") for item in example.objects]
@@ -43,14 +43,14 @@ def test_the_prompt_in_slots_is_the_processors_token_for_token(processor, writer
 
 def test_a_clue_in_words_is_a_run_of_the_relevant_document(writer) -> None:
     rng = np.random.default_rng(2)
-    task = WordsTask()
+    task = TextTask()
     for _ in range(20):
         example = task.draw(rng)
         sequence = writer.clue(example, True, rng)
-        counted = [t for t, c in zip(sequence.tokens, sequence.counted, strict=True) if c]
+        labels = [t for t, c in zip(sequence.tokens, sequence.labels, strict=True) if c]
         document = writer.sampler.tokens[writer.rows[example.document_id]].tolist()
-        clue = counted[:-1]
-        assert counted[-1] == writer.tokenizer.eos_token_id
+        clue = labels[:-1]
+        assert labels[-1] == writer.tokenizer.eos_token_id
         assert any(
             document[at : at + len(clue)] == clue for at in range(len(document) - len(clue) + 1)
         )
@@ -58,14 +58,14 @@ def test_a_clue_in_words_is_a_run_of_the_relevant_document(writer) -> None:
 
 def test_symbols_held_out_are_never_asked_of(writer) -> None:
     rng = np.random.default_rng(3)
-    task = WordsTask()
+    task = TextTask()
     assert len(task.unseen) >= 12
     assert all(task.draw(rng).target.symbol.seen for _ in range(300))
 
 
 def test_the_picked_object_is_the_only_one_that_is_meant(writer) -> None:
     rng = np.random.default_rng(4)
-    task = WordsTask()
+    task = TextTask()
     for number in range(1, 5):
         example = task.draw(rng, number)
         objects = writer.prompt(example, slots=True).objects
