@@ -80,6 +80,3 @@ def draw_example(boxes: Image.Image, record: Mapping[str, Any], hits: Sequence[H
     for number, line in enumerate(lines[: side // 22]):
         pen.text((side + 16, 12 + 22 * number), line, fill="black", font=font)
     return page
-
-
-__all__ = ["draw_example", "example_lines", "metrics_table"]

@@ -117,13 +117,3 @@ def score_by_objects(run: Run, questions: Questions) -> dict[int, Metrics]:
         )
         for number in sorted(set(numbers))
     }
-
-
-__all__ = [
-    "answer_questions",
-    "any_object_right_aspect",
-    "relevant_ids",
-    "run_bm25",
-    "run_gemkr",
-    "score_by_objects",
-]

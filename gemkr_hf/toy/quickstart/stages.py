@@ -1,6 +1,5 @@
 """The five stages of ``gemkr quickstart``; a stage that finished before is not repeated."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,7 +36,8 @@ from gemkr_hf.training.clue_sampling import SamplingConfig
 from gemkr_hf.training.starting_model import SMALL_WORLD
 from gemkr_hf.training.training_run import run_training
 from gemkr_hf.utils.deprecation import warn_renamed
-from gemkr_hf.utils.io import remove, write_json
+from gemkr_hf.utils.io import read_json, write_json
+from gemkr_hf.utils.run_dir import RunDirectory
 
 Log = Callable[[str], None]
 
@@ -85,10 +85,11 @@ def run_quickstart(
         log = say
     config = config or QuickstartConfig()
     folder = Path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     started = time.time()
+    changed = _run_directory(folder, config).prepare(overwrite=True)
     log = _with_log_file(log, folder / "quickstart.log")
-    _remove_outdated(folder, config, log)
+    if changed is not None:
+        log(f"Starting again, since a setting has changed in {_relative(folder)}: {changed}")
 
     log("\n[1/5] Knowledge base: documents about symbols, and an FM-index over their tokens")
     knowledge_base = _build_knowledge_base(folder / "knowledge_base")
@@ -145,32 +146,15 @@ def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _remove_outdated(folder: Path, config: QuickstartConfig, log: Log) -> None:
-    """Remove results of other settings, documents or stand-ins, and store the present settings."""
+def _run_directory(folder: Path, config: QuickstartConfig) -> RunDirectory:
     settings = {
         **asdict(config),
         "documents": documents_fingerprint(),
         "stand_ins": checkpoints_fingerprint(),
         "format_version": FORMAT_VERSION,
     }
-    settings = json.loads(json.dumps(settings))
-    path = folder / "quickstart.json"
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
-        log(
-            "Settings, documents or stand-ins have changed since the last run in "
-            f"{_relative(folder)}: starting again"
-        )
-        for name in (
-            "knowledge_base",
-            "model",
-            "training",
-            "answers",
-            "examples",
-            "data",
-            "metrics.json",
-        ):
-            remove(folder / name)
-    write_json(path, settings, ensure_ascii=True)
+    contents = ("knowledge_base", "model", "training", "answers", "examples", "data")
+    return RunDirectory(folder, settings, "quickstart.json", (*contents, "metrics.json"))
 
 
 def _build_knowledge_base(folder: Path) -> KnowledgeBase:
@@ -243,7 +227,7 @@ def _evaluate(
 def _stored_run(path: Path, run_system: Callable[[], Run]) -> Run:
     """Return the run in a file; if there is none, run the system and store its run."""
     if path.exists():
-        return Run(**json.loads(path.read_text(encoding="utf-8")))
+        return Run(**read_json(path))
     run = run_system()
     path.parent.mkdir(exist_ok=True)
     write_json(path, asdict(run), ensure_ascii=True)

@@ -85,6 +85,3 @@ def load_untuned_model(
         object_token_id=processor.object_token_id,
         **{"max_objects": processor.max_objects, **fields},
     )
-
-
-__all__ = ["CHECKPOINTS", "checkpoints_fingerprint", "load_processor", "load_untuned_model"]

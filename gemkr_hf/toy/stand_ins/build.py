@@ -136,6 +136,3 @@ def _store_figures(path: Path, stage: str, figures: dict[str, Any]) -> None:
     known[stage] = figures
     ordered = {name: known[name] for name in STAGES if name in known}
     write_json(path, ordered, ensure_ascii=True)
-
-
-__all__ = ["CHECKPOINTS", "STAGES", "SmallWorldTraining", "build_small_world"]

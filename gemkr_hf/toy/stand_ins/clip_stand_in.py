@@ -21,32 +21,28 @@ from transformers import (
 )
 
 from gemkr_hf.toy.stand_ins.crops import IMAGE_SIZE, CaptionedImages, draw_crops, draw_scenes
-from gemkr_hf.toy.stand_ins.optimizers import MuonAndAdamW
-from gemkr_hf.toy.stand_ins.training_loop import Log, train_steps
+from gemkr_hf.toy.stand_ins.training_loop import Log, LoopSettings, train_steps
 from gemkr_hf.toy.symbols.scenes import COLORS
 from gemkr_hf.toy.symbols.symbol_documents import load_catalogue_symbols, load_known_symbols
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ClipTraining:
+@dataclass(frozen=True, kw_only=True)
+class ClipTraining(LoopSettings):
     """Size of the CLIP and its training.
 
     Attributes:
-        width, layers, text_layers, patch: Size of the model; the patch in pixels.
+        patch: Side of a patch in pixels.
         crops, scenes: Number of training images.
         one_color: Share of the crop batches whose objects all have the same colour, so that only
             the symbols tell them apart.
         held_out: Number of crops to evaluate on.
-        steps: Number of optimizer steps.
         crop_batch, scene_batch: Images in a step.
-        learning_rate: Peak of both optimizers.
-        warmup: Number of warm-up steps.
-        seed: Seed of the weights and of all images.
-        save_steps: Number of steps between two saved states.
     """
 
+    steps: int = 2_400
+    learning_rate: float = 2e-3
     width: int = 128
     layers: int = 4
     text_layers: int = 2
@@ -55,13 +51,8 @@ class ClipTraining:
     scenes: int = 3_000
     one_color: float = 0.75
     held_out: int = 1_000
-    steps: int = 2_400
     crop_batch: int = 112
     scene_batch: int = 16
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    seed: int = 0
-    save_steps: int = 500
 
 
 def image_processor() -> CLIPImageProcessorPil:
@@ -190,13 +181,6 @@ def train_clip(
     model = _new_model(tokenizer, training)
     # Faster than "sdpa" on a CPU for the backward pass of short sequences in bfloat16.
     model.set_attn_implementation("eager")
-    optimizers = MuonAndAdamW(
-        [model.vision_model.encoder, model.text_model.encoder],
-        [model],
-        training.learning_rate,
-        training.warmup,
-        training.steps,
-    )
     log(f"clip: drawing {training.crops} crops and {training.scenes} scenes")
     crops = draw_crops(training.crops, training.seed)
     scenes = draw_scenes(training.scenes, training.seed)
@@ -223,24 +207,8 @@ def train_clip(
     def evaluate() -> dict[str, float]:
         return zero_shot_accuracy(model, tokenizer, held_out)
 
-    train_steps(
-        "clip",
-        training,
-        folder / "clip_state.pt",
-        {"model": model},
-        optimizers,
-        losses,
-        evaluate,
-        log,
-    )
+    layers = [model.vision_model.encoder, model.text_model.encoder]
+    state_file = folder / "clip_state.pt"
+    train_steps("clip", training, state_file, {"model": model}, layers, losses, evaluate, log)
     model.set_attn_implementation("sdpa")
     return model, evaluate()
-
-
-__all__ = [
-    "ClipTraining",
-    "contrastive_loss",
-    "image_processor",
-    "train_clip",
-    "zero_shot_accuracy",
-]

@@ -81,13 +81,3 @@ def draw_scenes(number: int, seed: int) -> CaptionedImages:
         [caption_of(scene) for scene in scenes],
         [scene.objects[0] for scene in scenes],
     )
-
-
-__all__ = [
-    "IMAGE_SIZE",
-    "CaptionedImages",
-    "draw_crops",
-    "draw_scenes",
-    "padded_box",
-    "random_scene",
-]

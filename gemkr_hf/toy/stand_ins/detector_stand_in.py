@@ -108,21 +108,27 @@ def _train_detector(
 ) -> tuple[Any, dict[str, float]]:
     YOLO = import_ultralytics().YOLO
 
-    def use_all_threads(_: Any) -> None:
-        torch.set_num_threads(threads)
-
     def log_epoch(trainer: Any) -> None:
         precision = trainer.metrics.get("metrics/mAP50(B)", float("nan"))
         log(f"detector: epoch {trainer.epoch + 1}/{trainer.epochs}, mAP50 {precision:.3f}")
 
     def load(source: Path) -> Any:
         model = YOLO(source)
-        model.add_callback("on_train_start", use_all_threads)
+        model.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
         model.add_callback("on_fit_epoch_end", log_epoch)
         return model
 
     log(f"detector: drawing {training.scenes} scenes")
-    data = _write_data(training, folder / "yolo_data")
+    options: dict[str, Any] = {
+        "data": str(_write_data(training, folder / "yolo_data")),
+        "imgsz": SCENE_SIZE,
+        "device": "cpu",
+        "workers": 0,
+        "project": str(folder),
+        "exist_ok": True,
+        "plots": False,
+        "verbose": False,
+    }
     weights = folder / "yolo_run" / "weights"
     finished = weights / "finished"
     if not finished.exists() and (weights / "last.pt").exists():
@@ -130,16 +136,11 @@ def _train_detector(
         load(weights / "last.pt").train(resume=True)
     elif not finished.exists():
         load(_write_architecture(training, folder / "yolov8n.yaml")).train(
-            data=str(data),
+            **options,
+            name="yolo_run",
             epochs=training.epochs,
             batch=training.batch,
-            imgsz=SCENE_SIZE,
-            device="cpu",
-            workers=0,
             seed=training.seed,
-            project=str(folder),
-            name="yolo_run",
-            exist_ok=True,
             pretrained=False,
             optimizer="AdamW",
             lr0=0.003,
@@ -148,28 +149,9 @@ def _train_detector(
             mosaic=0.5,
             scale=0.3,
             amp=False,
-            plots=False,
-            verbose=False,
         )
     finished.touch()
     best = YOLO(weights / "best.pt")
-    measured = best.val(
-        data=str(data),
-        imgsz=SCENE_SIZE,
-        device="cpu",
-        workers=0,
-        plots=False,
-        verbose=False,
-        project=str(folder),
-        name="yolo_val",
-        exist_ok=True,
-    )
-    return best, {
-        "mAP50": float(measured.box.map50),
-        "mAP50-95": float(measured.box.map),
-        "precision": float(measured.box.mp),
-        "recall": float(measured.box.mr),
-    }
-
-
-__all__ = ["DetectorTraining", "train_detector", "write_scenes"]
+    box = best.val(**options, name="yolo_val").box
+    figures = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
+    return best, {name: float(value) for name, value in figures.items()}

@@ -22,18 +22,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gemkr_hf.toy.stand_ins.optimizers import MuonAndAdamW
 from gemkr_hf.toy.stand_ins.text_task import (
     OBJECT_SEPARATOR,
     OBJECT_TEMPLATE,
     PROMPT_TEMPLATE,
     TextExample,
-    TextTask,
+    draw_reference,
+    draw_text_example,
 )
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import IMAGE_TOKEN, OBJECT_TOKEN
-from gemkr_hf.toy.stand_ins.training_loop import Log, train_steps
+from gemkr_hf.toy.stand_ins.training_loop import Log, LoopSettings, train_steps
 from gemkr_hf.toy.symbols.scenes import SceneObject
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 from gemkr_hf.training.clue_sampling import ClueSampler, SamplingConfig, keywords
@@ -41,38 +42,29 @@ from gemkr_hf.training.clue_sampling import ClueSampler, SamplingConfig, keyword
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class LanguageModelTraining:
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelTraining(LoopSettings):
     """Size of the language model and its training.
 
     Attributes:
-        hidden_size, intermediate_size, layers, heads: Size of the model.
-        steps: Number of optimizer steps.
         copy_batch, clue_batch, document_batch: Naming, clue and document sequences in a step.
         copying_alone: Share of the steps, the first ones, without clue sequences.
-        learning_rate: Peak of both optimizers.
-        warmup: Number of warm-up steps.
         slots: Share of the steps in which objects are slots instead of words.
         noise: Noise of a slot, relative to the standard deviation of the embeddings.
-        seed: Seed of the weights and of all sequences.
-        save_steps: Number of steps between two saved states.
     """
 
+    steps: int = 2000
+    learning_rate: float = 3e-3
     hidden_size: int = 256
     intermediate_size: int = 512
     layers: int = 4
     heads: int = 4
-    steps: int = 2000
     copy_batch: int = 24
     clue_batch: int = 40
     document_batch: int = 4
     copying_alone: float = 0.15
-    learning_rate: float = 3e-3
-    warmup: int = 100
     slots: float = 0.75
     noise: float = 0.2
-    seed: int = 0
-    save_steps: int = 500
 
 
 @dataclass
@@ -165,10 +157,10 @@ class SequenceWriter:
         return sequence
 
     def naming(
-        self, task: TextTask, rng: np.random.Generator, slots: bool, number: int | None = None
+        self, rng: np.random.Generator, slots: bool, number: int | None = None
     ) -> TokenSequence:
         """Return a phrase that refers to one of some objects, the objects, and its name."""
-        objects, phrase, target = task.draw_reference(rng, number)
+        objects, phrase, target = draw_reference(rng, number)
         sequence = self._query(f"### Question: {phrase}", objects, target, slots)
         sequence.add(self.encode(f" {target.symbol.name}"), label=True)
         return sequence
@@ -183,50 +175,48 @@ class SequenceWriter:
         return sequence
 
 
+def _pad_left(rows: list[list[int]] | list[list[bool]]) -> torch.Tensor:
+    tensors = [torch.tensor(row) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_side="left")
+
+
 def embed(
     model: LlamaForCausalLM, sequences: list[TokenSequence], noise: float, image_token: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Pad sequences on the left and embed them, slots included.
 
     Returns:
-        ``inputs_embeds`` float ``(batch, length, hidden)``, ``attention_mask`` and ``input_ids``
-        int64 ``(batch, length)``.
+        Token ids, int64 ``(batch, length)``, and the model's inputs: ``inputs_embeds`` float
+        ``(batch, length, hidden)``, ``attention_mask`` and ``position_ids`` ``(batch, length)``.
     """
-    length = max(len(sequence.tokens) for sequence in sequences)
-    ids = torch.zeros((len(sequences), length), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    rows, columns, colors, names, counts = [], [], [], [], []
-    for row, sequence in enumerate(sequences):
-        pad = length - len(sequence.tokens)
-        ids[row, pad:] = torch.tensor(sequence.tokens)
-        mask[row, pad:] = 1
-        for position, color, name in sequence.slots:
-            rows.append(row)
-            columns.append(pad + position)
-            colors.append(color[0])
-            names += name
-            counts.append(len(name))
+    ids = _pad_left([sequence.tokens for sequence in sequences])
+    mask = _pad_left([[1] * len(sequence.tokens) for sequence in sequences])
     table: torch.nn.Embedding = model.model.embed_tokens
     embeds = table(ids)
     deviation = table.weight.detach().std()
-    if rows:
-        owners = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(counts))
-        name_embeds = torch.zeros(len(rows), embeds.shape[-1]).index_add(
-            0, owners, table(torch.tensor(names)) / torch.tensor(counts)[owners, None]
+    slots = [
+        (row, ids.shape[1] - len(sequence.tokens) + position, color[0], name)
+        for row, sequence in enumerate(sequences)
+        for position, color, name in sequence.slots
+    ]
+    if slots:
+        rows, columns, colors, names = zip(*slots, strict=True)
+        counts = torch.tensor([len(name) for name in names])
+        owners = torch.repeat_interleave(torch.arange(len(slots)), counts)
+        tokens = torch.tensor([token for name in names for token in name])
+        name_embeds = torch.zeros(len(slots), embeds.shape[-1]).index_add(
+            0, owners, table(tokens) / counts[owners, None]
         )
-        slots = table(torch.tensor(colors)) + name_embeds
+        slot_embeds = table(torch.tensor(colors)) + name_embeds
         if noise:
-            slots = slots + noise * deviation * torch.randn(slots.shape)
-        embeds = embeds.index_put((torch.tensor(rows), torch.tensor(columns)), slots)
+            slot_embeds = slot_embeds + noise * deviation * torch.randn(slot_embeds.shape)
+        embeds = embeds.index_put((torch.tensor(rows), torch.tensor(columns)), slot_embeds)
     if noise:
         # The slot of the whole image has no counterpart in words.
         image = deviation * torch.randn(embeds.shape)
         embeds = torch.where((ids == image_token)[..., None], image, embeds)
-    return embeds, mask, ids
-
-
-def _positions(mask: torch.Tensor) -> torch.Tensor:
-    return (mask.cumsum(1) - 1).clamp(min=0)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    return ids, {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": positions}
 
 
 def sequence_loss(
@@ -242,24 +232,19 @@ def sequence_loss(
     precedes the objects, so each can be compared with it. Without this loss, the comparison is
     learned only after many thousand sequences.
     """
-    embeds, mask, ids = embed(model, sequences, noise, image_token)
-    length = ids.shape[1]
-    labels = torch.zeros_like(ids, dtype=torch.bool)
-    rows, columns, targets = [], [], []
-    for row, sequence in enumerate(sequences):
-        pad = length - len(sequence.tokens)
-        labels[row, pad:] = torch.tensor(sequence.labels)
-        for position, is_target in sequence.objects:
-            rows.append(row)
-            columns.append(pad + position)
-            targets.append(float(is_target))
-    hidden = model.model(
-        inputs_embeds=embeds, attention_mask=mask, position_ids=_positions(mask), use_cache=False
-    ).last_hidden_state
+    ids, inputs = embed(model, sequences, noise, image_token)
+    labels = _pad_left([sequence.labels for sequence in sequences])
+    hidden = model.model(**inputs, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden[:, :-1][labels[:, 1:]])
     loss = cross_entropy(logits.float(), ids[:, 1:][labels[:, 1:]])
-    if rows:
-        probed = probe(hidden[rows, columns]).squeeze(-1).float()
+    objects = [
+        (row, ids.shape[1] - len(sequence.tokens) + position, float(is_target))
+        for row, sequence in enumerate(sequences)
+        for position, is_target in sequence.objects
+    ]
+    if objects:
+        rows, columns, targets = zip(*objects, strict=True)
+        probed = probe(hidden[list(rows), list(columns)]).squeeze(-1).float()
         loss = loss + binary_cross_entropy_with_logits(probed, torch.tensor(targets))
     return loss
 
@@ -278,14 +263,11 @@ def naming_accuracy(
         Share of names whose every token is the most likely one, by number of objects.
     """
     rng = np.random.default_rng(seed)
-    task = TextTask()
     accuracy = {}
     for objects in range(1, 5):
-        sequences = [writer.naming(task, rng, slots, objects) for _ in range(number // 4)]
-        embeds, mask, ids = embed(model, sequences, 0.0, writer.image_token)
-        predictions = model(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=_positions(mask)
-        ).logits.argmax(-1)
+        sequences = [writer.naming(rng, slots, objects) for _ in range(number // 4)]
+        ids, inputs = embed(model, sequences, 0.0, writer.image_token)
+        predictions = model(**inputs).logits.argmax(-1)
         correct = [
             # Padding is on the left, so a row ends with the name.
             bool((predictions[row, -size - 1 : -1] == ids[row, -size:]).all())
@@ -344,24 +326,20 @@ def train_language_model(
     model = _new_model(tokenizer, training)
     # Faster than "sdpa" on a CPU for the backward pass of short sequences in bfloat16.
     model.set_attn_implementation("eager")
-    writer, task = SequenceWriter(tokenizer, SamplingConfig()), TextTask()
+    writer = SequenceWriter(tokenizer, SamplingConfig())
     probe = torch.nn.Linear(training.hidden_size, 1)
-    optimizers = MuonAndAdamW(
-        [model.model.layers],
-        [model, probe],
-        training.learning_rate,
-        training.warmup,
-        training.steps,
-    )
     first_clue_step = int(training.copying_alone * training.steps)
 
     def losses(step: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
         slots = bool(rng.random() < training.slots)
         namings = training.copy_batch * (2 if step < first_clue_step else 1)
-        batches = [[writer.naming(task, rng, slots) for _ in range(namings)]]
+        batches = [[writer.naming(rng, slots) for _ in range(namings)]]
         if step >= first_clue_step:
             batches.append(
-                [writer.clue(task.draw(rng), slots, rng) for _ in range(training.clue_batch)]
+                [
+                    writer.clue(draw_text_example(rng), slots, rng)
+                    for _ in range(training.clue_batch)
+                ]
             )
         batches.append([writer.document(rng) for _ in range(training.document_batch)])
         for batch in batches:
@@ -376,26 +354,8 @@ def train_language_model(
             for objects, accuracy in naming_accuracy(model, writer, slots).items()
         }
 
-    train_steps(
-        "language model",
-        training,
-        folder / "language_model_state.pt",
-        {"model": model, "probe": probe},
-        optimizers,
-        losses,
-        evaluate,
-        log,
-    )
+    modules, layers = {"model": model, "probe": probe}, [model.model.layers]
+    state_file = folder / "language_model_state.pt"
+    train_steps("language model", training, state_file, modules, layers, losses, evaluate, log)
     model.set_attn_implementation("sdpa")
     return model, evaluate()
-
-
-__all__ = [
-    "LanguageModelTraining",
-    "SequenceWriter",
-    "TokenSequence",
-    "embed",
-    "naming_accuracy",
-    "sequence_loss",
-    "train_language_model",
-]

@@ -49,6 +49,7 @@ class MuonAndAdamW:
         self._schedules = [
             torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in self._optimizers
         ]
+        self._parts: list[Any] = [*self._optimizers, *self._schedules]
 
     def step(self) -> None:
         """Update all parameters and clear their gradients."""
@@ -59,12 +60,9 @@ class MuonAndAdamW:
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the states of both optimizers and of their schedules."""
-        return [part.state_dict() for part in (*self._optimizers, *self._schedules)]
+        return [part.state_dict() for part in self._parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
         """Restore what `state_dict` returned."""
-        for part, state in zip((*self._optimizers, *self._schedules), states, strict=True):
+        for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
-
-
-__all__ = ["MuonAndAdamW"]

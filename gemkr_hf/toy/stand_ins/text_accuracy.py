@@ -7,7 +7,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.modeling import diverse_beam_search
 from gemkr_hf.toy.stand_ins.language_model_stand_in import SequenceWriter
-from gemkr_hf.toy.stand_ins.text_task import TextTask
+from gemkr_hf.toy.stand_ins.text_task import draw_text_example
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 from gemkr_hf.training.clue_sampling import SamplingConfig
 
@@ -26,12 +26,12 @@ def text_accuracy(
     """
     knowledge_base = KnowledgeBase.from_documents(load_documents(), tokenizer)
     constraint = knowledge_base.constraint()
-    writer, task = SequenceWriter(tokenizer, SamplingConfig()), TextTask()
+    writer = SequenceWriter(tokenizer, SamplingConfig())
     rng = np.random.default_rng(seed)
     ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     correct: dict[int, list[bool]] = {number: [] for number in range(1, 5)}
     for row in range(questions):
-        example = task.draw(rng, number=row % 4 + 1)
+        example = draw_text_example(rng, row % 4 + 1)
         prompt = torch.tensor([writer.prompt(example, slots=False).tokens])
         sequences = diverse_beam_search(
             model,
@@ -50,6 +50,3 @@ def text_accuracy(
         "P@1 in words": float(np.mean([value for values in correct.values() for value in values])),
         **{f"P@1 in words, {n} objects": float(np.mean(v)) for n, v in correct.items()},
     }
-
-
-__all__ = ["text_accuracy"]

@@ -5,6 +5,7 @@ reads each object either as words (``top left small red aries``) or, as with ima
 one slot whose embedding is computed from the embeddings of these words.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,59 +37,37 @@ class TextExample:
         return self.target.symbol.document_id(self.aspect)
 
 
-class TextTask:
-    """Draws scenes and questions at random.
+def draw_text_example(rng: np.random.Generator, number: int | None = None) -> TextExample:
+    """Draw a question about a scene; held-out symbols do not occur in it.
 
-    Attributes:
-        targets: Symbols that questions may ask about.
-        unseen: Symbols that are held out of tuning.
-        known: Both.
+    Args:
+        rng: Source of randomness.
+        number: Number of objects; 1 to 4, drawn, if None.
     """
+    seen = [symbol for symbol in load_known_symbols() if symbol.seen]
+    objects, target = _draw_objects(rng, seen, number)
+    question = ask(target, objects, ASPECTS[rng.integers(len(ASPECTS))], rng)
+    return TextExample(objects, question.text, target, question.aspect)
 
-    def __init__(self) -> None:
-        self.known = list(load_known_symbols())
-        self.targets = [symbol for symbol in self.known if symbol.seen]
-        self.unseen = [symbol for symbol in self.known if not symbol.seen]
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        number: int | None = None,
-        symbols: list[Symbol] | None = None,
-    ) -> TextExample:
-        """Draw a question about a scene.
-
-        Args:
-            rng: Source of randomness.
-            number: Number of objects; 1 to 4, drawn, if None.
-            symbols: Symbols to draw from; `targets` if None.
-        """
-        number = int(rng.integers(1, 5)) if number is None else number
-        objects = _draw_objects(rng, symbols or self.targets, number)
-        target = objects[rng.integers(number)]
-        question = ask(target, objects, ASPECTS[rng.integers(len(ASPECTS))], rng)
-        return TextExample(objects, question.text, target, question.aspect)
-
-    def draw_reference(
-        self, rng: np.random.Generator, number: int | None = None
-    ) -> tuple[tuple[SceneObject, ...], str, SceneObject]:
-        """Draw objects of any symbols, a phrase that refers to one of them, and this object."""
-        number = int(rng.integers(1, 5)) if number is None else number
-        objects = _draw_objects(rng, self.known, number)
-        target = objects[rng.integers(number)]
-        traits = traits_that_pick(target, objects)
-        phrase = refer_to(target, traits[rng.integers(len(traits))], rng)
-        return objects, phrase, target
+def draw_reference(
+    rng: np.random.Generator, number: int | None = None
+) -> tuple[tuple[SceneObject, ...], str, SceneObject]:
+    """Draw objects of any symbols, a phrase that refers to one of them, and this object."""
+    objects, target = _draw_objects(rng, load_known_symbols(), number)
+    traits = traits_that_pick(target, objects)
+    return objects, refer_to(target, traits[rng.integers(len(traits))], rng), target
 
 
 def _draw_objects(
-    rng: np.random.Generator, symbols: list[Symbol], number: int
-) -> tuple[SceneObject, ...]:
-    """Draw objects of different symbols at different places, with any colours and sizes."""
+    rng: np.random.Generator, symbols: Sequence[Symbol], number: int | None
+) -> tuple[tuple[SceneObject, ...], SceneObject]:
+    """Draw objects of different symbols at different places, and one of them as the target."""
+    number = int(rng.integers(1, 5)) if number is None else number
     rows = rng.choice(len(symbols), size=number, replace=False)
     places = rng.permutation(len(PLACES))[:number]
     colors = list(COLORS)
-    return tuple(
+    objects = tuple(
         SceneObject(
             symbols[row],
             colors[rng.integers(len(colors))],
@@ -98,12 +77,4 @@ def _draw_objects(
         )
         for row, place in zip(rows, places, strict=True)
     )
-
-
-__all__ = [
-    "OBJECT_SEPARATOR",
-    "OBJECT_TEMPLATE",
-    "PROMPT_TEMPLATE",
-    "TextExample",
-    "TextTask",
-]
+    return objects, objects[rng.integers(number)]

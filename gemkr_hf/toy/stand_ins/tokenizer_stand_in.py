@@ -14,7 +14,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from gemkr_hf.toy.stand_ins.text_task import PROMPT_TEMPLATE, TextTask
+from gemkr_hf.toy.stand_ins.text_task import PROMPT_TEMPLATE, draw_text_example
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
 
 VOCAB_SIZE = 2560
@@ -38,9 +38,8 @@ def train_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
     # Names are repeated, so that each becomes one token if the vocabulary allows: as easy to copy
     # as a common word is for a large model.
     names = [f" {document['symbol']}" for document in documents if document["aspect"] == "use"]
-    task = TextTask()
     rng = np.random.default_rng(seed)
-    questions = [task.draw(rng).question for _ in range(2000)]
+    questions = [draw_text_example(rng).question for _ in range(2000)]
     tokenizer.train_from_iterator(
         [*texts, *names * 20, *questions, *[PROMPT_TEMPLATE] * 50], trainer=trainer
     )
@@ -64,6 +63,3 @@ def train_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     """Load a tokenizer that `train_tokenizer` returned and ``save_pretrained`` wrote."""
     return PreTrainedTokenizerFast.from_pretrained(folder)
-
-
-__all__ = ["IMAGE_TOKEN", "OBJECT_TOKEN", "VOCAB_SIZE", "load_tokenizer", "train_tokenizer"]

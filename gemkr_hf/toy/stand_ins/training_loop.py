@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,28 +14,31 @@ from gemkr_hf.utils.io import atomic_file
 Log = Callable[[str], None]
 
 
-class StepSettings(Protocol):
-    """What the loop reads from the settings of a stand-in."""
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """Settings of a training loop.
 
-    @property
-    def steps(self) -> int:
-        """Number of optimizer steps."""
+    Attributes:
+        steps: Number of optimizer steps.
+        warmup: Number of warm-up steps.
+        learning_rate: Peak of both optimizers.
+        seed: Seed of the weights and of all training data.
+        save_steps: Number of steps between two saved states.
+    """
 
-    @property
-    def save_steps(self) -> int:
-        """Number of steps between two saved states."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of all random draws."""
+    steps: int
+    learning_rate: float
+    warmup: int = 100
+    seed: int = 0
+    save_steps: int = 500
 
 
 def train_steps(
     name: str,
-    settings: StepSettings,
+    settings: LoopSettings,
     state_file: Path,
     modules: Mapping[str, torch.nn.Module],
-    optimizers: MuonAndAdamW,
+    layers: Iterable[torch.nn.Module],
     losses: Callable[[int, np.random.Generator], Iterable[torch.Tensor]],
     evaluate: Callable[[], dict[str, float]],
     log: Log,
@@ -46,15 +49,23 @@ def train_steps(
 
     Args:
         name: Name of the stand-in in the log.
-        settings: Number of steps, and how often the state is saved.
+        settings: Settings of the loop.
         state_file: File of the state.
         modules: All trained modules by name; the gradients of ``"model"`` are clipped to norm 1.
-        optimizers: Optimizers of these modules.
+        layers: Transformer layers within these modules.
         losses: Given a step and its generator, yields the losses of the step; the backward pass of
             one is done before the next is computed.
         evaluate: Returns metrics on held-out data, which are logged whenever the state is saved.
         log: Receives each line of the log.
     """
+
+    def set_training(training: bool) -> None:
+        for module in modules.values():
+            module.train(training)
+
+    optimizers = MuonAndAdamW(
+        layers, modules.values(), settings.learning_rate, settings.warmup, settings.steps
+    )
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
@@ -64,7 +75,7 @@ def train_steps(
         first = state["step"]
         log(f"{name}: resuming from step {first}")
     started = time.time()
-    _set_training(modules, True)
+    set_training(True)
     for step in range(first, settings.steps):
         rng = np.random.default_rng([settings.seed, step])
         torch.manual_seed(settings.seed * 1_000_003 + step)
@@ -80,19 +91,11 @@ def train_steps(
             text = " ".join(f"{value:.3f}" for value in values)
             log(f"{name}: step {done}/{settings.steps}, losses {text}, {left:.0f} s left")
         if done % settings.save_steps == 0:
-            _set_training(modules, False)
+            set_training(False)
             log(f"{name}: {evaluate()}")
-            _set_training(modules, True)
+            set_training(True)
             state = {part: module.state_dict() for part, module in modules.items()}
             state |= {"optimizers": optimizers.state_dict(), "step": done}
             with atomic_file(state_file) as temporary:
                 torch.save(state, temporary)
-    _set_training(modules, False)
-
-
-def _set_training(modules: Mapping[str, torch.nn.Module], training: bool) -> None:
-    for module in modules.values():
-        module.train(training)
-
-
-__all__ = ["Log", "train_steps"]
+    set_training(False)

@@ -36,6 +36,3 @@ def glyph_mask(char: str) -> Image.Image:
     mask = Image.new("L", (int(right - left) + 4, int(bottom - top) + 4), 0)
     ImageDraw.Draw(mask).text((2 - left, 2 - top), char, fill=255, font=_font())
     return mask.crop(mask.getbbox())
-
-
-__all__ = ["drawable_characters", "glyph_mask"]

@@ -155,15 +155,3 @@ def draw_scene(
     pixels += rng.normal(0, rng.uniform(1, 8), size=pixels.shape)
     image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     return Scene(image, tuple(objects))
-
-
-__all__ = [
-    "COLORS",
-    "LARGE_OBJECT",
-    "PLACES",
-    "SCENE_SIZE",
-    "SIZES",
-    "Scene",
-    "SceneObject",
-    "draw_scene",
-]

@@ -17,25 +17,11 @@ from gemkr_hf.toy.symbols.glyphs import drawable_characters
 ASPECTS = ("meaning", "origin", "use")
 """Topics of documents; each symbol with prose has one document per aspect."""
 
-UNSEEN_NAMES = frozenset(
-    {
-        "libra",
-        "pisces",
-        "neptune",
-        "chess bishop",
-        "die three",
-        "flat sign",
-        "cross of lorraine",
-        "wind trigram",
-        "shamrock",
-        "biohazard sign",
-        "cloud",
-        "anchor",
-        "gear",
-        "scissors",
-        "victory hand",
-    }
-)
+UNSEEN_NAMES = frozenset((
+    "libra", "pisces", "neptune", "chess bishop", "die three", "flat sign", "cross of lorraine",
+    "wind trigram", "shamrock", "biohazard sign", "cloud", "anchor", "gear", "scissors",
+    "victory hand",
+))  # fmt: skip
 """Symbols held out of instruction tuning; the ``unseen`` split asks about them."""
 
 # Unicode blocks with glyphs in the DejaVu fonts.
@@ -99,14 +85,14 @@ def load_known_symbols() -> tuple[Symbol, ...]:
 @cache
 def load_catalogue_symbols() -> tuple[Symbol, ...]:
     """Load all other symbols that the font can draw and Unicode names; they have no prose."""
-    known = {symbol.char for symbol in load_known_symbols()}
+    chars = {symbol.char for symbol in load_known_symbols()}
     names = {symbol.name for symbol in load_known_symbols()}
     symbols = []
     for char in drawable_characters((low, high) for low, high, _ in _BLOCKS):
         name = unicodedata.name(char, "").lower()
-        if not name or char in known or name in names or any(p in name for p in _PIECES):
-            continue
-        symbols.append(Symbol(char, name))
+        known = char in chars or name in names
+        if name and not known and not any(piece in name for piece in _PIECES):
+            symbols.append(Symbol(char, name))
     return tuple(symbols)
 
 
@@ -159,14 +145,3 @@ def load_documents() -> list[dict[str, str]]:
         for symbol in load_catalogue_symbols()
     ]
     return documents
-
-
-__all__ = [
-    "ASPECTS",
-    "UNSEEN_NAMES",
-    "Symbol",
-    "documents_fingerprint",
-    "load_catalogue_symbols",
-    "load_documents",
-    "load_known_symbols",
-]

@@ -98,6 +98,3 @@ def ask(
     by = traits[rng.integers(len(traits))]
     template = QUESTIONS[aspect][rng.integers(len(QUESTIONS[aspect]))]
     return Question(template.format(reference=refer_to(target, by, rng)), target, aspect, by)
-
-
-__all__ = ["NOUNS", "QUESTIONS", "REFERENCES", "Question", "ask", "refer_to", "traits_that_pick"]

@@ -68,6 +68,3 @@ def _question_columns(split: datasets.Dataset) -> datasets.Dataset:
     return datasets.Dataset.from_dict(
         {name: columns[name] for name in QUESTION_FEATURES}, features=QUESTION_FEATURES
     )
-
-
-__all__ = ["load_symbols_benchmark", "symbols_benchmark"]

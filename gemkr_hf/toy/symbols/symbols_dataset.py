@@ -1,6 +1,5 @@
 """The symbols dataset, generated from a seed."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,8 +17,6 @@ from gemkr_hf.toy.symbols.symbol_documents import (
     load_known_symbols,
 )
 from gemkr_hf.toy.symbols.symbol_questions import Question, ask
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test", "unseen")
 
@@ -105,13 +102,8 @@ def caption_of(scene: Scene) -> str:
     )
 
 
-def _rows(split: str, config: SymbolsConfig, documents: str) -> Iterator[dict[str, Any]]:
-    """Generate the rows of a split.
-
-    The fingerprint of the documents is part of the arguments, so that the cache of ``datasets``
-    notices when they change.
-    """
-    logger.debug(f"Generating the split {split}, documents {documents}")
+def _rows(split: str, config: SymbolsConfig, fingerprint: str) -> Iterator[dict[str, Any]]:
+    """Generate the rows of a split; the cache notices new documents by their ``fingerprint``."""
     number = config.train_questions if split == "train" else config.questions
     for scene_number in range(config.scenes_of(split)):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), scene_number])
@@ -159,23 +151,18 @@ def load_symbols(
         Splits ``train``, ``validation``, ``test`` and ``unseen`` with the columns of `FEATURES`:
         image, question, ids of relevant documents, and the objects with their boxes in pixels.
     """
-    config = config or SymbolsConfig()
-    return datasets.DatasetDict(
-        {
-            split: datasets.Dataset.from_generator(
-                _rows,
-                features=FEATURES,
-                cache_dir=None if cache_dir is None else str(cache_dir),
-                gen_kwargs={
-                    "split": split,
-                    "config": config,
-                    "documents": documents_fingerprint(),
-                },
-                split=datasets.NamedSplit(split),
-            )
-            for split in SPLITS
-        }
-    )
-
-
-__all__ = ["FEATURES", "SPLITS", "SymbolsConfig", "caption_of", "load_symbols"]
+    arguments = {
+        "config": config or SymbolsConfig(),
+        "fingerprint": documents_fingerprint(),
+    }
+    splits = {
+        split: datasets.Dataset.from_generator(
+            _rows,
+            features=FEATURES,
+            cache_dir=None if cache_dir is None else str(cache_dir),
+            gen_kwargs={"split": split, **arguments},
+            split=datasets.NamedSplit(split),
+        )
+        for split in SPLITS
+    }
+    return datasets.DatasetDict(splits)
