@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from gemkr_hf.toy.stand_ins.optimizers import MuonAndAdamW
+from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.io import atomic_file
 
 Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopSettings:
+class LoopSettings(Settings):
     """Settings of a training loop.
 
     Attributes:
