@@ -1,11 +1,11 @@
-"""The model, as it travels to the Hub: closed files that need torch and transformers only."""
+"""The model: ``GeMKRForRetrieval``, whose files ``*_gemkr.py`` travel with every checkpoint."""
 
 from .beam_search_gemkr import BeamSearchOutput, DiverseBeamSearch
 from .configuration_gemkr import PAPER_DECODING, GeMKRConfig
 from .generation_gemkr import diverse_beam_search
 from .modeling_gemkr import GeMKRForRetrieval, GeMKROutput
 from .pipeline_gemkr import KnowledgeRetrievalPipeline
-from .presets_gemkr import ABLATIONS, LANGUAGE_MODELS, PRESETS
+from .presets import ABLATIONS, LANGUAGE_MODELS, PRESETS
 from .vision_gemkr import GeMKRSiglipVisionTower, GeMKRVisionTower
 
 __all__ = [

@@ -1,20 +1,30 @@
-"""Configuration of GeMKR: a vision tower, a language model, and what joins them."""
+"""Configuration of GeMKR: a vision tower, a language model, and the parts that join them."""
 
 from __future__ import annotations
 
-import copy
+import importlib
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-from .presets_gemkr import ABLATIONS, LANGUAGE_MODELS, PRESETS, VIT_L_14, choose
+# "ViT-L/14 from pre-trained CLIP" (Implementation Details).
+VIT_L_14: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 224,
+    "projection_dim": 768,
+}
 
 # Decoding of the paper (Implementation Details): 20 beams in 4 groups, clues of at most 15 tokens
-# and their end token; diversity 0.5 is the released code's. The score of Eq. 1 has no length
-# penalty. The paper gives its penalty for ambiguity no formula and no figure: docs/decoding.md has
-# ours. These stay out of generation_config.json: a `num_beam_groups` there makes transformers look
-# for a repository on the Hub.
+# and the end token; diversity 0.5 is the released code's. Eq. 1 has no length penalty. The paper
+# does not specify its penalty for ambiguity: see docs/decoding.md. They are not written to
+# generation_config.json: a `num_beam_groups` there makes transformers look for a Hub repository.
 PAPER_DECODING: dict[str, Any] = {
     "num_beams": 20,
     "num_beam_groups": 4,
@@ -31,7 +41,7 @@ PAPER_DECODING: dict[str, Any] = {
 }
 
 FORMAT_VERSION = 1
-"""Of checkpoints: raised when older code could no longer read them."""
+"""Of checkpoints: incremented when older code can no longer read them."""
 
 
 class GeMKRConfig(PreTrainedConfig):
@@ -40,41 +50,40 @@ class GeMKRConfig(PreTrainedConfig):
     Args:
         vision_config: dict or PreTrainedConfig. A `CLIPVisionConfig` or `SiglipVisionConfig`; its
             hidden size is the `d` of the paper.
-        text_config: dict or PreTrainedConfig. Configuration of any causal language model that
+        text_config: dict or PreTrainedConfig. Of any causal language model that
             `AutoModelForCausalLM` builds; the width of its input embeddings is the `D` of Eq. 7.
-        prefix_length: `l`, vectors put before each vision layer (Eq. 3).
-        max_objects: most objects of one image, at most `prefix_length` when objects go into the
-            prefix.
-        num_prefix_layers: how many of the last vision layers have a prefix; all of them by default.
+        prefix_length: `l`, number of prefix vectors of each vision layer (Eq. 3).
+        max_objects: most objects of one image, at most `prefix_length` when objects are added to
+            the prefix.
+        num_prefix_layers: how many of the last vision layers have a prefix; all by default.
         max_object_slots: how many of the objects, the most confident first, reach the language
-            model; all of them by default. The others only go into the prefix. The processor has the
+            model; all by default. The others are only added to the prefix. The processor has the
             same setting.
-        project_objects: off: H_R is X_R itself, as in the released code, without `H_R =
+        project_objects: False: H_R is X_R itself, as in the released code, without `H_R =
             Linear(X_R)`.
-        use_visual_query: off: Table 3, "w/o Visual Queries". A language model alone, without a
-            vision tower and all that joins them; give the processor `captions` in the place of
-            images.
-        use_object_features: off: Table 3, "w/o Obj. Feature". No object in the prefix and no
-            `<object>` slot.
-        use_dual_flow_attention: off: Table 3, "w/o Dual-flow Att". One softmax over prefix and
+        use_visual_query: False: Table 3, "w/o Visual Queries". Only the language model; give the
+            processor `captions` instead of images.
+        use_object_features: False: Table 3, "w/o Obj. Feature". No objects in the prefix and no
+            `<object>` slots.
+        use_dual_flow_attention: False: Table 3, "w/o Dual-flow Att". One softmax over prefix and
             tokens, no gate.
-        use_prefix: off: Table 3, "w/o Obj. Prefix". The vision tower is plain CLIP; objects only go
-            to the language model.
+        use_prefix: False: Table 3, "w/o Obj. Prefix". The vision tower is plain CLIP; objects only
+            reach the language model.
         image_token_id, object_token_id: the tokens `<image>` and `<object>`, whose embeddings Eq. 7
             replaces.
-        decoding: defaults of `generate` (num_beams, num_beam_groups, diversity_penalty,
+        decoding: dict. Defaults of `generate` (num_beams, num_beam_groups, diversity_penalty,
             length_penalty, max_new_tokens) and of `GeMKRRetriever` (min_length, max_length: l_min
-            and l_max of a clue; ambiguity_penalty, renormalize, keep_ambiguous, max_pieces: what
-            else a clue is and how it is scored; aggregate: a document's score from those of its
-            clues, "max" or "logsumexp"). Keys that are left out keep the paper's value.
-        initializer_range: standard deviation of the prefix and the projections at the start.
-        tokenizer_fingerprint: of the tokenizer that the model was tuned with
-            (`tokenizer_fingerprint`): a knowledge base of another one is refused.
-        base_models: the published checkpoints that the frozen parts come from: `{"vision": {"name":
-            Hub id, "revision": commit}, "text": {...}}`.
-        by_reference: the checkpoint holds no weights: the towers are loaded from `base_models`, and
-            what joins them is new or comes with an adapter.
-        format_version: of the checkpoint; one that is newer than this code is refused.
+            and l_max of a clue; ambiguity_penalty, renormalize, keep_ambiguous, max_pieces: clue
+            rules; aggregate: a document's score from its clues, "max" or "logsumexp"). Missing keys
+            take the value of `PAPER_DECODING`.
+        initializer_range: standard deviation of the initial prefix and projections.
+        tokenizer_fingerprint: of the tokenizer that the model was tuned with; the constraint of a
+            knowledge base with another one is rejected.
+        base_models: the published checkpoints of the frozen parts: `{"vision": {"name": Hub id,
+            "revision": commit}, "text": {...}}`.
+        by_reference: the checkpoint holds no weights: the towers are loaded from `base_models`; the
+            joining parts are new or come with an adapter.
+        format_version: of the checkpoint; a newer one than this code's is rejected.
 
     Raises:
         ValueError: if the sizes do not fit together; the message names the argument to change.
@@ -90,7 +99,7 @@ class GeMKRConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
     }
 
-    # Whatever is given (a dict, a configuration, None), the base class makes configurations of it.
+    # The base class converts dicts and None to configurations.
     vision_config: Any = None
     text_config: Any = None
     prefix_length: int = 10
@@ -119,23 +128,23 @@ class GeMKRConfig(PreTrainedConfig):
                 f"versions up to {FORMAT_VERSION}: upgrade gemkr-hf."
             )
         if not type(self).__module__.startswith("transformers_modules"):
-            # Installed code knows the task itself (gemkr_hf.auto): none need be fetched for it.
+            # Installed code has registered the pipeline's task: no code is downloaded for it.
             kwargs.pop("custom_pipelines", None)
         super().__post_init__(**kwargs)
         if self.by_reference and not self.base_models:
-            raise ValueError("A checkpoint by reference must say of which base_models.")
+            raise ValueError("A checkpoint by reference needs base_models.")
         unknown = [name for name in self.decoding or {} if name not in PAPER_DECODING]
         if unknown:
             raise ValueError(
-                f"decoding knows no {unknown[0]!r}; it has {', '.join(PAPER_DECODING)}."
+                f"Unknown key {unknown[0]!r} in decoding; choose among {', '.join(PAPER_DECODING)}."
             )
         self.decoding = {**PAPER_DECODING, **(self.decoding or {})}
         if self.decoding["num_beams"] % self.decoding["num_beam_groups"] != 0:
             raise ValueError(
-                f"decoding: num_beams={self.decoding['num_beams']} is no multiple of "
+                f"decoding: num_beams={self.decoding['num_beams']} is not a multiple of "
                 f"num_beam_groups={self.decoding['num_beam_groups']}."
             )
-        # The two towers tie what their own configurations say; this flag only tells readers.
+        # For information only: each tower follows its own configuration.
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         num_layers = self.vision_config.num_hidden_layers
         if self.num_prefix_layers is None:
@@ -162,8 +171,8 @@ class GeMKRConfig(PreTrainedConfig):
         for name in ("image_token_id", "object_token_id"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
                 raise ValueError(
-                    f"{name}={getattr(self, name)} is no token id; the tokenizer gets <image> and "
-                    "<object> by add_image_tokens(tokenizer)."
+                    f"{name}={getattr(self, name)} is not a valid token id; add <image> and "
+                    "<object> to the tokenizer with add_image_tokens(tokenizer)."
                 )
         if self.image_token_id == self.object_token_id:
             raise ValueError("image_token_id and object_token_id must be two different tokens.")
@@ -185,36 +194,53 @@ class GeMKRConfig(PreTrainedConfig):
         ablation: str = "Full Model",
         **changes: Any,
     ) -> GeMKRConfig:
-        """A configuration of the paper.
+        """Make a configuration of the paper.
 
         Args:
-            name: "paper", or "released-code" for what the authors' code does otherwise.
+            name: "paper", or "released-code" where the authors' code differs.
             language_model: one of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b",
                 "llama-13b".
-            ablation: A row of Table 3, as `ABLATIONS` spells it. Whether the language model gets
-                LoRA is not for the configuration to say: see `ABLATIONS[ablation]["lora"]`.
+            ablation: a row of Table 3, as `ABLATIONS` spells it. The configuration does not tell
+                whether the language model gets LoRA: see `ABLATIONS[ablation]["lora"]`.
             **changes: fields that differ.
 
         Raises:
-            ValueError: if there is no such preset, language model or row.
+            ValueError: if the preset, language model, row or field is unknown.
+            ImportError: in the code of a checkpoint: presets are part of the library.
 
-        Examples:
+        Example:
             >>> GeMKRConfig.from_preset("paper", language_model="opt-1.3b").text_config.hidden_size
             2048
             >>> GeMKRConfig.from_preset("released-code").num_object_slots
             2
         """
-        switches = dict(choose("row of Table 3", ablation, ABLATIONS))
-        switches.pop("lora")
-        fields = {
-            **choose("preset", name, PRESETS).config,
-            **choose("language model", language_model, LANGUAGE_MODELS),
-            **switches,
-        }
-        wrong = [field for field in changes if not hasattr(cls, field)]
-        if wrong:
-            raise ValueError(f"GeMKRConfig has no field {wrong[0]!r}.")
-        return cls(**{**copy.deepcopy(fields), **changes})
+        fields = library_module("presets").preset_fields(name, language_model, ablation)
+        cls.check_fields(changes)
+        return cls(**{**fields, **changes})
+
+    @classmethod
+    def check_fields(cls, fields: Iterable[str]) -> None:
+        """Raise ValueError if one of the names is not a field."""
+        unknown = [name for name in fields if not hasattr(cls, name)]
+        if unknown:
+            raise ValueError(f"GeMKRConfig has no field {unknown[0]!r}.")
+
+
+def library_module(name: str) -> Any:
+    """Import a module beside this file that the library has and a checkpoint does not.
+
+    Raises:
+        ImportError: in the code of a checkpoint.
+    """
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.{name}":
+            raise
+        raise ImportError(
+            f"{name} is not part of a checkpoint's own code: pip install gemkr-hf, and import this "
+            "class from it."
+        ) from None
 
 
 GeMKRConfig.register_for_auto_class()

@@ -1,8 +1,10 @@
-"""GeMKRForRetrieval: images, objects and a question in; the tokens of a knowledge clue out."""
+"""`GeMKRForRetrieval`: images, objects and a question in; the tokens of a knowledge clue out."""
 
 import copy
+import dataclasses
 import inspect
-from collections.abc import Iterator
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,46 +12,51 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MultimodalModelOutput
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import TransformersKwargs, cached_file, is_peft_available
 from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import can_return_tuple
+from transformers.utils.peft_utils import find_adapter_config_file
 
-from .configuration_gemkr import GeMKRConfig
+from .configuration_gemkr import GeMKRConfig, library_module
 from .generation_gemkr import GeMKRGenerationMixin
-from .parts_gemkr import (
-    adopt_quantization,
-    align_special_tokens,
-    check_quantization,
-    load_language_model,
-    load_vision_model,
-    only_language_model,
-    set_slot_rows,
-)
-from .reference_gemkr import base_model_of, find_checkpoint, forget_paths, load_by_reference
-from .slots_gemkr import check_slots, fill_slots, find_slots
-from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
+from .vision_gemkr import ObjectAwarePrefix, build_vision_tower, load_vision_model
 
-_ASKED = ("output_hidden_states", "output_attentions")
+_VISUAL_PARTS = ("vision_tower", "prefix", "object_projection", "alignment")
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+# Options of `from_pretrained`: those that locate a checkpoint; those that a checkpoint by reference
+# passes on to its towers, and to the language model alone; and those that it ignores.
+_HUB_ARGUMENTS = (
+    "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder",
+)  # fmt: skip
+_TOWER_OPTIONS = ("attn_implementation", "cache_dir", "local_files_only", "token")
+_TEXT_OPTIONS = ("device_map", "max_memory", "offload_folder", "quantization_config")
+_IGNORED_OPTIONS = (
+    *_HUB_ARGUMENTS, "_from_auto", "_from_pipeline", "adapter_kwargs", "adapter_name",
+    "code_revision", "config", "dtype", "low_cpu_mem_usage", "torch_dtype", "trust_remote_code",
+    "use_safetensors",
+)  # fmt: skip
 
 
 @dataclass
 class GeMKROutput(MultimodalModelOutput):
     """Output of `GeMKRForRetrieval`.
 
-    loss : float tensor (), with `labels`: Eq. 8 per clue token.
-    logits : float tensor (batch_size, sequence_length, vocab_size).
-    cache : Cache of the language model.
-    hidden_states, attentions : of the language model, when asked for.
-    image_hidden_states : float tensor (images, 1 + objects, D), H'_v of Eq. 7; None without
-        images.
-    image_outputs : of `get_image_features`, with `pixel_values`; hidden states and attentions of
-        the vision tower when asked for.
+    Attributes:
+        loss: float tensor (), with `labels`: Eq. 8 per clue token.
+        logits: float tensor (batch_size, sequence_length, vocab_size).
+        cache: of the language model.
+        hidden_states, attentions: of the language model, if requested.
+        image_hidden_states: float tensor (images, 1 + objects, D), H'_v of Eq. 7; None without
+            images.
+        image_outputs: of `get_image_features`, with `pixel_values`; with hidden states and
+            attentions of the vision tower, if requested.
     """
 
     loss: torch.Tensor | None = None
@@ -66,7 +73,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
 
     Parts: `vision_tower` (frozen), `prefix` (prefixes and gates), `object_projection`
     (`H_R = Linear(X_R)`), `alignment` (Eq. 7) and `language_model` (frozen, tuned by LoRA); a part
-    that the configuration switches off is None. `lora_arguments()` is what PEFT needs.
+    that the configuration switches off is None. `lora_arguments()` are the arguments of PEFT.
     """
 
     config: GeMKRConfig
@@ -81,11 +88,11 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     loaded_from: tuple[str, dict[str, Any]] | None = None
-    """Folder or Hub id of the checkpoint or adapter, and what says where it lies (revision...): a
+    """Folder or Hub id of the checkpoint or adapter, and its Hub arguments (revision...): the
     processor is found there. None for a model that was not loaded."""
 
     def __init__(self, config: GeMKRConfig, language_model: PreTrainedModel | None = None) -> None:
-        """Build with random weights; `language_model` takes the place of a new one as it is."""
+        """Build with random weights, or around a given `language_model`."""
         super().__init__(config)
         width = config.vision_config.hidden_size
         visual = config.use_visual_query
@@ -93,12 +100,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self.vision_tower: Any = build_vision_tower(config.vision_config) if visual else None
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
-        # One object, so that what is set later (vocabulary, attention) reaches the model.
+        # One object, so that later changes (vocabulary, attention) reach the model.
         config.text_config = language_model.config
         self.prefix = ObjectAwarePrefix(config) if visual and config.use_prefix else None
         self.object_projection: nn.Module | None = None
         if objects:
-            self.object_projection = nn.Linear(width, width) if config.project_objects else _Same()
+            self.object_projection = (
+                nn.Linear(width, width) if config.project_objects else nn.Identity()
+            )
         self.language_model = language_model
         embedding_size: int = language_model.get_input_embeddings().weight.shape[1]  # type: ignore
         self.alignment = nn.Linear(width, embedding_size) if visual else None
@@ -115,7 +124,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             if module.gates is not None:
                 init.zeros_(module.gates)
 
-    # -- embeddings, as a language model has them --------------------------------------------
+    # -- embeddings of the language model ----------------------------------------------------
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
@@ -135,20 +144,20 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     def get_object_features(
         self, object_pixel_values: torch.Tensor, object_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """X_R: the objects as the frozen CLIP sees them, without a prefix.
+        """Compute X_R: the objects encoded by the frozen vision tower, without a prefix.
 
         They do not change in training: compute them once and pass them as `object_features`.
 
         Args:
             object_pixel_values: float tensor (images, objects, 3, height, width).
-            object_mask: bool tensor (images, objects). False where there is no object; all True by
-                default.
+            object_mask: bool tensor (images, objects). False where there is no object; all True
+                by default.
 
         Returns:
             float tensor (images, objects, d), zero where there is no object.
 
         Raises:
-            ValueError: if the mask is of another shape.
+            ValueError: if the mask has another shape.
         """
         shape = object_pixel_values.shape[:2]
         if object_mask is None:
@@ -177,14 +186,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_features: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
-        """Eq. 3 to 7 for a batch of images.
+        """Encode a batch of images and their objects (Eq. 3 to 7).
 
         Args:
             pixel_values: float tensor (images, 3, height, width).
             object_pixel_values: float tensor (images, objects, 3, height, width).
             object_mask: bool tensor (images, objects). Which of them are objects; all by default.
-            object_features: float tensor (images, objects, d). X_R from `get_object_features`, in
-                the place of `object_pixel_values`.
+            object_features: float tensor (images, objects, d). X_R from `get_object_features`,
+                instead of `object_pixel_values`.
             **kwargs: `output_hidden_states` and `output_attentions` of the vision tower,
                 `return_dict`.
 
@@ -200,7 +209,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         if self.vision_tower is None or self.alignment is None:
             raise ValueError(
                 "This model was made with use_visual_query=False and takes no images; give the "
-                "processor captions in their place."
+                "processor captions instead."
             )
         for name, given in (
             ("object_pixel_values", object_pixel_values),
@@ -209,13 +218,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         ):
             if given is not None and len(given) != len(pixel_values):
                 raise ValueError(
-                    f"{name} is of {len(given)} images, but pixel_values holds "
-                    f"{len(pixel_values)}; let the processor make them together."
+                    f"{name} has {len(given)} images, but pixel_values has {len(pixel_values)}; "
+                    "let the processor make them together."
                 )
         width = self.config.vision_config.hidden_size
         if object_features is not None and object_features.shape[-1] != width:
             raise ValueError(
-                f"object_features are {object_features.shape[-1]} wide, but the vision tower gives "
+                f"object_features have width {object_features.shape[-1]}, but the vision tower has "
                 f"{width}."
             )
         objects = self._project_objects(object_pixel_values, object_mask, object_features)
@@ -236,7 +245,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_mask: torch.Tensor | None,
         object_features: torch.Tensor | None,
     ) -> torch.Tensor | None:
-        """H_R = Linear(X_R), (images, objects, d), zero where there is no object."""
+        """Return H_R = Linear(X_R), (images, objects, d), zero where there is no object."""
         if self.object_projection is None:
             return None
         if object_features is None:
@@ -276,14 +285,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeMKROutput | tuple:
-        """Score the next token at every position.
+        """Compute the logits of the next token at every position.
 
         Args:
-            input_ids: int64 tensor (batch_size, sequence_length). Prompts with one `<image>` token
-                and an `<object>` token per object in the rows that have an image, and neither in
-                those that have none.
+            input_ids: int64 tensor (batch_size, sequence_length). Prompts; rows with an image have
+                one `<image>` token and an `<object>` token per object, other rows neither.
             attention_mask: int tensor (batch_size, sequence_length). 0 at padding. Positions count
-                from the first real token: left padding changes nothing.
+                from the first real token, so left padding does not change the result.
             pixel_values: float tensor (images, 3, height, width). One image per `<image>` token, in
                 the order of the rows.
             object_pixel_values: float tensor (images, objects, 3, height, width).
@@ -295,11 +303,11 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             labels: int64 tensor (batch_size, sequence_length). Clue tokens; -100 everywhere else.
                 With `logits_to_keep=n` those of the last n positions alone, (batch_size, n): the
                 head is then computed only where clues are.
-            logits_to_keep: int or tensor. As in transformers: how many last positions, or which,
-                get logits.
-            num_items_in_batch: int or int tensor. Eq. 8's sum is divided by this number of clue
-                tokens (HF Trainer passes it under gradient accumulation), by those of `labels`
-                otherwise.
+            logits_to_keep: int or tensor. How many last positions, or which, get logits, as in
+                transformers.
+            num_items_in_batch: int or int tensor. Number of clue tokens that the sum of Eq. 8 is
+                divided by (HF Trainer passes it under gradient accumulation); those of `labels` by
+                default.
 
         Returns:
             GeMKROutput, or a tuple with `return_dict=False`.
@@ -316,32 +324,29 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             isinstance(logits_to_keep, int) and logits_to_keep in (0, labels.shape[1])
         ):
             raise ValueError(
-                "labels are those of all positions, or with a number as logits_to_keep those of so "
-                "many last ones: leave logits_to_keep out, or cut the labels."
+                "labels must cover all positions, or the last n with logits_to_keep=n: leave "
+                "logits_to_keep out, or cut the labels."
             )
         image_outputs = None
         if pixel_values is not None:
-            asked = {name: kwargs[name] for name in _ASKED if name in kwargs}
+            requested = ("output_hidden_states", "output_attentions")
             image_outputs = self.get_image_features(
                 pixel_values,
                 object_pixel_values,
                 object_mask,
                 object_features,
                 return_dict=True,
-                **asked,
+                **{name: kwargs[name] for name in requested if name in kwargs},  # type: ignore
             )
             image_features = image_outputs.pooler_output
-        inputs_embeds = self._embed(
-            input_ids,
-            inputs_embeds,
-            image_features,
-            object_mask,
-            cache,
-        )
-        if position_ids is None and self._takes_position_ids:
-            position_ids = positions_of(attention_mask, inputs_embeds.shape[1])
-        if position_ids is not None and self._takes_position_ids:
-            kwargs["position_ids"] = position_ids  # type: ignore[typeddict-unknown-key]
+        inputs_embeds = self._embed(input_ids, inputs_embeds, image_features, object_mask, cache)
+        if self._takes_position_ids:
+            if position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
+                # Counted from each row's first real token; without a mask the model counts itself.
+                positions = attention_mask.long().cumsum(-1) - 1
+                position_ids = positions.clamp_min(0)[:, -inputs_embeds.shape[1] :]
+            if position_ids is not None:
+                kwargs["position_ids"] = position_ids  # type: ignore[typeddict-unknown-key]
 
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
@@ -378,9 +383,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         object_mask: torch.Tensor | None,
         cache: Cache | None,
     ) -> torch.Tensor:
-        """The language model's input (batch_size, sequence_length, D), images in their slots."""
+        """Return the language model's input (batch_size, sequence_length, D), slots filled."""
         embeddings = self.get_input_embeddings()
-        # What was written behind a prompt has no slots, and compiled code does not look at values.
+        # Generated tokens have no slots, and compiled code cannot look at values.
         check = not torch.compiler.is_compiling() and (cache is None or cache.get_seq_length() == 0)
         if image_features is None and (input_ids is None or not check):
             return embeddings(input_ids) if inputs_embeds is None else inputs_embeds
@@ -399,7 +404,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     def freeze_backbones(self) -> None:
         """Leave only the prefix, the gates and the two projections trainable.
 
-        With PEFT this is not needed: it freezes all but LoRA and `modules_to_save` itself.
+        PEFT does not need this: it freezes all but LoRA and `modules_to_save` itself.
         """
         self.requires_grad_(False)
         for name in self.modules_to_save:
@@ -407,9 +412,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
 
     @property
     def modules_to_save(self) -> list[str]:
-        """The parts that are trained in full beside LoRA, for PEFT's `modules_to_save`."""
-        parts = ("prefix", "object_projection", "alignment")
-        return [name for name in parts if any(True for _ in _parameters(getattr(self, name)))]
+        """Parts that are fully trained, for PEFT's `modules_to_save`."""
+        parts = {name: getattr(self, name) for name in _VISUAL_PARTS[1:]}
+        return [name for name, part in parts.items() if part is not None and [*part.parameters()]]
 
     def lora_arguments(
         self,
@@ -417,19 +422,18 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         lora_alpha: int = 32,
         lora_dropout: float = 0.05,
         names: tuple[str, ...] | None = None,
-        **others: Any,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """Arguments of `peft.LoraConfig`: LoRA on the language model, the joining parts in full.
+        """Return the arguments of `peft.LoraConfig`: LoRA on the language model alone.
 
-        The defaults are those of the preset "paper": with CLIP ViT-L/14 and LLaMA-7B they make its
-        14 M trainable parameters.
+        The defaults are those of the preset "paper": with CLIP ViT-L/14 and LLaMA-7B they result in
+        its 14 M trainable parameters.
 
         Args:
-            r, lora_alpha, lora_dropout, **others: as PEFT has them.
-            names: tuple of str. The linear layers to adapt; the query and value projections by
-                default.
+            r, lora_alpha, lora_dropout, **kwargs: as in PEFT.
+            names: the linear layers to adapt; the query and value projections by default.
 
-        Examples:
+        Example:
             `get_peft_model(model, LoraConfig(**model.lora_arguments()))`, which
             `AutoPeftModelForCausalLM.from_pretrained` loads again.
         """
@@ -440,68 +444,62 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             "target_modules": self.lora_target_modules(names),
             "modules_to_save": self.modules_to_save or None,
             "task_type": "CAUSAL_LM",
-            **others,
+            **kwargs,
         }
 
     def lora_target_modules(self, names: tuple[str, ...] | None = None) -> str:
-        """A regular expression for PEFT's `target_modules` that only hits the language model.
+        """Return a regular expression for PEFT's `target_modules`.
 
         Args:
-            names: tuple of str. The linear layers to adapt; the paper's code takes the query and
-                value projections, and so does the default (`c_attn`, where a language model keeps
-                them in one layer).
+            names: the linear layers of the language model to adapt; by default, as in the paper's
+                code, the query and value projections (`c_attn`, where they are one layer).
 
         Raises:
             ValueError: if the language model has no layer of that name.
         """
-        present = {name.rpartition(".")[2] for name, _ in self.language_model.named_modules()}
+        kinds = {
+            name.rpartition(".")[2]: type(module).__name__
+            for name, module in self.language_model.named_modules()
+        }
         if names is None:
-            names = ("c_attn",) if "c_attn" in present else ("q_proj", "v_proj")
-        missing = [name for name in names if name not in present]
+            names = ("c_attn",) if "c_attn" in kinds else ("q_proj", "v_proj")
+        missing = [name for name in names if name not in kinds]
         if missing:
-            linear = sorted(
-                {
-                    name.rpartition(".")[2]
-                    for name, module in self.language_model.named_modules()
-                    if type(module).__name__ in ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
-                }
-            )
+            linear = ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
+            choices = sorted(name for name, kind in kinds.items() if kind in linear)
             raise ValueError(
                 f"The language model has no layer called {', '.join(missing)}; "
-                f"choose among {', '.join(linear)}."
+                f"choose among {', '.join(choices)}."
             )
         return rf"(?:.*\.)?language_model\..*\.(?:{'|'.join(names)})"
 
-    # -- parts and files ---------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As in transformers, of checkpoints and of adapters on top of one.
+        """Load a checkpoint, or an adapter with its base, as in transformers.
 
-        A checkpoint by reference (`config.by_reference`) is put together from the repositories
-        that it names. A bitsandbytes configuration that names nothing to skip quantises the
-        language model alone. Weights are read from safetensors and from nothing else.
+        The towers of a checkpoint by reference (`config.by_reference`) are loaded from the
+        repositories that it names. A bitsandbytes configuration without modules to skip quantizes
+        the language model alone. Weights are read from safetensors only.
 
         Raises:
-            ValueError: if an option means nothing to a checkpoint by reference, or an adapter's
-                weights are no safetensors.
+            ValueError: if an option is not supported for a checkpoint by reference, or an adapter's
+                weights are not safetensors.
         """
         kwargs.setdefault("use_safetensors", True)
         name = pretrained_model_name_or_path
         if name is None:
             return super().from_pretrained(name, *args, **kwargs)
-        found = find_checkpoint(cls.config_class, name, kwargs)
-        if found.config is not None:
-            loaded: Any = load_by_reference(cls, found, kwargs)
+        checkpoint = _find_checkpoint(cls.config_class, name, kwargs)
+        if checkpoint.reference is not None:
+            loaded: Any = _load_by_reference(cls, checkpoint, kwargs)
         else:
             if kwargs.get("quantization_config") is not None:
-                parts = ("vision_tower", "prefix", "object_projection", "alignment")
-                kwargs["quantization_config"] = only_language_model(
-                    kwargs["quantization_config"], parts
-                )
+                kwargs["quantization_config"] = _skip_visual_parts(kwargs["quantization_config"])
             loaded = super().from_pretrained(name, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.loaded_from = found.name, dict(found.where)
+        model.loaded_from = checkpoint.name, dict(checkpoint.location)
         return loaded
 
     @classmethod
@@ -517,109 +515,72 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         text_options: dict[str, Any] | None = None,
         **config: Any,
     ) -> "GeMKRForRetrieval":
-        """Start from published checkpoints: a CLIP or SigLIP and a causal language model.
+        """Make a new model of published checkpoints: a CLIP or SigLIP and a causal language model.
 
         Args:
             vision: PreTrainedModel, folder or Hub id; None with use_visual_query=False. A
-                `CLIPVisionModel` or `SiglipVisionModel`, or a whole CLIP or SigLIP whose vision
-                half is taken. It is copied.
-            text: PreTrainedModel, folder or Hub id. Any causal language model. An instance is used
-                as it is, not copied.
+                `CLIPVisionModel` or `SiglipVisionModel`, or a CLIP or SigLIP whose vision half is
+                taken. It is copied.
+            text: PreTrainedModel, folder or Hub id. Any causal language model with attention. An
+                instance is used as it is, not copied.
             image_token_id, object_token_id: ids of `<image>` and `<object>` in the tokenizer; the
-                embeddings grow to hold them.
-            dtype: torch.dtype. Of the whole model; the language model's own by default. Checkpoints
-                in half precision are to be trained with `torch.float32` or `torch.bfloat16`.
+                embeddings are resized to hold them.
+            dtype: torch.dtype. Of the whole model; the language model's own by default. To train
+                checkpoints in half precision, use `torch.float32` or `torch.bfloat16`.
             vision_options, text_options: for `from_pretrained` of the two: `revision`,
                 `attn_implementation`, `device_map`, `quantization_config` (4 or 8 bits, of the
                 language model)...
             **config: further fields of `GeMKRConfig`, such as those of a preset.
 
         Raises:
-            ValueError: if a checkpoint is not of the kind that is needed.
+            ValueError: if a checkpoint is of the wrong kind, or a field is unknown.
+            FileNotFoundError: if a folder does not exist.
+            ImportError: in the code of a checkpoint: new models are made with the library.
         """
-        wrong = [name for name in config if not hasattr(GeMKRConfig, name)]
-        if wrong:
-            raise ValueError(f"GeMKRConfig has no field {wrong[0]!r}.")
-        vision_model = None
-        if vision is not None and not config.get("use_visual_query", True):
-            raise ValueError(
-                "A model with use_visual_query=False has no vision tower: vision=None."
-            )
-        if vision is not None:
-            vision_model = load_vision_model(vision, dtype, **(vision_options or {}))
-            config["vision_config"] = vision_model.config.to_dict()
-        elif config.get("use_visual_query", True):
-            raise ValueError("vision=None is for a model with use_visual_query=False.")
-        language_model = load_language_model(text, dtype, **(text_options or {}))
-        dtype = dtype or language_model.dtype
-        configuration = GeMKRConfig(
-            text_config=language_model.config.to_dict(),
-            image_token_id=image_token_id,
-            object_token_id=object_token_id,
-            **config,
-        )
-        bases = {
-            "vision": base_model_of(vision, vision_options),
-            "text": base_model_of(text, text_options),
-        }
-        if bases["text"] is not None and (vision is None or bases["vision"] is not None):
-            configuration.base_models = bases
-        model = cls(configuration, language_model=language_model)
-        if model.vision_tower is not None and vision_model is not None:
-            model.vision_tower.load_state_dict(vision_model.state_dict())
-        vocabulary = model.config.text_config.vocab_size
-        needed = max(image_token_id, object_token_id) + 1
-        if needed > vocabulary:
-            model.resize_token_embeddings(needed, mean_resizing=False)
-            set_slot_rows(model, vocabulary)
-        align_special_tokens(model, language_model)
-        # Part by part: a quantised language model must keep its own types.
-        for name, part in model.named_children():
-            if name != "language_model":
-                part.to(language_model.device, dtype)
-        adopt_quantization(model, language_model)
-        return model.eval()
+        tokens = {"image_token_id": image_token_id, "object_token_id": object_token_id}
+        options = (vision_options or {}, text_options or {})
+        new_model = library_module("parts").new_model
+        return new_model(cls, vision, text, dtype, *options, {**tokens, **config})
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
-        if check_quantization(self, self.language_model):
-            # transformers cannot turn back how it read a checkpoint in few bits, nor needs to.
+        """Write weights, configuration and this code, as in transformers."""
+        quantizer = getattr(self, "hf_quantizer", None)
+        if quantizer is None and getattr(self.language_model, "hf_quantizer", None) is not None:
+            raise ValueError(
+                "This GeMKR cannot be saved: its language model was quantized before it became a "
+                "part, by another method than bitsandbytes; save one with the unquantized part and "
+                "load that with from_pretrained(..., quantization_config=...)."
+            )
+        if _is_bitsandbytes(quantizer):
+            # transformers cannot revert how it read a checkpoint in few bits, nor needs to.
             kwargs.setdefault("save_original_format", False)
         self.config.by_reference = False
-        self._describe_code()
+        self.describe_code()
         return super().save_pretrained(*args, **kwargs)
 
     def save_reference(self, save_directory: str | PathLike) -> None:
         """Write a checkpoint by reference: configuration and code, a few kilobytes.
 
-        It names the published models that the towers are (`config.base_models`) in the place of
-        their weights. What joins them is not in it: it is the base of an adapter.
+        It names the published models of the towers (`config.base_models`) instead of holding their
+        weights, and is the base of an adapter, which holds the joining parts.
 
         Raises:
-            ValueError: if the model was not put together from repositories on the Hub.
+            ValueError: if the towers are not from repositories on the Hub.
+            ImportError: in the code of a checkpoint.
         """
-        if not self.config.base_models:
-            raise ValueError(
-                "Only a model that from_pretrained_parts made of two Hub ids can be saved by "
-                "reference; save_pretrained writes its weights."
-            )
-        folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._describe_code()
-        config = copy.deepcopy(self.config)
-        config.by_reference = True
-        config.dtype = str(self.dtype).removeprefix("torch.")
-        custom_object_save(self, folder, config=config)  # type: ignore[arg-type]
-        config.save_pretrained(folder)
-        self.generation_config.save_pretrained(folder)
+        library_module("parts").save_reference(self, Path(save_directory))
 
-    def _describe_code(self) -> None:
-        """Have the configuration say what this code is for, and nothing of this machine."""
-        # Its file is copied because it is imported here.
+    def describe_code(self) -> None:
+        """Write the auto classes and the pipeline of this code, and no local path, to `config`."""
+        # Imported here, so that its file is copied.
         from .pipeline_gemkr import CUSTOM_PIPELINES
 
-        forget_paths(self.config)
+        for part in (self.config.vision_config, self.config.text_config):
+            name = getattr(part, "_name_or_path", "")
+            if name and (Path(name).is_absolute() or Path(name).exists()):
+                part._name_or_path = ""
         # `register_for_auto_class` knows one auto class per model; these are the others, of which
-        # PEFT's AutoPeftModelForCausalLM asks for the last.
+        # PEFT's AutoPeftModelForCausalLM uses the last.
         auto_map = dict(getattr(self.config, "auto_map", None) or {})
         for name in ("AutoModelForImageTextToText", "AutoModelForCausalLM"):
             auto_map[name] = f"modeling_gemkr.{type(self).__name__}"
@@ -627,26 +588,318 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self.config.custom_pipelines = copy.deepcopy(CUSTOM_PIPELINES)
 
 
-class _Same(nn.Module):
-    """H_R = X_R: no projection (released code)."""
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        return states
+# -- slots of a prompt -----------------------------------------------------------------------
 
 
-def _parameters(module: nn.Module | None) -> Iterator[nn.Parameter]:
-    return iter(()) if module is None else module.parameters()
+def find_slots(
+    input_ids: torch.Tensor | None,
+    inputs_embeds: torch.Tensor | None,
+    embeddings: nn.Module,
+    config: GeMKRConfig,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where `<image>` and `<object>` tokens are: bool (batch_size, sequence_length) each.
 
-
-def positions_of(attention_mask: torch.Tensor | None, length: int) -> torch.Tensor | None:
-    """Positions of the last `length` tokens, counted from each row's first real token.
-
-    None without a two-dimensional mask: the language model then counts by itself.
+    Without `input_ids` a slot is where `inputs_embeds` equals that token's embedding.
     """
-    if attention_mask is None or attention_mask.dim() != 2:
-        return None
-    positions = attention_mask.long().cumsum(-1) - 1
-    return positions.clamp_min(0)[:, -length:]
+    tokens = (config.image_token_id, config.object_token_id)
+    if input_ids is not None:
+        return input_ids == tokens[0], input_ids == tokens[1]
+    assert inputs_embeds is not None
+    rows = embeddings(torch.tensor(tokens, device=inputs_embeds.device))
+    return (inputs_embeds == rows[0]).all(-1), (inputs_embeds == rows[1]).all(-1)
+
+
+def fill_slots(
+    inputs_embeds: torch.Tensor,
+    slots: tuple[torch.Tensor, torch.Tensor],
+    image_features: torch.Tensor,
+    object_mask: torch.Tensor | None,
+) -> torch.Tensor:
+    """Replace the embeddings of the slots by the rows of H'_v (Eq. 7).
+
+    Args:
+        inputs_embeds: float tensor (batch_size, sequence_length, D).
+        slots: two bool tensors (batch_size, sequence_length), see `find_slots`.
+        image_features: float tensor (images, 1 + objects, D). H'_v; row 0 goes to `<image>`, the
+            others to the `<object>` tokens in their order.
+        object_mask: bool tensor (images, at least objects). Which of the objects exist; all by
+            default.
+
+    Returns:
+        float tensor (batch_size, sequence_length, D).
+    """
+    image_slots, object_slots = slots
+    features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
+    if object_mask is not None and features.shape[1] > 1:
+        # Existing objects first.
+        missing = ~object_mask.to(features.device)[:, : features.shape[1] - 1].bool()
+        order = torch.argsort(missing, dim=1, stable=True)[..., None]
+        objects = features[:, 1:].gather(1, order.expand(-1, -1, features.shape[2]))
+        features = torch.cat([features[:, :1], objects], dim=1)
+    # By indexing alone: no shape depends on values, so this compiles and does not synchronize.
+    image = (image_slots.any(1).cumsum(0) - 1).clamp_min(0)
+    row = torch.where(object_slots, object_slots.cumsum(1), 0).clamp_max(features.shape[1] - 1)
+    values = features[image[:, None], row]
+    return torch.where((image_slots | object_slots)[..., None], values, inputs_embeds)
+
+
+def check_slots(
+    image_slots: torch.Tensor,
+    object_slots: torch.Tensor,
+    image_features: torch.Tensor | None,
+    object_mask: torch.Tensor | None,
+) -> None:
+    """Raise ValueError unless slots and features match one to one.
+
+    Args:
+        image_slots, object_slots: bool tensor (batch_size, sequence_length).
+        image_features: float tensor (images, 1 + objects, D).
+        object_mask: bool tensor (images, at least objects).
+    """
+    # One transfer from the device for all counts.
+    slots_per_row, objects = torch.stack([image_slots.sum(1), object_slots.sum(1)]).tolist()
+    images = 0 if image_features is None else len(image_features)
+    if max(slots_per_row, default=0) > 1:
+        raise ValueError(
+            f"A prompt has {max(slots_per_row)} <image> tokens, but a query has at most one image."
+        )
+    if sum(slots_per_row) != images:
+        raise ValueError(
+            f"The prompts have {sum(slots_per_row)} <image> tokens for {images} images; "
+            "let the processor make prompts and pixel_values together."
+        )
+    counts: list[int] = []
+    if image_features is not None:
+        width = image_features.shape[1] - 1
+        if object_mask is None or width == 0:
+            counts = [width] * images
+        elif len(object_mask) != images or object_mask.shape[1] < width:
+            raise ValueError(
+                f"object_mask has shape {tuple(object_mask.shape)}, but there are {images} "
+                f"images with {width} objects each."
+            )
+        else:
+            counts = object_mask[:, :width].bool().sum(1).tolist()
+    expected = iter(counts)
+    for row, (has_image, slots) in enumerate(zip(slots_per_row, objects, strict=True)):
+        number = next(expected) if has_image else 0
+        if slots != number:
+            raise ValueError(
+                f"Prompt {row} has {slots} <object> tokens for {number} objects of the image; let "
+                "the processor make both, with the max_objects and max_object_slots of the model's "
+                "configuration (max_objects=0 with use_object_features=False)."
+            )
+
+
+# -- joined towers ---------------------------------------------------------------------------
+
+
+def join_towers(
+    model_class: type[GeMKRForRetrieval],
+    vision_model: PreTrainedModel | None,
+    language_model: PreTrainedModel,
+    dtype: torch.dtype | None,
+    **fields: Any,
+) -> GeMKRForRetrieval:
+    """Make a model of a vision tower, which is copied, and a language model, which is not.
+
+    Args:
+        model_class: of the new model.
+        vision_model: a `CLIPVisionModel` or `SiglipVisionModel`; None with use_visual_query=False.
+        language_model: a causal language model.
+        dtype: of the visual parts; the language model's by default.
+        **fields: of the configuration.
+    """
+    if vision_model is not None:
+        fields["vision_config"] = vision_model.config.to_dict()
+    config = GeMKRConfig(text_config=language_model.config.to_dict(), **fields)
+    model = model_class(config, language_model=language_model)
+    if model.vision_tower is not None and vision_model is not None:
+        model.vision_tower.load_state_dict(vision_model.state_dict())
+    vocabulary = config.text_config.vocab_size
+    tokens = max(config.image_token_id, config.object_token_id) + 1
+    if tokens > vocabulary:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+        _initialize_slots(model, vocabulary)
+    # Clues end and are padded as by the language model, whose other generation settings (sampling,
+    # temperature) are for chat, not for retrieval.
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(language_model.generation_config, name, None)
+        if value is None:
+            value = getattr(language_model.config, name, None)
+        setattr(model.generation_config, name, value)
+    # Part by part: a quantized language model must keep its own types.
+    for name, part in model.named_children():
+        if name != "language_model":
+            part.to(language_model.device, dtype or language_model.dtype)
+    _adopt_quantization(model)
+    return model.eval()
+
+
+@torch.no_grad()
+def _initialize_slots(model: GeMKRForRetrieval, vocabulary: int) -> None:
+    """Give the new tokens, which images replace, constant embeddings and rows of the head.
+
+    The same base models then have the same scores everywhere, also in a checkpoint by reference.
+    The embeddings of the slots differ, and from the zeros of padding: `find_slots` compares them.
+    """
+    head: Any = model.get_output_embeddings()
+    for parameter in (head.weight, getattr(head, "bias", None)):
+        if parameter is not None and not parameter.is_meta:
+            parameter[vocabulary:] = 0
+    weight: Any = model.get_input_embeddings().weight
+    if not weight.is_meta:
+        number = torch.arange(1, len(weight) - vocabulary + 1, device=weight.device)
+        weight[vocabulary:] = (number / 1024).to(weight.dtype)[:, None]
+
+
+def _skip_visual_parts(quantization_config: Any) -> Any:
+    """Restrict bitsandbytes to the language model, unless its configuration skips something."""
+    skipped = [*_VISUAL_PARTS, "lm_head"]
+    if isinstance(quantization_config, dict):
+        if quantization_config.get("quant_method", "bitsandbytes") != "bitsandbytes":
+            return quantization_config
+        return {"llm_int8_skip_modules": skipped, **quantization_config}
+    if getattr(quantization_config, "llm_int8_skip_modules", False) is not None:
+        return quantization_config
+    changed = copy.deepcopy(quantization_config)
+    changed.llm_int8_skip_modules = skipped
+    return changed
+
+
+def _adopt_quantization(model: GeMKRForRetrieval) -> None:
+    """Pass on that bitsandbytes quantized the language model when it was loaded.
+
+    Otherwise a saved checkpoint would declare the vision tower quantized too, and not load.
+    """
+    language_model = model.language_model
+    quantizer = getattr(language_model, "hf_quantizer", None)
+    if not _is_bitsandbytes(quantizer):
+        return
+    quantizer = copy.copy(quantizer)
+    quantizer.quantization_config = copy.deepcopy(quantizer.quantization_config)
+    # Exactly the layers that were not quantized, whatever rule of the language model's chose them.
+    whole = [name for name, part in model.named_children() if part is not language_model]
+    whole += [
+        f"language_model.{name}"
+        for name, module in language_model.named_modules()
+        if type(module) in (nn.Linear, Conv1D)
+    ]
+    quantizer.quantization_config.llm_int8_skip_modules = whole
+    model.hf_quantizer = quantizer  # type: ignore[assignment]
+    quantizer.postprocess_model(model)
+
+
+def _is_bitsandbytes(quantizer: Any) -> bool:
+    return hasattr(getattr(quantizer, "quantization_config", None), "llm_int8_skip_modules")
+
+
+# -- checkpoints by reference ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What the name given to `from_pretrained` refers to.
+
+    Attributes:
+        name: folder or Hub id, the adapter's if there is one.
+        location: Hub arguments of it (revision, cache_dir...).
+        is_adapter: whether it is an adapter on top of a base.
+        reference: configuration of the checkpoint or base, if it is one by reference.
+    """
+
+    name: str
+    location: Mapping[str, Any]
+    is_adapter: bool
+    reference: GeMKRConfig | None
+
+
+def _find_checkpoint(
+    config_class: type[PreTrainedConfig], name: str | PathLike, options: Mapping[str, Any]
+) -> _Checkpoint:
+    """Look up a checkpoint, or an adapter and its base, before it is loaded.
+
+    Raises:
+        ValueError: if an adapter's weights are not safetensors.
+    """
+    location = {key: options[key] for key in _HUB_ARGUMENTS if options.get(key) is not None}
+    base, base_location = str(name), location
+    named, named_location = base, dict(options.get("adapter_kwargs") or {})
+    adapter = named_location.pop("_adapter_model_path", None)  # an auto class has found it already
+    if adapter is not None:
+        named = str(adapter)
+    else:
+        named_location = location
+        path = find_adapter_config_file(named, **location) if is_peft_available() else None
+        if path is not None:
+            adapter = named
+            if not Path(named, "config.json").is_file():
+                base = json.loads(Path(path).read_text(encoding="utf-8"))["base_model_name_or_path"]
+                base_location = {k: v for k, v in location.items() if k != "revision"}
+    if adapter is not None and not cached_file(
+        named, _ADAPTER_WEIGHTS, **named_location, _raise_exceptions_for_missing_entries=False
+    ):
+        raise ValueError(
+            f"The adapter '{named}' has no {_ADAPTER_WEIGHTS}; weights in other formats can "
+            "contain code and are not loaded."
+        )
+    config = options.get("config")
+    if not isinstance(config, PreTrainedConfig):
+        content, _ = config_class.get_config_dict(base, **base_location)
+        by_reference = content.get("by_reference")
+        config = config_class.from_pretrained(base, **base_location) if by_reference else None
+    reference = config if getattr(config, "by_reference", False) else None
+    return _Checkpoint(named, named_location, adapter is not None, reference)  # type: ignore
+
+
+def _load_by_reference(
+    model_class: type[GeMKRForRetrieval], checkpoint: _Checkpoint, options: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Load and join the towers that a checkpoint names, and the adapter on top.
+
+    Raises:
+        ValueError: if an option is not supported here.
+    """
+    config = checkpoint.reference
+    assert config is not None
+    supported = (*_TOWER_OPTIONS, *_TEXT_OPTIONS, *_IGNORED_OPTIONS)
+    unknown = [key for key in options if key not in supported]
+    if unknown:
+        raise ValueError(
+            f"'{unknown[0]}' is not supported for a checkpoint whose weights are in other "
+            "repositories."
+        )
+    given = {key: value for key, value in options.items() if value is not None}
+    for_towers = {key: given[key] for key in _TOWER_OPTIONS if key in given}
+    for_text = {key: given[key] for key in _TEXT_OPTIONS if key in given}
+    dtype = given.get("dtype", given.get("torch_dtype", "auto"))
+    dtype = config.dtype if dtype == "auto" else dtype
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    vision, text = config.base_models.get("vision"), config.base_models["text"]
+    vision_model = None
+    if vision:
+        vision_model = load_vision_model(
+            vision["name"], dtype, revision=vision.get("revision"), **for_towers
+        )
+    language_model = AutoModelForCausalLM.from_pretrained(
+        text["name"],
+        dtype=dtype or "auto",
+        revision=text.get("revision"),
+        **for_towers,
+        **for_text,
+    )
+    own = {field.name for field in dataclasses.fields(GeMKRConfig)}
+    own -= {field.name for field in dataclasses.fields(PreTrainedConfig)}
+    own -= {"vision_config", "text_config", "by_reference", "tie_word_embeddings"}
+    fields = {name: getattr(config, name) for name in sorted(own)}
+    model = join_towers(model_class, vision_model, language_model, dtype, **fields)
+    if checkpoint.is_adapter:
+        model.load_adapter(
+            checkpoint.name,
+            adapter_name=given.get("adapter_name", "default"),
+            adapter_kwargs=dict(checkpoint.location),
+        )
+    return model.eval()
 
 
 GeMKRForRetrieval.register_for_auto_class("AutoModel")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import AutoProcessor, Pipeline
 
@@ -14,31 +14,30 @@ TASK = "knowledge-retrieval"
 CUSTOM_PIPELINES: dict[str, Any] = {
     TASK: {"impl": "pipeline_gemkr.KnowledgeRetrievalPipeline", "pt": ["AutoModel"]}
 }
-"""What a checkpoint's configuration tells transformers of this file."""
-
-_LIBRARY = "gemkr_hf"
+"""Entry of this file in a checkpoint's configuration."""
+ENTRY_POINTS = "gemkr.retriever"
+"""Entry-point group in which an installed library provides its retriever."""
 
 
 class KnowledgeRetrievalPipeline(Pipeline):
-    """Retrieves the documents that answer questions about images.
+    """Retrieve the documents that answer questions about images.
 
-    Model and processor come with a checkpoint; the search in the FM-index is the library's, which
-    must be installed (`pip install gemkr-hf`).
+    Model and processor come with a checkpoint; the search in the knowledge base is part of the
+    library, which must be installed (`pip install gemkr-hf`).
 
     Args:
-        knowledge_base: folder, Hub id or `gemkr_hf.KnowledgeBase`, needed.
+        knowledge_base: folder, Hub id or `gemkr_hf.KnowledgeBase`, required.
         knowledge_base_revision: of a Hub id.
-        aggregate: "max" or "logsumexp". See `gemkr_hf.GeMKRRetriever`; the checkpoint's choice by
-            default.
+        aggregate: "max" or "logsumexp", see `gemkr_hf.GeMKRRetriever`; the checkpoint's by default.
         model, processor, **kwargs: as in `Pipeline`; the processor is the checkpoint's by default.
             `k`, `batch_size` and the settings of `GeMKRRetriever.retrieve` become defaults of the
             calls.
 
     Raises:
         ImportError: if the library is not installed.
-        ValueError: if there is no knowledge base, or another tokenizer made it.
+        ValueError: if the knowledge base is missing, or was made with another tokenizer.
 
-    Examples:
+    Example:
         `pipeline("knowledge-retrieval", model="org/model", knowledge_base="org/documents",
         trust_remote_code=True)("photo.jpg", "What sport can you use this for?", k=3)`
     """
@@ -48,6 +47,9 @@ class KnowledgeRetrievalPipeline(Pipeline):
     _load_feature_extractor: Any = False
     _load_tokenizer: Any = False
     _pipeline_calls_generate = False
+    retriever_factory: ClassVar[Callable[..., Any] | None] = None
+    """`(model, processor, knowledge_base, revision, aggregate) -> GeMKRRetriever`; by default the
+    provider of the entry-point group."""
 
     def __init__(
         self,
@@ -58,25 +60,20 @@ class KnowledgeRetrievalPipeline(Pipeline):
         aggregate: str | None = None,
         **kwargs: Any,
     ) -> None:
-        library = _library()
+        make_retriever = self.retriever_factory or _installed_factory()
         if knowledge_base is None:
             raise ValueError(
                 f'pipeline("{TASK}") needs a knowledge base: pass knowledge_base="org/documents".'
             )
         if processor is None or isinstance(processor, (str, os.PathLike)):
-            # An adapter has a processor of its own, and its model is named after its base.
-            name, where = getattr(model, "loaded_from", None) or (model.name_or_path, {})
+            # An adapter has its own processor, and its model is named after its base.
+            name, location = getattr(model, "loaded_from", None) or (model.name_or_path, {})
             processor = AutoProcessor.from_pretrained(
-                processor or name, trust_remote_code=True, **({} if processor else where)
-            )
-        if isinstance(knowledge_base, (str, os.PathLike)):
-            where = {"revision": knowledge_base_revision}
-            knowledge_base = library.KnowledgeBase.from_pretrained(
-                knowledge_base, **{name: value for name, value in where.items() if value}
+                processor or name, trust_remote_code=True, **({} if processor else location)
             )
         super().__init__(model, processor=processor, **kwargs)
-        self.retriever = library.GeMKRRetriever(
-            self.model, processor, knowledge_base, aggregate=aggregate
+        self.retriever = make_retriever(
+            self.model, processor, knowledge_base, knowledge_base_revision, aggregate
         )
 
     def __call__(  # type: ignore[override]
@@ -86,70 +83,66 @@ class KnowledgeRetrievalPipeline(Pipeline):
 
         Args:
             image: image (PIL, path, URL, bytes, array), or a record `{"image": ..., "question":
-                ...}`; or a list, data set or generator of either.
+                ...}`; or a list, dataset or generator of either.
             question: str, or a list of them with a list of images.
-            **settings: `k` (documents wanted, 5), `batch_size` (8), and those of
+            **settings: `k` (number of documents, 5), `batch_size` (8), and those of
                 `GeMKRRetriever.retrieve`.
 
         Returns:
-            list of dict: Best first, each with `score`, `row`, `document` (the record) and `clues`
-            (their `text` and `score`). A list of such lists for a list or data set; for a generator
+            list of dict: best first, each with `score`, `row`, `document` (the record) and `clues`
+            (their `text` and `score`). A list of such lists for a list or dataset; for a generator
             an iterator of them.
 
         Raises:
             ValueError: see `GeMKRRetriever.retrieve`.
         """
-        _, forward, _ = self._sanitize_parameters(**settings)
-        settings = {**self._forward_params, **forward}
+        settings = {**self._forward_params, **settings}
         size = settings.pop("batch_size", 8)
         if _is_one(image) and (question is None or isinstance(question, str)):
             query = image if isinstance(image, Mapping) else (image, question)
-            return next(self._answers([query], size, settings))
+            return next(self._retrieve([query], size, settings))
         if question is None:
             queries = image
         else:
             questions = [question] if isinstance(question, str) else list(question)
             images = [image] * len(questions) if _is_one(image) else list(image)
             if len(images) != len(questions):
-                raise ValueError(f"{len(images)} images do not go with {len(questions)} questions.")
+                raise ValueError(f"{len(images)} images do not match {len(questions)} questions.")
             queries = list(zip(images, questions, strict=True))
-        answers = self._answers(queries, size, settings)
-        return list(answers) if hasattr(queries, "__len__") else answers
+        results = self._retrieve(queries, size, settings)
+        return list(results) if hasattr(queries, "__len__") else results
 
-    def _answers(
+    def _retrieve(
         self, queries: Iterable[Any], size: int, settings: Mapping[str, Any]
     ) -> Iterator[list[dict[str, Any]]]:
         iterator = iter(queries)
         while batch := list(islice(iterator, size)):
-            found = self.forward(self.preprocess(batch), **settings)
-            yield from self.postprocess(found)
+            yield from self.postprocess(self.forward(self.preprocess(batch), **settings))
 
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict, dict, dict]:
         return {}, parameters, {}
 
     def preprocess(self, queries: list[Any], **_: Any) -> dict[str, list[Any]]:  # type: ignore[override]
-        """Part queries into images and questions."""
+        """Split queries into images and questions."""
+        names = ("image", "question")
         records = [
-            query
-            if isinstance(query, Mapping)
-            else dict(zip(("image", "question"), query, strict=True))
+            query if isinstance(query, Mapping) else dict(zip(names, query, strict=True))
             for query in queries
         ]
-        for record in records:
-            unknown = [name for name in record if name not in ("image", "question")]
-            if unknown:
-                raise ValueError(f"A query has an image and a question, and no {unknown[0]!r}.")
-        return {name: [record.get(name) for record in records] for name in ("image", "question")}
+        unknown = {name for record in records for name in record} - {*names}
+        if unknown:
+            raise ValueError(f"A query has the keys image and question, not {min(unknown)!r}.")
+        return {name: [record.get(name) for record in records] for name in names}
 
     def _forward(self, queries: dict[str, list[Any]], **settings: Any) -> dict[str, Any]:  # type: ignore[override]
         questions = queries["question"]
-        found = self.retriever.retrieve(
+        hits = self.retriever.retrieve(
             queries["image"], questions, batch_size=len(questions), **settings
         )
-        return {"hits": found}
+        return {"hits": hits}
 
-    def postprocess(self, found: Mapping[str, Any], **_: Any) -> list[list[dict[str, Any]]]:  # type: ignore[override]
-        """Hits as records."""
+    def postprocess(self, outputs: Mapping[str, Any], **_: Any) -> list[list[dict[str, Any]]]:  # type: ignore[override]
+        """Convert hits to records."""
         return [
             [
                 {
@@ -160,25 +153,25 @@ class KnowledgeRetrievalPipeline(Pipeline):
                 }
                 for hit in hits
             ]
-            for hits in found["hits"]
+            for hits in outputs["hits"]
         ]
 
 
 def _is_one(image: Any) -> bool:
-    """Whether it is one image, or none, and not several."""
+    """Tell whether it is one image (or record, or None) rather than several."""
     if image is None or isinstance(image, (str, bytes, os.PathLike, Mapping)):
         return True
     return hasattr(image, "crop") or hasattr(image, "shape")
 
 
-def _library() -> Any:
-    """The installed library: this file travels with checkpoints and does not depend on it."""
+def _installed_factory() -> Callable[..., Any]:
+    """Return the factory of the installed library, which this file does not depend on."""
     try:
-        return importlib.import_module(_LIBRARY)
-    except ImportError as error:
+        [provider] = entry_points(group=ENTRY_POINTS)
+        return provider.load()
+    except (ImportError, ValueError) as error:
         raise ImportError(
-            f'pipeline("{TASK}") searches an FM-index with the library: pip install gemkr-hf '
-            f"({error})"
+            f'pipeline("{TASK}") needs the library to search: pip install gemkr-hf ({error})'
         ) from None
 
 

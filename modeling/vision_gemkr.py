@@ -1,13 +1,19 @@
 """Object-aware prefix tuning (Eq. 3, 4) of a CLIP or SigLIP; dual-flow attention (Eq. 5, 6)."""
 
+from os import PathLike
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
+    AutoConfig,
+    CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
+    CLIPVisionModelWithProjection,
     PreTrainedConfig,
+    PreTrainedModel,
+    SiglipModel,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
@@ -32,9 +38,9 @@ from .configuration_gemkr import GeMKRConfig
 
 
 class ObjectAwarePrefix(nn.Module):
-    """The learnable prefixes and gates of all layers, with the projected objects added (Eq. 4).
+    """Learnable prefixes and gates of all layers, with the projected objects added (Eq. 4).
 
-    One module, so that PEFT's `modules_to_save` takes both; raw parameters it would miss.
+    One module, because PEFT's `modules_to_save` ignores raw parameters.
     """
 
     def __init__(self, config: GeMKRConfig) -> None:
@@ -54,7 +60,7 @@ class ObjectAwarePrefix(nn.Module):
     def forward(
         self, object_states: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Eq. 4: `X_P^i = X_Pr^i + H_R`, with H_R padded by zeros to the prefix length.
+        """Compute Eq. 4: `X_P^i = X_Pr^i + H_R`, with H_R zero-padded to the prefix length.
 
         Args:
             object_states: float tensor (images, objects, d). H_R, zero where an image has fewer
@@ -73,11 +79,11 @@ class ObjectAwarePrefix(nn.Module):
 
 
 class DualFlowAttention(nn.Module):
-    """Attention whose tokens also look at a prefix (Eq. 5 and 6), mixed into CLIP's and SigLIP's.
+    """Attention of tokens to a prefix as well (Eq. 5 and 6), a mixin for CLIP's and SigLIP's.
 
     Without a prefix this is the tower's own attention. With prefix and gate the two softmaxes are
-    separate and the gate weighs the prefix' part, so a gate of 0 gives exactly the tower. With a
-    prefix and no gate it is vanilla attention over `[prefix; tokens]`.
+    separate and the gate weighs the prefix part, so a gate of 0 is exactly the tower. With a prefix
+    and no gate it is vanilla attention over `[prefix; tokens]`.
     """
 
     # Of the tower's attention.
@@ -98,7 +104,7 @@ class DualFlowAttention(nn.Module):
         gate: torch.Tensor | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attend.
+        """Compute the attention of one layer.
 
         Args:
             hidden_states: float tensor (images, tokens, d), H_I of Eq. 6.
@@ -107,21 +113,17 @@ class DualFlowAttention(nn.Module):
             gate: float tensor (heads,), sigma of Eq. 6.
 
         Returns:
-            H_O of Eq. 6 after the output projection (images, tokens, d), and the tokens' attention,
-            weights where the implementation gives them.
+            H_O of Eq. 6 after the output projection (images, tokens, d), and the tokens' attention
+            weights where the implementation computes them.
         """
         if prefix is None:
             return super().forward(hidden_states, attention_mask, **kwargs)
         prefix = prefix.to(hidden_states.dtype)
         queries = self._heads(self.q_proj(hidden_states))
-        keys, values = (
-            self._heads(self.k_proj(hidden_states)),
-            self._heads(self.v_proj(hidden_states)),
-        )
-        prefix_keys, prefix_values = (
-            self._heads(self.k_proj(prefix)),
-            self._heads(self.v_proj(prefix)),
-        )
+        keys = self._heads(self.k_proj(hidden_states))
+        values = self._heads(self.v_proj(hidden_states))
+        prefix_keys = self._heads(self.k_proj(prefix))
+        prefix_values = self._heads(self.v_proj(prefix))
         if gate is None:
             keys = torch.cat([prefix_keys, keys], dim=2)
             values = torch.cat([prefix_values, values], dim=2)
@@ -132,7 +134,7 @@ class DualFlowAttention(nn.Module):
             # (images, tokens, heads, head_dim) times one sigma per head
             output = output + prefix_output * gate.to(output.dtype)[:, None]
         output = output.reshape(hidden_states.shape).contiguous()
-        # Through the module: LoRA and quantisation live there.
+        # Through the module, for LoRA and quantization.
         return self.out_proj(output), weights
 
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
@@ -142,7 +144,7 @@ class DualFlowAttention(nn.Module):
     def _attend(
         self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Eq. 5, per head, by the attention implementation that the configuration names."""
+        """Compute Eq. 5 per head, by the attention implementation of the configuration."""
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -160,9 +162,9 @@ class DualFlowAttention(nn.Module):
 
 
 class DualFlowLayer(nn.Module):
-    """A tower's layer that hands prefix and gate to its attention, mixed into both towers' layers.
+    """Pass prefix and gate to the attention of a layer, a mixin for both towers' layers.
 
-    Both are positional: reentrant gradient checkpointing loses the gradient of keyword arguments.
+    They are positional: reentrant gradient checkpointing loses the gradient of keyword arguments.
     """
 
     def forward(
@@ -173,7 +175,7 @@ class DualFlowLayer(nn.Module):
         gate: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        """The tower's own layer, with `DualFlowAttention` for its attention."""
+        """Run the tower's own layer, with `DualFlowAttention` as its attention."""
         return super().forward(hidden_states, attention_mask, prefix=prefix, gate=gate, **kwargs)
 
 
@@ -202,7 +204,7 @@ class SiglipDualFlowLayer(DualFlowLayer, SiglipEncoderLayer):
 
 
 class DualFlowEncoder(nn.Module):
-    """The layers of a tower, under the names that the checkpoints of CLIP and SigLIP use."""
+    """The layers of a tower, with the names in checkpoints of CLIP and SigLIP."""
 
     def __init__(self, config: PreTrainedConfig, layer_class: type[nn.Module]) -> None:
         super().__init__()
@@ -233,17 +235,17 @@ class GeMKRVisionTower(CLIPVisionModel):
 
     `forward(pixel_values, prefixes=..., gates=...)` takes images (images, 3, height, width)
     and, by keyword, prefixes (layers, images or 1, l, d) and gates (layers, heads), as
-    `ObjectAwarePrefix` gives them. Without prefixes it is plain CLIP; without gates they take part
-    by vanilla attention. Of what it returns, `last_hidden_state` is H_v of Eq. 3 and
+    `ObjectAwarePrefix` returns them. Without prefixes it is plain CLIP; without gates they take
+    part by vanilla attention. In its output, `last_hidden_state` is H_v of Eq. 3 and
     `pooler_output` is h_cls.
 
-    It holds no weight of its own: freezing this module freezes the whole visual backbone.
+    It has no further weights: freezing this module freezes the whole visual backbone.
     """
 
     _no_split_modules = ["CLIPVisionEmbeddings", "CLIPDualFlowLayer"]  # noqa: RUF012
 
     def __init__(self, config: CLIPVisionConfig) -> None:
-        # Past CLIPVisionModel, which would first make and initialise layers to throw away.
+        # Skip CLIPVisionModel.__init__, which would make and initialize layers to throw away.
         CLIPPreTrainedModel.__init__(self, config)
         self.embeddings = CLIPVisionEmbeddings(config)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -253,9 +255,9 @@ class GeMKRVisionTower(CLIPVisionModel):
 
 
 class GeMKRSiglipVisionTower(SiglipVisionModel):
-    """A `SiglipVisionModel` whose last layers can take a prefix; as `GeMKRVisionTower` otherwise.
+    """A `SiglipVisionModel` whose last layers can take a prefix; see `GeMKRVisionTower`.
 
-    SigLIP has no class token: what its attention pooling makes of all tokens stands for h_cls.
+    SigLIP has no class token: h_cls is the output of its attention pooling.
     """
 
     _no_split_modules = ["SiglipVisionEmbeddings", "SiglipDualFlowLayer"]  # noqa: RUF012
@@ -281,11 +283,19 @@ VISION_TOWERS: dict[str, type[nn.Module]] = {
 }
 
 
+_CHECKPOINTS: dict[str, type[PreTrainedModel]] = {
+    "clip": CLIPModel,
+    "clip_vision_model": CLIPVisionModel,
+    "siglip": SiglipModel,
+    "siglip_vision_model": SiglipVisionModel,
+}
+
+
 def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
-    """The vision tower for a configuration, with random weights.
+    """Make the vision tower of a configuration, with random weights.
 
     Raises:
-        ValueError: if there is no tower of that kind.
+        ValueError: if towers of that type are not supported.
     """
     if config.model_type not in VISION_TOWERS:
         raise ValueError(
@@ -295,6 +305,41 @@ def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
     return VISION_TOWERS[config.model_type](config)
 
 
+def load_vision_model(
+    vision: PreTrainedModel | str | PathLike, dtype: torch.dtype | None = None, **options: Any
+) -> PreTrainedModel:
+    """Load the vision half of a CLIP or SigLIP.
+
+    Args:
+        vision: an instance, a folder or a Hub id.
+        dtype: of a checkpoint that is loaded; float32 by default.
+        **options: for `from_pretrained`.
+
+    Raises:
+        ValueError: if it is not a CLIP or SigLIP.
+    """
+    if isinstance(vision, (str, PathLike)):
+        names = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
+        location = {name: options[name] for name in names if name in options}
+        kind = AutoConfig.from_pretrained(vision, **location).model_type
+        if kind not in _CHECKPOINTS:
+            raise ValueError(
+                f"{vision} is a checkpoint of type {kind!r}; the vision tower needs a CLIP or "
+                "SigLIP."
+            )
+        options = {"dtype": dtype or torch.float32, **options}
+        vision = _CHECKPOINTS[kind].from_pretrained(vision, **options)
+    if isinstance(vision, (CLIPModel, CLIPVisionModelWithProjection, SiglipModel)):
+        vision = vision.vision_model
+    if not isinstance(vision, (CLIPVisionModel, SiglipVisionModel)):
+        name = vision.__name__ if isinstance(vision, type) else type(vision).__name__
+        raise ValueError(
+            f"{name} is not a vision tower; pass a CLIPModel, a SiglipModel or the vision half of "
+            "one."
+        )
+    return vision
+
+
 __all__ = [
     "VISION_TOWERS",
     "DualFlowAttention",
@@ -302,4 +347,5 @@ __all__ = [
     "GeMKRVisionTower",
     "ObjectAwarePrefix",
     "build_vision_tower",
+    "load_vision_model",
 ]

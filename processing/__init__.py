@@ -1,21 +1,35 @@
-"""Images, questions and objects: what travels to the Hub as ``GeMKRProcessor``."""
+"""The processor: ``GeMKRProcessor``, whose files ``*_gemkr.py`` travel with every checkpoint."""
 
-from .cache_gemkr import ObjectCache
-from .detection_gemkr import Box, Detector, Object
-from .drawing_gemkr import draw_objects
-from .images_gemkr import ImageInput, load_image
-from .processing_gemkr import GeMKRProcessor
-from .prompt_gemkr import (
+import warnings
+from typing import Any
+
+from .detection_gemkr import (
+    Detector,
+    TransformersDetector,
+    YoloDetector,
+    import_ultralytics,
+    is_ultralytics_available,
+)
+from .images_gemkr import Box, ImageInput, Object, draw_objects, load_image
+from .object_cache import ObjectCache
+from .processing_gemkr import (
     DEFAULT_OBJECT_TEMPLATE,
     DEFAULT_PROMPT_TEMPLATE,
     IMAGE_TOKEN,
     OBJECT_TOKEN,
-    add_image_tokens,
-    chat_prompt_template,
+    GeMKRProcessor,
 )
-from .transformers_detector_gemkr import TransformersDetector
-from .ultralytics_gemkr import import_ultralytics, is_ultralytics_available
-from .yolo_gemkr import YoloDetector
+from .tokenizer_setup import add_image_tokens, chat_prompt_template
+
+
+def __getattr__(name: str) -> Any:
+    new = {"load_picture": load_image, "Picture": ImageInput}
+    if name not in new:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    right = "load_image" if name == "load_picture" else "ImageInput"
+    warnings.warn(f"'{__name__}.{name}' is deprecated: use '{right}'", FutureWarning, stacklevel=2)
+    return new[name]
+
 
 __all__ = [
     "DEFAULT_OBJECT_TEMPLATE",

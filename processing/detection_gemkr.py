@@ -1,205 +1,646 @@
-"""Objects of an image: what a detector finds, and what the processor makes of their boxes."""
+"""Object detectors, as a checkpoint keeps them: safetensors, JSON and YAML, never a pickle."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+import atexit
+import copy
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import torch
 from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+from transformers.utils import cached_file
 
-Box = tuple[float, float, float, float]
+from .images_gemkr import Object
+
+try:
+    import yaml
+except ImportError:  # only YOLO needs it, and ultralytics depends on it
+    yaml = None  # type: ignore[assignment]
+
+CONFIG_NAME = "detector.json"
+ARCHITECTURE_NAME = "detector.yaml"
+WEIGHTS_NAME = "detector.safetensors"
+WEIGHTS_FOLDER = "detector"
+
+_HUB_ARGUMENTS = (
+    "cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Object:
-    """A part of an image.
+# -- files of a checkpoint ---------------------------------------------------------------------
 
-    Attributes:
-        box: tuple of 4 floats ``(x0, y0, x1, y1)`` in pixels of the upright image: left, top,
-            right, bottom.
-        score: confidence in 0..1; 1 for a box that a person gave.
-        label: the detector's name for it, or empty.
+
+def library_module(name: str) -> Any:
+    """Import a module beside this file that the library has and a checkpoint does not.
+
+    Raises:
+        ImportError: in the code of a checkpoint.
     """
+    try:
+        return importlib.import_module(f".{name}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.{name}":
+            raise
+        raise ImportError(
+            f"{name} is not part of a checkpoint's own code: pip install gemkr-hf, and import this "
+            "class from it."
+        ) from None
 
-    box: Box
-    score: float = 1.0
-    label: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {"box": list(self.box), "score": self.score, "label": self.label}
+def split_hub_arguments(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split keyword arguments into those that locate a file on the Hub, and the rest."""
+    location = {key: options[key] for key in _HUB_ARGUMENTS if options.get(key) is not None}
+    return location, {key: value for key, value in options.items() if key not in _HUB_ARGUMENTS}
+
+
+def find_file(folder: str | os.PathLike, name: str, location: dict[str, Any]) -> str | None:
+    """Return the path of a checkpoint's file, downloaded if necessary; None if it has none."""
+    return cached_file(str(folder), name, **location, _raise_exceptions_for_missing_entries=False)
+
+
+def write_file(path: Path, content: str | bytes) -> str:
+    """Write a file atomically, line breaks unchanged, and return its path."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return str(path)
+
+
+def _write_settings(folder: Path, settings: dict[str, Any]) -> str:
+    text = json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
+    return write_file(folder / CONFIG_NAME, text)
+
+
+def _read_settings(folder: str | Path, location: dict[str, Any]) -> dict[str, Any]:
+    path = find_file(folder, CONFIG_NAME, location)
+    if path is None:
+        raise FileNotFoundError(f"File not found: {CONFIG_NAME} in '{folder}'.")
+    try:
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's and UTF-8's errors are of it
+        raise ValueError(f"{path} is not valid JSON, or a damaged file: {error}.") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} must hold an object, not a {type(settings).__name__}.")
+    settings.pop("detector_type", None)
+    return settings
+
+
+def _tensors_digest(tensors: Mapping[str, Any]) -> str:
+    """Digest a model's weights, for the fingerprint of a detector."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
+
+
+# -- detectors ---------------------------------------------------------------------------------
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Anything that finds objects.
+    """Anything that detects objects.
 
-    A detector that also has ``save_pretrained(folder)`` and is one of this package's classes
-    travels with the processor's checkpoint; one that has ``fingerprint()``, a text that is another
-    one where it would find other objects, can be cached.
+    A :class:`YoloDetector` or :class:`TransformersDetector` is saved with the processor's
+    checkpoint. A detector with a method ``fingerprint()`` can be cached: it returns a text that
+    changes whenever the detector would detect other objects.
     """
 
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:
-        """Find the objects of each image (upright, RGB), most confident first."""
+        """Detect the objects of each image (upright, RGB), most confident first."""
         ...
 
 
-def is_box(value: Any) -> bool:
-    """Tell whether ``value`` is one object: an :class:`Object`, a dict with a box, four numbers."""
-    # By attribute, not by class: remote code has another `Object` class than the library.
-    if hasattr(value, "box") or (isinstance(value, dict) and "box" in value):
-        return True
-    if isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != 4:
-        return False
-    return all(not hasattr(part, "__len__") and not hasattr(part, "box") for part in value) or (
-        getattr(value, "ndim", 0) == 1
-    )
+_Self = TypeVar("_Self", bound="BatchDetector")
 
 
-def as_object(value: Any) -> Object:
-    """Make an :class:`Object` of what a user gives as one.
+class BatchDetector:
+    """What the detectors share: batches, the filter of labels, settings and fingerprint.
 
-    Raises:
-        ValueError: if the box is not four finite numbers with ``x0 < x1`` and ``y0 < y1``.
+    Args:
+        confidence: lowest confidence of an object, in 0..1.
+        classes: labels to keep; None keeps all.
+        batch_size: images in one forward pass.
+        device: str or torch.device. None: the CPU.
     """
-    if not is_box(value):
-        raise ValueError(f"An object is an Object or a box (x0, y0, x1, y1), not {value!r}.")
-    if isinstance(value, dict):
-        box, score, label = value["box"], value.get("score", 1.0), value.get("label", "")
-    elif hasattr(value, "box"):
-        box, score, label = value.box, getattr(value, "score", 1.0), getattr(value, "label", "")
-    else:
-        box, score, label = value, 1.0, ""
-    corners = tuple(float(number) for number in box)
-    if len(corners) != 4 or not all(map(math.isfinite, corners)):
-        raise ValueError(f"A box is four finite numbers (x0, y0, x1, y1), not {corners}.")
-    if corners[0] >= corners[2] or corners[1] >= corners[3]:
-        raise ValueError(f"The box {corners} is empty: x0 < x1 and y0 < y1 are needed.")
-    if max(corners) <= 1 and (corners[2] - corners[0]) * (corners[3] - corners[1]) < 1:
-        raise ValueError(f"The box {corners} is within one pixel: boxes are in pixels, not 0..1.")
-    if not 0 <= float(score) <= 1:
-        raise ValueError(f"The score of an object lies in 0..1, not {score}.")
-    return Object(corners, float(score), str(label or ""))
+
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Attributes that ``detector.json`` holds."""
+
+    def __init__(
+        self,
+        confidence: float,
+        classes: Sequence[str] | None,
+        batch_size: int,
+        device: str | torch.device | None,
+    ) -> None:
+        if not 0 <= confidence <= 1:
+            raise ValueError(f"confidence must be in 0..1, not {confidence}.")
+        self.confidence = float(confidence)
+        self.classes = _check_labels(classes, "classes")
+        self.batch_size = int(batch_size)
+        self.device = torch.device(device or "cpu")
+        self._digest: str | None = None
+
+    def load(self: _Self) -> _Self:
+        """Load the model now instead of at the first :meth:`detect`."""
+        raise NotImplementedError
+
+    def detect(self, images: list[Image.Image]) -> list[list[Object]]:
+        """Detect the objects of RGB images, most confident first."""
+        if images:
+            self.load()
+        results: list[list[Object]] = []
+        for start in range(0, len(images), self.batch_size):
+            for objects in self._detect_batch(images[start : start + self.batch_size]):
+                kept = [obj for obj in objects if self.classes is None or obj.label in self.classes]
+                results.append(sorted(kept, key=lambda obj: -obj.score))
+        return results
+
+    def _detect_batch(self, images: list[Image.Image]) -> list[list[Object]]:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, without weights."""
+        settings = {name: getattr(self, name) for name in self.settings}
+        return {"detector_type": type(self).__name__, **settings}
+
+    def _fingerprint(self, weights: Mapping[str, Any], *parts: Any) -> str:
+        if self._digest is None:
+            self._digest = _tensors_digest(weights)
+        settings = {key: value for key, value in self.to_dict().items() if key != "batch_size"}
+        return json.dumps([settings, *parts, self._digest], sort_keys=True, default=str)
 
 
-def clip_object(found: Object, size: tuple[int, int]) -> Object | None:
-    """Cut the box at the borders of an image of ``size`` (width, height); None if outside."""
-    width, height = size
-    x0, x1 = (min(max(x, 0.0), float(width)) for x in (found.box[0], found.box[2]))
-    y0, y1 = (min(max(y, 0.0), float(height)) for y in (found.box[1], found.box[3]))
-    if not (x1 > x0 and y1 > y0):  # also false for NaN
-        return None
-    return Object((x0, y0, x1, y1), found.score, found.label)
-
-
-def most_confident(objects: Iterable[Object], limit: int) -> list[Object]:
-    """The ``limit`` objects of highest score; equal scores keep their order."""
-    return sorted(objects, key=lambda found: -found.score)[:limit]
-
-
-def choose_objects(
-    images: Sequence[Image.Image | None],
-    given: Sequence[Sequence[Any] | None],
-    limit: int,
-    detect: Callable[[list[Image.Image]], list[list[Object]]] | None = None,
-) -> list[list[Object]]:
-    """The objects of each image, at most ``limit``: those ``given``, or else those found.
-
-    ``detect`` is called once, with all images whose objects are not given (None).
-
-    Raises:
-        ValueError: if a given box is none, lies outside its image, or has no image.
-    """
-    chosen: list[list[Object]] = [[] for _ in images]
-    open_rows, open_images = [], []
-    for row, (image, boxes) in enumerate(zip(images, given, strict=True)):
-        if image is None:
-            if boxes is not None and len(boxes) > 0:
-                raise ValueError(f"Query {row} has objects but no image.")
-            continue
-        if boxes is None:
-            open_rows.append(row)
-            open_images.append(image)
-            continue
-        for box in map(as_object, boxes):
-            clipped = clip_object(box, image.size)
-            if clipped is None:
-                raise ValueError(
-                    f"The box {box.box} of query {row} lies outside its image of "
-                    f"{image.width} x {image.height} pixels."
-                )
-            chosen[row].append(clipped)
-        chosen[row] = most_confident(chosen[row], limit)
-    if open_rows and detect is not None and limit > 0:
-        for row, found in zip(open_rows, detect(open_images), strict=True):
-            chosen[row] = found
-    return chosen
-
-
-def crop_object(image: Image.Image, box: Box, margin: float = 0.0) -> Image.Image:
-    """Cut a box out of an image.
-
-    ``margin`` widens the box on each side by that share of its width and height. The crop stays
-    inside the image and is at least one pixel wide and high.
-    """
-    width, height = image.size
-    x0, y0, x1, y1 = box
-    dx, dy = margin * (x1 - x0), margin * (y1 - y0)
-    hair = 1e-3  # a detector's rounding errors, which differ with its batch, move no border
-    left = min(max(math.floor(x0 - dx + hair), 0), width - 1)
-    top = min(max(math.floor(y0 - dy + hair), 0), height - 1)
-    right = max(min(math.ceil(x1 + dx - hair), width), left + 1)
-    bottom = max(min(math.ceil(y1 + dy - hair), height), top + 1)
-    return image.crop((left, top, right, bottom))
-
-
-def place_of(box: Box, size: tuple[int, int]) -> str:
-    """The quadrant of the box's centre, in words: ``top left`` ... ``bottom right``."""
-    vertical = "top" if (box[1] + box[3]) / 2 < size[1] / 2 else "bottom"
-    horizontal = "left" if (box[0] + box[2]) / 2 < size[0] / 2 else "right"
-    return f"{vertical} {horizontal}"
-
-
-def size_of(box: Box, size: tuple[int, int], large_object: float) -> str:
-    """``large`` if the square root of its share of the image reaches ``large_object``."""
-    share = (box[2] - box[0]) * (box[3] - box[1]) / (size[0] * size[1])
-    return "large" if math.sqrt(share) >= large_object else "small"
-
-
-def select_classes(objects: Sequence[Object], classes: Sequence[str] | None) -> list[Object]:
-    """Keep the objects whose label is among ``classes`` (None: all)."""
-    return [found for found in objects if classes is None or found.label in classes]
-
-
-def labels_of(labels: Sequence[str] | None, name: str) -> list[str] | None:
-    """A detector's setting of labels as a list.
-
-    Raises:
-        ValueError: if it is one text, whose letters would be taken for labels, or holds what is no
-            text.
-    """
+def _check_labels(labels: Sequence[str] | None, name: str) -> list[str] | None:
+    """Return labels as a list; a text, whose letters would be taken for labels, is an error."""
     if labels is None:
         return None
     if isinstance(labels, str):
-        raise ValueError(f"{name} is a list of labels, [{labels!r}], not the text {labels!r}.")
-    wrong = [label for label in labels if not isinstance(label, str)]
-    if wrong:
-        raise ValueError(f"{name} is a list of labels, which {wrong[0]!r} is not.")
+        raise ValueError(f"{name} must be a list of labels, [{labels!r}], not the text {labels!r}.")
+    for label in labels:
+        if not isinstance(label, str):
+            raise ValueError(f"{name} must be a list of labels, but holds {label!r}.")
     return list(labels)
 
 
+class YoloDetector(BatchDetector):
+    """A YOLO detection model of ultralytics, which is imported at the first :meth:`detect`.
+
+    Args:
+        weights: str or Path. A ``.pt`` file, one in a Hub repository (``org/name/best.pt``), or a
+            ``.yaml`` architecture (a name that ultralytics knows, or a file) with random weights.
+            ultralytics unpickles a ``.pt``: load only those that you trust. For what
+            :meth:`save_pretrained` wrote use :meth:`from_pretrained`, for a model in memory
+            :meth:`from_ultralytics`.
+        architecture, state_dict, fused: an architecture as ultralytics reads it, its weights, and
+            whether batch norms are fused into the convolutions; instead of ``weights``.
+        image_size: side of the square that every image is letterboxed to, in pixels. It does not
+            depend on the batch, so neither do the boxes.
+        confidence, iou: lowest confidence of an object; overlap above which non-maximum suppression
+            drops one.
+        classes: labels to keep; None keeps all.
+        class_names: labels by class id; None takes the model's own.
+        max_detections: most objects of one image.
+        batch_size: images in one forward pass.
+        device: str or torch.device. None: the CPU.
+
+    Raises:
+        FileNotFoundError: if a ``.pt`` file does not exist.
+        ValueError: if a setting is out of range.
+    """
+
+    settings = (
+        "image_size", "confidence", "iou", "classes", "class_names", "max_detections", "batch_size",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        *,
+        architecture: Mapping[str, Any] | None = None,
+        state_dict: Mapping[str, torch.Tensor] | None = None,
+        fused: bool = False,
+        image_size: int = 640,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        classes: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        max_detections: int = 300,
+        batch_size: int = 16,
+        device: str | torch.device | None = None,
+    ) -> None:
+        super().__init__(confidence, classes, batch_size, device)
+        if (weights is None) == (architecture is None):
+            raise ValueError("A YoloDetector needs either weights or an architecture.")
+        if not 0 <= iou <= 1:
+            raise ValueError(f"iou must be in 0..1, not {iou}.")
+        if weights is not None and Path(weights).suffix == ".pt":
+            library_module("yolo_conversion").find_weights(weights)
+        self.weights = None if weights is None else str(weights)
+        self.architecture = None if architecture is None else json.loads(json.dumps(architecture))
+        self.state_dict = None if state_dict is None else dict(state_dict)
+        self.fused = fused
+        self.image_size = int(image_size)
+        self.iou = float(iou)
+        self.class_names = _check_labels(class_names, "class_names")
+        self.max_detections = int(max_detections)
+        self._predictor: Any = None
+        self._loaded_settings: tuple[Any, ...] = ()
+
+    @classmethod
+    def from_ultralytics(
+        cls, model: Any, *, half: bool = False, image_size: int | None = None, **options: Any
+    ) -> "YoloDetector":
+        """Convert a trained model.
+
+        Args:
+            model: a path to ``best.pt``, a ``YOLO``, or its module.
+            half: round the convolutions to float16, as :meth:`save_pretrained` will store them.
+            image_size: that of the training by default.
+            **options: of the class.
+
+        Raises:
+            ValueError: if it is not a YOLO detection model.
+        """
+        converted = library_module("yolo_conversion").convert(model, half, image_size)
+        return cls(**{**converted, **options})
+
+    def build(self) -> torch.nn.Module:
+        """Build the ``ultralytics`` module with these weights, in float32 and eval mode."""
+        if self.weights is not None:
+            module = library_module("yolo_conversion").read_weights(self.weights).model.float()
+        else:
+            module = self._build_architecture()
+        if self.class_names is not None:
+            module.names = dict(enumerate(self.class_names))
+        return module.eval()
+
+    def _build_architecture(self) -> Any:
+        architecture: dict[str, Any] = copy.deepcopy(self.architecture or {})
+        if architecture.get("scales") and not architecture.get("scale"):
+            architecture["scale"] = next(iter(architecture["scales"]))  # as ultralytics, silently
+        # ultralytics evaluates this field of an architecture as Python.
+        activation = architecture.get("activation")
+        if activation is not None and not re.fullmatch(
+            r"(torch\.)?nn\.[A-Za-z0-9]+\([\w=., ]*\)", str(activation)
+        ):
+            raise ValueError(f"The detector's activation {activation!r} is not a torch.nn class.")
+        module: Any = detection_model(architecture)
+        if self.state_dict is None:
+            return module
+        if self.fused:
+            module = module.fuse(verbose=False)
+        try:
+            module.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in self.state_dict.items()}
+            )
+        except RuntimeError:  # torch lists every name
+            raise ValueError(
+                "The detector's weights do not match its architecture: "
+                f"{WEIGHTS_NAME} and {CONFIG_NAME} come from different detectors."
+            ) from None
+        return module
+
+    def load(self) -> "YoloDetector":
+        """Load the model now instead of at the first :meth:`detect`."""
+        settings = (self.image_size, self.confidence, self.iou, self.max_detections)
+        if self._predictor is not None and self._loaded_settings == settings:
+            return self
+        module = self.build()
+        detect = importlib.import_module("ultralytics.models.yolo.detect")
+        # A fixed square (rect=False). The predictor copies the model and fuses its batch norms.
+        quiet = {"verbose": False, "save": False, "show": False, "rect": False, "mode": "predict"}
+        sizes = dict(zip(("imgsz", "conf", "iou", "max_det"), settings, strict=True))
+        predictor = detect.DetectionPredictor(
+            overrides={**quiet, **sizes, "device": str(self.device)}
+        )
+        threads = torch.get_num_threads()
+        predictor.setup_model(module, verbose=False)
+        torch.set_num_threads(threads)  # on a CPU it changes them for the whole process
+        self._predictor, self._loaded_settings = predictor, settings
+        return self
+
+    def to(self, device: str | torch.device) -> "YoloDetector":
+        """Run on another device from the next call on."""
+        if torch.device(device) != self.device:
+            self.device, self._predictor = torch.device(device), None
+        return self
+
+    def _detect_batch(self, images: list[Image.Image]) -> list[list[Object]]:
+        results = []
+        for result in self._predictor(source=images):
+            boxes = result.boxes
+            rows = (boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.int().tolist())
+            results.append(
+                [
+                    Object(tuple(box), score, result.names[label])
+                    for box, score, label in zip(*rows, strict=True)
+                ]
+            )
+        return results
+
+    def save_pretrained(self, folder: str | Path) -> list[str]:
+        """Write weights, architecture and settings of the detector.
+
+        Args:
+            folder: gets ``detector.safetensors``, ``detector.yaml`` (the architecture, as
+                ultralytics reads it) and ``detector.json`` (the settings).
+
+        Returns:
+            list of str: the three paths.
+        """
+        saved: YoloDetector = self
+        if self.weights is not None or self.state_dict is None:
+            options = {name: getattr(self, name) for name in self.settings}
+            if options["class_names"] is None:
+                options.pop("class_names")
+            saved = type(self).from_ultralytics(self.build(), **options)
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = saved.state_dict or {}
+        tensors = {name: value.contiguous().clone() for name, value in state.items()}
+        architecture = yaml.safe_dump(saved.architecture, sort_keys=False, default_flow_style=None)
+        return [
+            write_file(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"})),
+            write_file(folder / ARCHITECTURE_NAME, architecture),
+            _write_settings(folder, {**saved.to_dict(), "fused": saved.fused}),
+        ]
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> "YoloDetector":
+        """Load what :meth:`save_pretrained` wrote, from a folder or a Hub repository.
+
+        Args:
+            folder: folder or Hub id.
+            **options: of the class, which override what was saved; ``revision``, ``token``,
+                ``cache_dir``, ``subfolder`` and the like locate the files.
+
+        Raises:
+            FileNotFoundError: if a file is missing.
+            ValueError: if a file is damaged.
+        """
+        location, options = split_hub_arguments(options)
+        config = _read_settings(folder, location)
+        weights = find_file(folder, WEIGHTS_NAME, location)
+        architecture = find_file(folder, ARCHITECTURE_NAME, location)
+        if architecture is not None:
+            config["architecture"] = _read_architecture(Path(architecture))
+        for path, name in (
+            (weights, WEIGHTS_NAME),
+            (config.get("architecture"), ARCHITECTURE_NAME),
+        ):
+            if path is None:
+                raise FileNotFoundError(f"File not found: {name} in '{folder}'.")
+        try:
+            state = load_file(weights)
+        except SafetensorError as error:
+            raise ValueError(
+                f"{weights} is truncated or damaged: {error}; save or download the detector again."
+            ) from None
+        return cls(**{**config, "state_dict": state, **options})
+
+    def fingerprint(self) -> str:
+        """Identify settings and weights, for an object cache."""
+        state = self.state_dict or {}
+        if self.weights is not None and self._digest is None:
+            state = self.build().state_dict()
+        return self._fingerprint(state, self.architecture, self.fused)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_predictor": None}  # a predictor holds locks: not picklable
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "YoloDetector":
+        twin = copy.copy(self)  # weights are read only and may be shared
+        twin._predictor = None
+        return twin
+
+    def __repr__(self) -> str:
+        source = self.weights or "weights in memory"
+        return f"YoloDetector({source}, image_size={self.image_size}, confidence={self.confidence})"
+
+
+def _read_architecture(path: Path) -> dict[str, Any]:
+    if yaml is None:
+        raise ImportError(f"Reading {path.name} needs PyYAML: pip install pyyaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not the architecture of a detector.")
+    return content
+
+
+class TransformersDetector(BatchDetector):
+    """A detector of transformers, which is loaded at the first :meth:`detect`.
+
+    An alternative to ultralytics, whose license is the AGPL.
+
+    Args:
+        model: str, Path or module. A Hub id, a folder, or a model in memory (then give its
+            ``image_processor`` too), as ``AutoModelForObjectDetection`` loads it. A checkpoint
+            keeps a Hub id as it is, and copies other weights into its folder ``detector``.
+        image_processor: of the model; by default that of its checkpoint.
+        confidence: lowest confidence of an object.
+        classes: labels to keep; None keeps all.
+        batch_size: images in one forward pass.
+        device: str or torch.device. None: the CPU.
+        location: keyword arguments of ``from_pretrained``: ``revision``, ``subfolder``,
+            ``token``...
+    """
+
+    settings = ("confidence", "classes", "batch_size")
+
+    def __init__(
+        self,
+        model: Any,
+        image_processor: Any = None,
+        *,
+        confidence: float = 0.5,
+        classes: Sequence[str] | None = None,
+        batch_size: int = 8,
+        device: str | torch.device | None = None,
+        location: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(confidence, classes, batch_size, device)
+        in_memory = isinstance(model, torch.nn.Module)
+        if in_memory and image_processor is None:
+            raise ValueError("A detection model in memory needs its image_processor.")
+        self.source = None if in_memory else str(model)
+        if (self.source or "").startswith((".", "/", "~")) and not Path(str(model)).is_dir():
+            raise FileNotFoundError(f"Detector not found: '{model}'.")
+        self.location = dict(location or {})
+        self._model: Any = model.eval() if in_memory else None
+        self._image_processor: Any = image_processor
+
+    def load(self) -> "TransformersDetector":
+        """Load the model now instead of at the first :meth:`detect`."""
+        if self._model is None:
+            model = AutoModelForObjectDetection.from_pretrained(str(self.source), **self.location)
+            self._model = model.eval()
+        if self._image_processor is None:
+            self._image_processor = AutoImageProcessor.from_pretrained(self.source, **self.location)
+        self._model.to(self.device)
+        return self
+
+    def to(self, device: str | torch.device) -> "TransformersDetector":
+        """Run on another device from the next call on."""
+        self.device = torch.device(device)
+        return self
+
+    @torch.inference_mode()
+    def _detect_batch(self, images: list[Image.Image]) -> list[list[Object]]:
+        inputs = self._image_processor(images=images, return_tensors="pt").to(self.device)
+        sizes = torch.tensor([[image.height, image.width] for image in images])
+        names = self._model.config.id2label
+        detections = self._image_processor.post_process_object_detection(
+            self._model(**inputs), threshold=self.confidence, target_sizes=sizes
+        )
+        results = []
+        for detected in detections:
+            rows = (detected[name].tolist() for name in ("boxes", "scores", "labels"))
+            results.append(
+                [
+                    Object(tuple(box), score, names.get(label, str(label)))
+                    for box, score, label in zip(*rows, strict=True)
+                ]
+            )
+        return results
+
+    def save_pretrained(self, folder: str | Path) -> list[str]:
+        """Write ``detector.json``, and the weights unless they are those of a Hub id."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.to_dict()
+        copied = self.location.get("subfolder", "").endswith(WEIGHTS_FOLDER)  # of a checkpoint
+        if self.source is not None and not Path(self.source).is_dir() and not copied:
+            config["model"] = self.source
+            config["location"] = {
+                k: v for k, v in self.location.items() if k in ("revision", "subfolder")
+            }
+        else:
+            self.load()
+            self._model.save_pretrained(folder / WEIGHTS_FOLDER)
+            self._image_processor.save_pretrained(folder / WEIGHTS_FOLDER)
+        return [_write_settings(folder, config)]
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> "TransformersDetector":
+        """Load what :meth:`save_pretrained` wrote, from a folder or a Hub repository."""
+        location, options = split_hub_arguments(options)
+        config = _read_settings(folder, location)
+        model = config.pop("model", None)
+        if model is None:
+            subfolder = "/".join(filter(None, (location.get("subfolder"), WEIGHTS_FOLDER)))
+            model, config["location"] = folder, {**location, "subfolder": subfolder}
+        return cls(model, **{**config, **options})
+
+    def fingerprint(self) -> str:
+        """Identify settings and weights, for an object cache."""
+        self.load()
+        return self._fingerprint(self._model.state_dict(), self._image_processor.to_dict())
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.source is None:  # the weights are nowhere else
+            return dict(self.__dict__)
+        return {**self.__dict__, "_model": None, "_image_processor": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TransformersDetector":
+        return copy.copy(self)  # weights are read only and may be shared
+
+    def __repr__(self) -> str:
+        return f"TransformersDetector({self.source or 'in memory'}, confidence={self.confidence})"
+
+
+DETECTORS: dict[str, Any] = {kind.__name__: kind for kind in (YoloDetector, TransformersDetector)}
+"""Detectors that a checkpoint can hold, by the name in its settings."""
+
+
+# -- ultralytics -------------------------------------------------------------------------------
+
+
+def is_ultralytics_available() -> bool:
+    """Tell whether ultralytics is installed, without importing it."""
+    return importlib.util.find_spec("ultralytics") is not None
+
+
+def import_ultralytics() -> ModuleType:
+    """Import ultralytics without side effects: temporary settings, no network, no usage reports.
+
+    Environment variables that are set (``YOLO_CONFIG_DIR``, ``YOLO_OFFLINE``,
+    ``YOLO_AUTOINSTALL``, ``YOLO_VERBOSE``) keep their values, and a module that is imported
+    already is left as it is.
+
+    Raises:
+        ImportError: if ultralytics is not installed.
+    """
+    if "ultralytics" in sys.modules:
+        return sys.modules["ultralytics"]
+    if not is_ultralytics_available():
+        raise ImportError(
+            "The YOLO detector needs ultralytics: pip install ultralytics, or give the processor "
+            "another detector or your own boxes (objects=...)."
+        )
+    # Offline: no look-ups at import, no downloads, no usage reports.
+    for name, value in (("OFFLINE", "true"), ("AUTOINSTALL", "false"), ("VERBOSE", "false")):
+        os.environ.setdefault(f"YOLO_{name}", value)
+    temporary = "YOLO_CONFIG_DIR" not in os.environ
+    if temporary:
+        folder, owner = tempfile.mkdtemp(prefix="gemkr-ultralytics-"), os.getpid()
+        os.environ["YOLO_CONFIG_DIR"] = folder
+
+        def remove() -> None:
+            if os.getpid() == owner:  # not in a forked worker
+                shutil.rmtree(folder, ignore_errors=True)
+
+        atexit.register(remove)
+    threads, options = os.environ.get("OMP_NUM_THREADS"), np.get_printoptions()
+    replaced = Image.open, torch.save
+    module = importlib.import_module("ultralytics")
+    # It limits all child processes to one thread, changes how arrays are printed, and replaces
+    # functions of others: its Image.open installs a package when a file is not an image.
+    Image.open, torch.save = replaced
+    if threads is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    np.set_printoptions(**options)
+    torch.set_printoptions(profile="default", linewidth=80)
+    if temporary:
+        reports = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "wandb", "vscode_msg")
+        module.settings.update({key: False for key in reports if key in module.settings})
+    return module
+
+
+def detection_model(architecture: dict[str, Any]) -> torch.nn.Module:
+    """Build a YOLO with random weights from an architecture (the content of its YAML file)."""
+    import_ultralytics()
+    tasks = importlib.import_module("ultralytics.nn.tasks")
+    return tasks.DetectionModel(architecture, verbose=False)
+
+
 __all__ = [
-    "Box",
+    "DETECTORS",
     "Detector",
-    "Object",
-    "as_object",
-    "choose_objects",
-    "clip_object",
-    "crop_object",
-    "is_box",
-    "labels_of",
-    "most_confident",
-    "place_of",
-    "select_classes",
-    "size_of",
+    "TransformersDetector",
+    "YoloDetector",
+    "import_ultralytics",
+    "is_ultralytics_available",
 ]

@@ -1,4 +1,4 @@
-"""Images from anywhere, upright and in RGB."""
+"""Images and their objects: loading, boxes, crops, drawing, and the pixels that the model takes."""
 
 import base64
 import binascii
@@ -11,42 +11,56 @@ import urllib.error
 import urllib.request
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 logger = logging.getLogger(__name__)
 
 ImageInput = Any
 """PIL image, path, URL, bytes, open file, array, tensor, or ``{"bytes": ..., "path": ...}``."""
+Box = tuple[float, float, float, float]
 
 _URL_TIMEOUT = 20  # seconds
 _URL_LIMIT = 256 * 2**20  # bytes
-_LARGEST, _SMALLEST = 16_000_000, 8  # pixels of an image, of a side
+_MAX_PIXELS, _MIN_SIDE = 16_000_000, 8
 _ROUNDING = 0.01  # share of the range by which resizing may have made floats negative
 _DAMAGE = (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error, IndexError)
+_COLORS = ("#d81b60", "#1e88e5", "#ffc107", "#00695c", "#8e24aa", "#f4511e", "#43a047", "#3949ab")
+_DRAWN_SIDE = 400  # pixels; smaller images are enlarged, or a label would cover the object
+
+
+# -- loading -----------------------------------------------------------------------------------
 
 
 def load_image(source: ImageInput) -> Image.Image:
     """Load one image as an upright RGB :class:`PIL.Image.Image`.
 
-    EXIF orientation is applied, alpha is laid on white, 16-bit and float grey levels are scaled to
-    8 bits, and of an animation the first frame is taken. Arrays are ``(H, W)``, ``(H, W, 1|3|4)``
-    or ``(1|3|4, H, W)``; floats lie in 0..1 or 0..255.
+    EXIF orientation is applied, alpha is composited on white, 16-bit and float grey levels are
+    scaled to 8 bits, and only the first frame of an animation is read.
+
+    Args:
+        source: PIL image, path, URL, data URL, bytes, open file, NumPy array, torch tensor, or a
+            dict with ``bytes`` or ``path`` as `datasets` gives it. Arrays are ``(H, W)``,
+            ``(H, W, 1|3|4)`` or ``(1|3|4, H, W)``; floats lie in 0..1 or 0..255.
+
+    Returns:
+        PIL.Image.Image: in mode RGB.
 
     Raises:
-        FileNotFoundError: if a path has no file.
-        ValueError: if it is no image, is damaged or truncated, has no pixels, is a decompression
-            bomb (more than twice ``PIL.Image.MAX_IMAGE_PIXELS``), cannot be fetched, or holds
-            floats that are negative or no numbers.
+        FileNotFoundError: if a path does not exist.
+        ValueError: if the source is not an image, is damaged or truncated, has no pixels, is a
+            decompression bomb (more than twice ``PIL.Image.MAX_IMAGE_PIXELS``), cannot be
+            fetched, or holds negative or non-finite floats.
     """
-    if isinstance(source, dict):  # how `datasets` hands over an image that it did not decode
+    if isinstance(source, dict):
         source = source.get("bytes") or source.get("path")
     if isinstance(source, Image.Image):
         return _upright_rgb(source, "The image")
@@ -68,22 +82,22 @@ def load_image(source: ImageInput) -> Image.Image:
     if hasattr(source, "read"):
         return _from_bytes(source.read(), str(getattr(source, "name", "The open file")))
     raise ValueError(
-        "An image is a PIL image, a path, a URL, bytes, a NumPy array or a torch tensor, "
+        "An image must be a PIL image, a path, a URL, bytes, a NumPy array or a torch tensor, "
         f"not {type(source).__name__}."
     )
 
 
 def _from_path(path: Path) -> Image.Image:
     try:
-        there, folder = path.exists(), path.is_dir()
-    except OSError:  # too long for a path: base64, perhaps
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError:  # too long for a path: perhaps base64
         raise ValueError(
-            f"{str(path)[:40]!r}... is no path; base64 is given as data:image/png;base64,..."
+            f"{str(path)[:40]!r}... is not a valid path; give base64 as data:image/png;base64,..."
         ) from None
-    if folder:
+    if is_folder:
         raise ValueError(f"{path} is a folder, not an image.")
-    if not there:
-        raise FileNotFoundError(f"There is no image at {path}.")
+    if not exists:
+        raise FileNotFoundError(f"Image not found: '{path}'.")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -94,32 +108,32 @@ def _from_path(path: Path) -> Image.Image:
 def _from_bytes(data: bytes, name: str) -> Image.Image:
     if not data:
         raise ValueError(f"{name} is empty, not an image.")
-    try:
-        with _quiet_pillow():
-            image = Image.open(BytesIO(data))
-    except (UnidentifiedImageError, ImportError) as error:  # the latter where a plugin is missing
-        raise ValueError(f"{name} is not an image in a format that can be read.") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is refused as a decompression bomb: {error}") from error
-    except _DAMAGE as error:
-        raise ValueError(f"{name} is truncated or damaged: {error}.") from error
+    with _decoding(name):
+        image = Image.open(BytesIO(data))
     return _upright_rgb(image, name)
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Without Pillow's warnings: 100 megapixels are welcome, and real damage is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-        yield
+def _decoding(name: str) -> Iterator[None]:
+    """Report damage as a ValueError, and silence Pillow's warnings: 100 megapixels are fine."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            yield
+    except (UnidentifiedImageError, ImportError) as error:  # the latter where a plugin is missing
+        raise ValueError(f"{name} is not an image in a format that can be read.") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name} is rejected as a decompression bomb: {error}") from error
+    except _DAMAGE as error:
+        raise ValueError(f"{name} is truncated or damaged: {error}.") from error
 
 
 def _fetch(url: str) -> bytes:
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "gemkr-hf"})
-        with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as answer:
-            data = answer.read(_URL_LIMIT + 1)
+        with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as response:
+            data = response.read(_URL_LIMIT + 1)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise ValueError(f"The image {url} could not be fetched: {error}.") from error
     if len(data) > _URL_LIMIT:
@@ -130,11 +144,11 @@ def _fetch(url: str) -> bytes:
 def _decode_data_url(url: str) -> bytes:
     head, _, body = url.partition(",")
     if not head.endswith(";base64"):
-        raise ValueError("An image's data URL starts with data:image/...;base64,")
+        raise ValueError("The data URL of an image must start with data:image/...;base64,")
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"The data URL is no valid base64: {error}.") from error
+        raise ValueError(f"The data URL is not valid base64: {error}.") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -145,15 +159,15 @@ def _from_array(array: np.ndarray) -> Image.Image:
         array = array[..., 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (3, 4)):
         raise ValueError(
-            f"An image's array is (H, W), (H, W, 1|3|4) or (1|3|4, H, W), not {shape}."
+            f"An image array must be (H, W), (H, W, 1|3|4) or (1|3|4, H, W), not {shape}."
         )
     if array.size == 0:
         raise ValueError(f"The image has no pixels: its array has the shape {shape}.")
-    return _upright_rgb(Image.fromarray(_eight_bits(array, "The image")), "The image")
+    return _upright_rgb(Image.fromarray(_to_uint8(array, "The image")), "The image")
 
 
-def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
-    """Scale grey levels to ``uint8``: bool, floats in 0..1, 16-bit and 8-bit integers."""
+def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+    """Scale grey levels to ``uint8``: bool, floats in 0..1 or 0..255, 16-bit and 8-bit integers."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.dtype == np.bool_:
@@ -162,13 +176,12 @@ def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
     lowest, highest = float(values.min()), float(values.max())
     if np.issubdtype(array.dtype, np.floating):
         if not math.isfinite(highest - lowest):
-            raise ValueError(f"{name} holds pixels that are no finite numbers.")
+            raise ValueError(f"{name} has non-finite pixels (NaN or infinity).")
         if lowest < -_ROUNDING * max(highest, 1.0):
             raise ValueError(
-                f"{name} holds floats of {lowest:.3g} to {highest:.3g}: they lie in 0..1 or "
-                "0..255; (pixels + 1) / 2 makes 0..1 of -1..1."
+                f"{name} has floats from {lowest:.3g} to {highest:.3g}, but they must lie in 0..1 "
+                "or 0..255; (pixels + 1) / 2 maps -1..1 to 0..1."
             )
-        # Grey levels of 0..255 kept as floats are common enough to be read as what they are.
         scale = 255.0 if highest <= 1.0 else 1.0 if highest <= 255.0 else 255.0 / highest
     elif array.dtype == np.uint16 or 255 < highest <= 65535:
         scale = 1 / 257
@@ -180,15 +193,10 @@ def _eight_bits(array: np.ndarray, name: str) -> np.ndarray:
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     if 0 in image.size:
         raise ValueError(f"{name} has no pixels: it is {image.width} x {image.height}.")
-    try:
-        with _quiet_pillow():
-            if getattr(image, "n_frames", 1) > 1 and image.tell() != 0:
-                image.seek(0)
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is refused as a decompression bomb: {error}") from error
-    except _DAMAGE as error:
-        raise ValueError(f"{name} is truncated or damaged: {error}.") from error
+    with _decoding(name):
+        if getattr(image, "n_frames", 1) > 1 and image.tell() != 0:
+            image.seek(0)
+        image.load()
     try:
         image = ImageOps.exif_transpose(image)
     except Exception:  # any error of a broken EXIF block; the pixels are fine
@@ -203,7 +211,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         levels = np.asarray(image)
         if image.mode.startswith("I;16"):
             levels = levels.astype(np.uint16)
-        return Image.fromarray(_eight_bits(levels, name)).convert("RGB")
+        return Image.fromarray(_to_uint8(levels, name)).convert("RGB")
     try:
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
             if image.mode in ("RGBa", "La"):  # premultiplied
@@ -213,31 +221,266 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             return Image.alpha_composite(white, image).convert("RGB")
         return image.convert("RGB")
     except ValueError as error:
-        raise ValueError(f"{name} has colours of mode {image.mode}, save it as RGB.") from error
+        raise ValueError(f"{name} has the color mode {image.mode}: save it as RGB.") from error
+
+
+# -- objects -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object of an image.
+
+    Attributes:
+        box: tuple of 4 floats ``(x0, y0, x1, y1)`` in pixels of the upright image: left, top,
+            right, bottom.
+        score: confidence in 0..1; 1 for a box that was given.
+        label: the detector's class name, or empty.
+    """
+
+    box: Box
+    score: float = 1.0
+    label: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"box": list(self.box), "score": self.score, "label": self.label}
+
+
+def is_box(value: Any) -> bool:
+    """Tell whether ``value`` is one object: an :class:`Object`, a dict with a box, four numbers."""
+    # By attribute, not by class: remote code has another `Object` class than the library.
+    if hasattr(value, "box") or (isinstance(value, dict) and "box" in value):
+        return True
+    if isinstance(value, str | bytes) or not hasattr(value, "__len__") or len(value) != 4:
+        return False
+    return all(not hasattr(part, "__len__") and not hasattr(part, "box") for part in value) or (
+        getattr(value, "ndim", 0) == 1
+    )
+
+
+def as_object(value: Any) -> Object:
+    """Convert a box, dict or object of a user to an :class:`Object`.
+
+    Raises:
+        ValueError: if the box is not four finite numbers in pixels with ``x0 < x1`` and
+            ``y0 < y1``, or the score is not in 0..1.
+    """
+    if not is_box(value):
+        raise ValueError(f"An object must be an Object or a box (x0, y0, x1, y1), not {value!r}.")
+    if isinstance(value, dict):
+        box, score, label = value["box"], value.get("score", 1.0), value.get("label", "")
+    elif hasattr(value, "box"):
+        box, score, label = value.box, getattr(value, "score", 1.0), getattr(value, "label", "")
+    else:
+        box, score, label = value, 1.0, ""
+    corners = tuple(float(number) for number in box)
+    if len(corners) != 4 or not all(map(math.isfinite, corners)):
+        raise ValueError(f"A box must be four finite numbers (x0, y0, x1, y1), not {corners}.")
+    if corners[0] >= corners[2] or corners[1] >= corners[3]:
+        raise ValueError(f"The box {corners} is empty: x0 < x1 and y0 < y1 are needed.")
+    if max(corners) <= 1 and (corners[2] - corners[0]) * (corners[3] - corners[1]) < 1:
+        raise ValueError(f"The box {corners} is within one pixel: boxes are in pixels, not 0..1.")
+    if not 0 <= float(score) <= 1:
+        raise ValueError(f"The score of an object must be in 0..1, not {score}.")
+    return Object(corners, float(score), str(label or ""))
+
+
+def clip_object(item: Object, size: tuple[int, int]) -> Object | None:
+    """Clip a box to an image of ``size`` (width, height); None if it lies outside."""
+    width, height = size
+    x0, x1 = (min(max(x, 0.0), float(width)) for x in (item.box[0], item.box[2]))
+    y0, y1 = (min(max(y, 0.0), float(height)) for y in (item.box[1], item.box[3]))
+    if not (x1 > x0 and y1 > y0):  # also false for NaN
+        return None
+    return Object((x0, y0, x1, y1), item.score, item.label)
+
+
+def most_confident(objects: Iterable[Object], limit: int) -> list[Object]:
+    """Return the ``limit`` objects of highest score; equal scores keep their order."""
+    return sorted(objects, key=lambda item: -item.score)[:limit]
+
+
+def choose_objects(
+    images: Sequence[Image.Image | None],
+    given: Sequence[Sequence[Any] | None],
+    limit: int,
+    detect: Callable[[list[Image.Image]], list[list[Object]]] | None = None,
+) -> list[list[Object]]:
+    """Choose at most ``limit`` objects of each image: those ``given``, or else those detected.
+
+    Args:
+        images: B images; None for a text-only query.
+        given: objects of each image; None where they are to be detected.
+        limit: most objects of an image.
+        detect: called once, with all images whose objects are not given.
+
+    Raises:
+        ValueError: if a given box is invalid, lies outside its image, or has no image.
+    """
+    chosen: list[list[Object]] = [[] for _ in images]
+    undetected: list[int] = []
+    for row, (image, boxes) in enumerate(zip(images, given, strict=True)):
+        if image is None:
+            if boxes is not None and len(boxes) > 0:
+                raise ValueError(f"Query {row} has objects but no image.")
+        elif boxes is None:
+            undetected.append(row)
+        else:
+            for box in map(as_object, boxes):
+                clipped = clip_object(box, image.size)
+                if clipped is None:
+                    raise ValueError(
+                        f"The box {box.box} of query {row} lies outside its image of "
+                        f"{image.width} x {image.height} pixels."
+                    )
+                chosen[row].append(clipped)
+            chosen[row] = most_confident(chosen[row], limit)
+    if undetected and detect is not None and limit > 0:
+        results = detect([image for row in undetected if (image := images[row]) is not None])
+        for row, objects in zip(undetected, results, strict=True):
+            chosen[row] = objects
+    return chosen
+
+
+def draw_objects(image: Image.Image, objects: Sequence[Object]) -> Image.Image:
+    """Draw numbered boxes with label and confidence on a copy of an RGB image.
+
+    An image whose shorter side is below 400 pixels is enlarged by an integer factor, so that labels
+    stay legible.
+    """
+    factor = max(1, -(-_DRAWN_SIDE // min(image.size)))
+    if max(image.size) * factor > 8 * _DRAWN_SIDE:  # a long strip
+        factor = max(1, 8 * _DRAWN_SIDE // max(image.size))
+    size = (image.width * factor, image.height * factor)
+    drawn = image.resize(size, Image.Resampling.BICUBIC) if factor > 1 else image.copy()
+    pen = ImageDraw.Draw(drawn)
+    unit = min(drawn.size)
+    line = max(2, unit // 160)
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    try:
+        font = ImageFont.load_default(max(12, unit // 26))
+    except (OSError, ImportError, TypeError):  # Pillow without FreeType
+        font = ImageFont.load_default()
+    # Labels are drawn after all boxes: no box crosses a text.
+    for number, item in enumerate(objects):
+        box = [corner * factor for corner in item.box]
+        pen.rectangle(box, outline=_COLORS[number % len(_COLORS)], width=line)
+    for number, item in enumerate(objects):
+        color = _COLORS[number % len(_COLORS)]
+        confidence = f"{item.score:.2f}" if item.score < 1 else ""  # a given box has none
+        text = " ".join(part for part in (str(number + 1), item.label, confidence) if part)
+        left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+        width, height = right - left + 4 * line, bottom - top + 3 * line
+        x = min(max(0, item.box[0] * factor), max(0, drawn.width - width))
+        y = item.box[1] * factor - height  # above the box, or inside where there is no room
+        y = y if y >= 0 else min(item.box[1] * factor, max(0, drawn.height - height))
+        pen.rectangle((x, y, x + width, y + height), fill=color)
+        ink = "black" if color == "#ffc107" else "white"
+        pen.text((x + 2 * line - left, y + 1.5 * line - top), text, fill=ink, font=font)
+    return drawn
+
+
+# -- pixels ------------------------------------------------------------------------------------
+
+
+def crop_object(image: Image.Image, box: Box, margin: float = 0.0) -> Image.Image:
+    """Crop a box out of an image.
+
+    Args:
+        image: the image.
+        box: corners in pixels.
+        margin: share of the box's width and height by which the crop is wider on each side. The
+            crop stays inside the image and is at least one pixel wide and high.
+    """
+    width, height = image.size
+    x0, y0, x1, y1 = box
+    dx, dy = margin * (x1 - x0), margin * (y1 - y0)
+    tolerance = 1e-3  # a detector's rounding errors, which depend on its batch, move no border
+    left = min(max(math.floor(x0 - dx + tolerance), 0), width - 1)
+    top = min(max(math.floor(y0 - dy + tolerance), 0), height - 1)
+    right = max(min(math.ceil(x1 + dx - tolerance), width), left + 1)
+    bottom = max(min(math.ceil(y1 + dy - tolerance), height), top + 1)
+    return image.crop((left, top, right, bottom))
 
 
 def fit_for_resizing(image: Image.Image, ratio: float = 64.0) -> Image.Image:
     """Make an image safe and cheap to resize to a few hundred pixels.
 
-    - The longer side is cut centrally to ``ratio`` times the shorter one: what a centre crop drops
-      anyway, while resizing a 1 x 10000 strip to a short side of 224 takes gigabytes.
-    - More than 16 megapixels are first reduced by a whole factor, which changes the result by
+    - The longer side is cropped centrally to ``ratio`` times the shorter one: what a center crop
+      drops anyway, while resizing a 1 x 10000 strip to a short side of 224 takes gigabytes.
+    - More than 16 megapixels are first reduced by an integer factor, which changes the result by
       less than a grey level.
-    - Sides below 8 pixels are enlarged: 1 to 4 pixels are mistaken for colour channels.
+    - Sides below 8 pixels are enlarged: 1 to 4 pixels are mistaken for color channels.
     """
     width, height = image.size
     if max(width, height) > min(width, height) * ratio:
         longest = int(min(width, height) * ratio)
         left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
         image = image.crop((left, top, min(width, left + longest), min(height, top + longest)))
-    factor = math.ceil(math.sqrt(image.width * image.height / _LARGEST))
+    factor = math.ceil(math.sqrt(image.width * image.height / _MAX_PIXELS))
     if factor > 1 and min(image.size) // factor >= 1000:
         image = image.reduce(factor)
-    if min(image.size) < _SMALLEST:
-        factor = -(-_SMALLEST // min(image.size))
+    if min(image.size) < _MIN_SIDE:
+        factor = -(-_MIN_SIDE // min(image.size))
         size = (image.width * factor, image.height * factor)
         image = image.resize(size, Image.Resampling.NEAREST)
     return image
 
 
-__all__ = ["ImageInput", "fit_for_resizing", "load_image"]
+def encode_pixels(
+    image_processor: Any,
+    images: Sequence[Image.Image | None],
+    objects: Sequence[Sequence[Object]],
+    max_objects: int,
+    margin: float,
+    settings: dict[str, Any],
+) -> dict[str, torch.Tensor]:
+    """Make the tensors of images and objects, by one call of the image processor.
+
+    Args:
+        image_processor: of the vision tower.
+        images: B images, P of which are not None.
+        objects: at most ``max_objects`` of each image.
+        max_objects: second dimension of the object tensors.
+        margin: see :func:`crop_object`.
+        settings: further arguments of the image processor.
+
+    Returns:
+        dict: ``pixel_values`` float32 (P, 3, H, W), ``object_pixel_values`` float32
+        (P, max_objects, 3, H, W), zeros where there is no object, and ``object_mask`` bool
+        (P, max_objects). Empty if P is 0.
+    """
+    whole: list[Image.Image] = []
+    crops: list[Image.Image] = []
+    positions: list[tuple[int, int]] = []
+    for image, items in zip(images, objects, strict=True):
+        if image is None:
+            continue
+        for number, item in enumerate(items):
+            positions.append((len(whole), number))
+            crops.append(crop_object(image, item.box, margin))
+        whole.append(image)
+    if not whole:
+        return {}
+    # The ends of a strip are cropped only where a center crop follows the resizing anyway.
+    by_edge = "shortest_edge" in dict(getattr(image_processor, "size", None) or {})
+    ratio = 64.0 if by_edge else float("inf")
+    batch = [fit_for_resizing(image, ratio) for image in whole + crops]
+    encoded = image_processor(images=batch, **{**settings, "return_tensors": "pt"})
+    pixels = torch.as_tensor(encoded["pixel_values"])
+
+    object_pixel_values = pixels.new_zeros(len(whole), max_objects, *pixels.shape[1:])
+    object_mask = torch.zeros(len(whole), max_objects, dtype=torch.bool)
+    if positions:
+        index = tuple(torch.tensor(positions).T)
+        object_pixel_values[index] = pixels[len(whole) :]
+        object_mask[index] = True
+    return {
+        "pixel_values": pixels[: len(whole)],
+        "object_pixel_values": object_pixel_values,
+        "object_mask": object_mask,
+    }
+
+
+__all__ = ["Box", "ImageInput", "Object", "draw_objects", "load_image"]

@@ -1,77 +1,91 @@
-"""Questions about images as inputs of GeMKR."""
+"""`GeMKRProcessor`: questions about images as the tensors that the model takes."""
 
+import logging
+import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 from transformers import AutoImageProcessor, BatchFeature, ProcessorMixin
 
-from .batch_gemkr import (
-    batch_of,
-    captions_of,
-    check_slots,
-    encode_clues,
-    encode_prompts,
-    pad_left,
-)
-from .cache_gemkr import ObjectCache
-from .call_gemkr import OWN_SETTINGS, check_call_settings
 from .detection_gemkr import (
+    DETECTORS,
     Detector,
+    find_file,
+    library_module,
+    split_hub_arguments,
+    write_file,
+)
+from .images_gemkr import (
+    Box,
+    ImageInput,
     Object,
     as_object,
     choose_objects,
     clip_object,
+    draw_objects,
+    encode_pixels,
+    is_box,
+    load_image,
     most_confident,
 )
-from .drawing_gemkr import draw_objects
-from .files_gemkr import find_file, split_location, write_text
-from .images_gemkr import ImageInput, load_image
-from .pixels_gemkr import encode_pixels
-from .prompt_gemkr import (
-    DEFAULT_OBJECT_TEMPLATE,
-    DEFAULT_PROMPT_TEMPLATE,
-    IMAGE_TOKEN,
-    OBJECT_TOKEN,
-    check_image_tokens,
-    check_object_template,
-    check_prompt_template,
-    describe_objects,
-    escape_tokens,
-    fill_prompt,
-    special_strings,
-)
-from .transformers_detector_gemkr import TransformersDetector
-from .yolo_gemkr import YoloDetector
 
+logger = logging.getLogger(__name__)
+
+IMAGE_TOKEN = "<image>"
+OBJECT_TOKEN = "<object>"
 PROMPT_TEMPLATE_NAME = "prompt_template.txt"
-DETECTORS = {kind.__name__: kind for kind in (YoloDetector, TransformersDetector)}
+DEFAULT_PROMPT_TEMPLATE = (
+    "Below is a knowledge completion task. Please provide the knowledge keywords that can answer "
+    "this question based on the Image.\n\n"
+    "### Question:\n{question}\n\n### Image:\n{image}\n\n### Response:"
+)
+"""The instruction of the paper's released code. A template may also hold ``{caption}``."""
+DEFAULT_OBJECT_TEMPLATE = OBJECT_TOKEN
 
 Objects = Sequence[Object | Sequence[float]]
 
+# Settings of the processor itself, which tokenizer and image processor do not know.
+_OWN_SETTINGS = (
+    "detector", "prompt_template", "max_objects", "max_object_slots", "object_cache",
+    "object_margin", "object_template", "object_separator", "large_object",
+)  # fmt: skip
+# Misspelled arguments of a call, which transformers would ignore with a line in the log.
+_MISSPELLED = {
+    "image": "images", "question": "text", "questions": "text", "object": "objects",
+    "boxes": "objects", "clue": "clues", "caption": "captions",
+}  # fmt: skip
+
 
 class GeMKRProcessor(ProcessorMixin):
-    """Images and questions to the tensors that ``GeMKRForRetrieval.forward`` takes.
+    """Convert images and questions to the tensors that ``GeMKRForRetrieval.forward`` takes.
 
     Args:
         image_processor, tokenizer: of the vision tower and of the language model. The tokenizer has
-            ``<image>`` and ``<object>`` as special tokens, see :func:`add_image_tokens`.
-        detector: Detector. Finds the objects of images whose boxes are not given.
-        prompt_template: text with ``{question}`` and ``{image}``, and ``{caption}`` if wanted;
-            ``prompt_template.txt`` in a checkpoint. :func:`chat_prompt_template` makes one for a
+            ``<image>`` and ``<object>`` as special tokens, see ``add_image_tokens``.
+        detector: Detector. Detects the objects of images whose boxes are not given.
+        prompt_template: text with ``{question}`` and ``{image}``, and optionally ``{caption}``;
+            ``prompt_template.txt`` in a checkpoint. ``chat_prompt_template`` makes one for a
             chat model.
         max_objects: most objects of an image, the most confident ones (5 in the paper).
         max_object_slots: how many of them, the most confident first, get an ``<object>`` in the
             prompt; all by default. The model's configuration has the same setting.
-        object_cache: ObjectCache or path. Where found objects are kept, so that no image is
-            detected twice. Stays on this machine: a checkpoint does not hold it.
+        object_cache: ``ObjectCache`` of the library, or its path. Stores detected objects, so that
+            no image is detected twice. Local: a checkpoint does not hold it.
         object_margin: share of a box's width and height by which its crop is wider on each side.
-        object_template: what stands for one object in the prompt: ``<object>``, and if wanted
-            ``{place}`` (quadrant of its centre), ``{size}`` (``large`` or ``small``), ``{label}``.
+        object_template: text of one object in the prompt: ``<object>``, and optionally ``{place}``
+            (quadrant of its center), ``{size}`` (``large`` or ``small``), ``{label}``.
         object_separator: text between two objects.
-        large_object: an object is large from this square root of its share of the image on.
+        large_object: square root of the share of the image from which an object is large.
+
+    Raises:
+        ValueError: if a setting or template is invalid, or the tokenizer lacks the two tokens.
     """
 
     def __init__(
@@ -87,35 +101,40 @@ class GeMKRProcessor(ProcessorMixin):
         large_object: float = 0.3,
         chat_template: str | None = None,
         max_object_slots: int | None = None,
-        object_cache: ObjectCache | str | os.PathLike | None = None,
+        object_cache: Any = None,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
-        check_image_tokens(tokenizer)
+        for token in (IMAGE_TOKEN, OBJECT_TOKEN):
+            if token not in special_strings(tokenizer):
+                raise ValueError(
+                    f"The tokenizer has no special token {token}: call add_image_tokens(tokenizer) "
+                    "and then model.resize_token_embeddings(len(tokenizer))."
+                )
         template = DEFAULT_PROMPT_TEMPLATE if prompt_template is None else prompt_template
         check_prompt_template(template)
         check_object_template(object_template)
-        if max_objects < 0 or object_margin < 0:
-            raise ValueError(
-                "max_objects and object_margin are not negative, "
-                f"got {max_objects} and {object_margin}."
-            )
-        if max_object_slots is not None and max_object_slots < 0:
-            raise ValueError(f"max_object_slots is not negative, got {max_object_slots}.")
+        for name, value in (
+            ("max_objects", max_objects),
+            ("object_margin", object_margin),
+            ("max_object_slots", max_object_slots),
+        ):
+            if value is not None and value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}.")
         if detector is not None and not hasattr(detector, "detect"):
-            raise ValueError(f"A {type(detector).__name__} is no detector: it has no detect().")
+            raise ValueError(f"A {type(detector).__name__} is not a detector: it has no detect().")
+        if isinstance(object_cache, str | os.PathLike):
+            object_cache = library_module("object_cache").ObjectCache(object_cache)
         self.detector = detector
         self.prompt_template = template
         self.max_objects = max_objects
         self.max_object_slots = max_object_slots
-        if isinstance(object_cache, str | os.PathLike):
-            object_cache = ObjectCache(object_cache)
         self.object_cache = object_cache
         self.object_margin = object_margin
         self.object_template = object_template
         self.object_separator = object_separator
         self.large_object = large_object
 
-    # inputs -------------------------------------------------------------------------------------
+    # -- inputs --------------------------------------------------------------------------------
 
     def __call__(
         self,
@@ -130,57 +149,61 @@ class GeMKRProcessor(ProcessorMixin):
         """Make a batch of B queries.
 
         Args:
-            images: one image or B images. Anything that :func:`load_image` reads; None for a query
-                in words alone.
-            text: one question or B questions. Without it only the images' tensors are made. None
-                among B of them: the query is a image alone.
-            objects: objects of the image, or of each of B images ``Object`` or ``(x0, y0, x1, y1)``
-                in pixels of the upright image. None (for one or for all): the detector finds them,
-                and without a detector there are none.
-            clues: B texts or lists of token ids. What the model shall answer; gives ``labels``.
-            captions: one text or B texts. The images in words: beside them, as in the released
-                code, or in their place (Table 3, "w/o Visual Queries").
-            return_objects: also return ``objects``, a list of the used :class:`Object` an image.
+            images: one image or B images, as :func:`load_image` reads them; None for a text-only
+                query.
+            text: one question or B questions. Without it only the tensors of the images are made.
+                None among B questions: the query is an image alone.
+            objects: objects of the image, or of each of B images: ``Object`` or
+                ``(x0, y0, x1, y1)`` in pixels of the upright image. None (for one or for all): the
+                detector is used, and without a detector there are none.
+            clues: B texts or lists of token ids. The model's target; gives ``labels``.
+            captions: one text or B texts about the images: beside them, as in the released code,
+                or instead of them (Table 3, "w/o Visual Queries").
+            return_objects: also return ``objects``, the list of used :class:`Object` of each image.
             **kwargs: ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
                 ``"max_length"``; always on the left), ``pad_to_multiple_of``, ``max_length`` with
-                ``truncation=True`` (cuts the question's end) or ``padding="max_length"``, and
+                ``truncation=True`` (truncates the question) or ``padding="max_length"``, and
                 arguments of the image processor.
 
         Returns:
-            BatchFeature: ``input_ids``, ``attention_mask`` : int64 (B, T), padded left. A row with
-            an image has one ``<image>`` and one ``<object>`` an object, a row without has neither.
-            ``pixel_values`` : float32 (P, 3, H, W), the P <= B images in the order of their rows.
-            ``object_pixel_values`` : float32 (P, max_objects, 3, H, W), zeros where no object.
-            ``object_mask`` : bool (P, max_objects). ``labels`` : int64 (B, T), the clue and the end
-            token (Eq. 8), -100 elsewhere. The three of images are absent when no query has one.
+            BatchFeature: ``input_ids``, ``attention_mask``: int64 (B, T), padded left. A row with
+            an image has one ``<image>`` and one ``<object>`` for each object, others have neither.
+            ``pixel_values``: float32 (P, 3, H, W), the P <= B images in the order of their rows.
+            ``object_pixel_values``: float32 (P, max_objects, 3, H, W), zeros where no object.
+            ``object_mask``: bool (P, max_objects). ``labels``: int64 (B, T), the clue and the end
+            token (Eq. 8), -100 elsewhere. The tensors of images are absent without images.
 
         Raises:
-            TypeError, ValueError, FileNotFoundError: for a mistaken argument, an empty question,
-                numbers that do not match, a box that is none, a bad image.
+            TypeError: if an argument is misspelled or belongs to the processor.
+            ValueError: if a question is empty, numbers do not match, or a box or image is invalid.
+            FileNotFoundError: if the path of an image does not exist.
         """
-        check_call_settings(kwargs)
+        _check_call(kwargs)
         if images is None and text is None:
             raise ValueError("A query needs a question: give text, and images if it is about one.")
         settings = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         text_settings, image_settings = settings["text_kwargs"], settings["images_kwargs"]
         tensor_type = text_settings.get("return_tensors") or "pt"
-        rows, questions, given, clues = batch_of(images, text, objects, clues)
+        rows, questions = _match_queries(images, text)
+        given = _match_objects(objects, len(rows), single=not _is_batch(images))
+        clues = _match_clues(clues, questions)
         if captions is not None and questions is None:
-            raise ValueError("Captions stand beside questions or in them: give text.")
+            raise ValueError("Captions accompany or replace images of questions: give text.")
         loaded = [None if image is None else load_image(image) for image in rows]
-        found = choose_objects(
+        chosen = choose_objects(
             loaded, given, self.max_objects, self._detect if self.detector else None
         )
-
         data: dict[str, Any] = {}
         if questions is not None:
             sizes = [None if image is None else image.size for image in loaded]
-            rows = self.encode_queries(questions, sizes, found, clues, captions, **text_settings)
-            data |= pad_left(self.tokenizer, rows, text_settings)
+            encoded = self.encode_queries(
+                questions, sizes, chosen, clues, captions, **text_settings
+            )
+            data |= pad_left(self.tokenizer, encoded, text_settings)
         data |= encode_pixels(
             self.image_processor,
             loaded,
-            found,
+            chosen,
             self.max_objects,
             self.object_margin,
             image_settings,
@@ -189,7 +212,7 @@ class GeMKRProcessor(ProcessorMixin):
             data = {name: value.numpy() for name, value in data.items()}
         batch = BatchFeature(data, tensor_type=tensor_type)
         if return_objects:
-            batch["objects"] = found
+            batch["objects"] = chosen
         return batch
 
     def encode_queries(
@@ -201,63 +224,69 @@ class GeMKRProcessor(ProcessorMixin):
         captions: str | Sequence[str | None] | None = None,
         **settings: Any,
     ) -> list[tuple[list[int], list[int]]]:
-        """Token ids of prompts and clues, before padding: for training on prepared images.
+        """Tokenize prompts and clues, without padding: for training on prepared images.
 
         Args:
             questions: B texts.
-            sizes: width and height of each image, None for a query in words alone.
+            sizes: width and height of each image in pixels, None for a text-only query.
             objects: the objects of each image, as a call returns them with ``return_objects``.
             clues: B texts or lists of token ids.
             captions: B texts.
             **settings: ``max_length`` and ``truncation`` of a call.
 
         Returns:
-            list of B pairs: The prompt, and the clue with the end token (empty without clues).
+            list of B pairs: token ids of the prompt, and of the clue with the end token (empty
+            without clues).
         """
         special = special_strings(self.tokenizer)
         slots = self.max_objects if self.max_object_slots is None else self.max_object_slots
-        described = [list(found)[:slots] for found in objects]
-        in_words = [
-            escape_tokens(caption, special) for caption in captions_of(captions, len(questions))
-        ]
+        in_slots = [list(items)[:slots] for items in objects]
         sections = [
-            ""
-            if size is None
-            else describe_objects(
-                found,
-                size,
-                self.object_template,
-                self.object_separator,
-                self.large_object,
-                special,
-            )
-            for size, found in zip(sizes, described, strict=True)
+            "" if size is None else self._image_section(items, size, special)
+            for size, items in zip(sizes, in_slots, strict=True)
         ]
+        texts = [escape_tokens(text, special) for text in _match_captions(captions, len(questions))]
         if clues is None:
-            endings: list[list[int]] = [[] for _ in questions]
+            targets: list[list[int]] = [[] for _ in questions]
         else:
-            endings = encode_clues(self.tokenizer, clues, special)
-        prompts = encode_prompts(
+            targets = _encode_clues(self.tokenizer, clues, special)
+        prompts = _encode_prompts(
             self.tokenizer,
             [escape_tokens(question, special) for question in questions],
             lambda row, question: fill_prompt(
-                self.prompt_template, question, sections[row], in_words[row]
+                self.prompt_template, question, sections[row], texts[row]
             ),
-            reserved=[len(ending) for ending in endings],
+            reserved=[len(target) for target in targets],
             settings=settings,
         )
-        # Nothing but the processor makes slots: a wrong number would shift all objects.
-        check_slots(
-            prompts,
-            {IMAGE_TOKEN: self.image_token_id, OBJECT_TOKEN: self.object_token_id},
-            [
-                {IMAGE_TOKEN: int(size is not None), OBJECT_TOKEN: len(found)}
-                for size, found in zip(sizes, described, strict=True)
-            ],
-        )
-        return list(zip(prompts, endings, strict=True))
+        # Slots come from the processor alone: a wrong number would shift all objects.
+        for row, (prompt, size, items) in enumerate(zip(prompts, sizes, in_slots, strict=True)):
+            for token, token_id, expected in (
+                (IMAGE_TOKEN, self.image_token_id, int(size is not None)),
+                (OBJECT_TOKEN, self.object_token_id, len(items)),
+            ):
+                if prompt.count(token_id) != expected:
+                    raise ValueError(
+                        f"The prompt of query {row} has {prompt.count(token_id)} {token} instead "
+                        f"of {expected}: the tokenizer does not read it as a special token."
+                    )
+        return list(zip(prompts, targets, strict=True))
 
-    # objects ------------------------------------------------------------------------------------
+    def _image_section(
+        self, objects: Sequence[Object], size: tuple[int, int], special_tokens: Sequence[str]
+    ) -> str:
+        """``<image>`` and one filled object template for each object."""
+        texts = (
+            self.object_template.format(
+                place=place_of(item.box, size),
+                size=size_of(item.box, size, self.large_object),
+                label=escape_tokens(item.label, special_tokens),
+            )
+            for item in objects
+        )
+        return IMAGE_TOKEN + self.object_separator.join(texts)
+
+    # -- objects -------------------------------------------------------------------------------
 
     def _detect(self, images: list[Image.Image]) -> list[list[Object]]:
         if self.detector is None:
@@ -268,37 +297,38 @@ class GeMKRProcessor(ProcessorMixin):
             results = self.detector.detect(images)
         if len(results) != len(images):
             raise ValueError(
-                f"The detector answered {len(results)} lists for {len(images)} images."
+                f"The detector returned {len(results)} lists for {len(images)} images."
             )
-        kept = []
-        for image, result in zip(images, results, strict=True):
-            clipped = (clip_object(found, image.size) for found in result)
-            kept.append(
-                most_confident((found for found in clipped if found is not None), self.max_objects)
+        return [
+            most_confident(
+                filter(None, (clip_object(item, image.size) for item in items)), self.max_objects
             )
-        return kept
+            for image, items in zip(images, results, strict=True)
+        ]
 
     def detect(self, images: ImageInput | Sequence[ImageInput]) -> list[list[Object]]:
-        """Find the objects of one or more images: what a call would use, most confident first.
+        """Detect the objects of one or more images: those a call would use, most confident first.
 
         Raises:
             ValueError: if the processor has no detector.
         """
-        rows, *_ = batch_of(images, None, None, None)
+        rows, _ = _match_queries(images, None)
         return self._detect([load_image(image) for image in rows])
 
     def draw(self, image: ImageInput, objects: Objects | None = None) -> Image.Image:
-        """The image with numbered, labelled boxes; ``objects=None`` runs the detector.
+        """Draw numbered, labelled boxes on a copy of an image.
 
-        A small image comes back enlarged by a whole number.
+        Args:
+            image: the image; a small one is enlarged by an integer factor.
+            objects: boxes to draw; the detector's by default.
         """
         loaded = load_image(image)
         if objects is None:
             objects = self.detect(loaded)[0]
-        clipped = (clip_object(as_object(found), loaded.size) for found in objects)
-        return draw_objects(loaded, [found for found in clipped if found is not None])
+        clipped = (clip_object(as_object(item), loaded.size) for item in objects)
+        return draw_objects(loaded, list(filter(None, clipped)))
 
-    # tokens -------------------------------------------------------------------------------------
+    # -- tokens --------------------------------------------------------------------------------
 
     @property
     def image_token(self) -> str:
@@ -322,26 +352,23 @@ class GeMKRProcessor(ProcessorMixin):
 
     @property
     def num_image_tokens(self) -> int:
-        """Most slots that an image takes: its own and one an object."""
+        """Most slots of an image: its own and one for each object."""
         slots = self.max_objects
         return 1 + (slots if self.max_object_slots is None else min(slots, self.max_object_slots))
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of the tensors that a call gives."""
-        return [
-            "input_ids",
-            "attention_mask",
-            "pixel_values",
-            "object_pixel_values",
-            "object_mask",
-        ]
+        """Names of the tensors that a call returns."""
+        images = ["pixel_values", "object_pixel_values", "object_mask"]
+        return ["input_ids", "attention_mask", *images]
 
     def post_process_clues(self, sequences: Any, prompt_length: int = 0) -> list[str]:
-        """Texts of generated clues.
+        """Decode generated clues.
 
-        ``sequences`` : int (N, T) as ``generate`` returns them; the first ``prompt_length`` tokens
-        are dropped, and a clue ends before its first end token.
+        Args:
+            sequences: int (N, T), as ``generate`` returns them. A clue ends before its first end
+                token.
+            prompt_length: leading tokens to drop.
         """
         end = self.tokenizer.eos_token_id
         rows = sequences.tolist() if hasattr(sequences, "tolist") else sequences
@@ -352,14 +379,13 @@ class GeMKRProcessor(ProcessorMixin):
             clues.append(self.tokenizer.decode(ids, skip_special_tokens=True).strip())
         return clues
 
-    # keeping ------------------------------------------------------------------------------------
+    # -- files ---------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings; template and detector's weights have files of their own."""
+        """Return the settings; template and detector's weights have files of their own."""
         content = super().to_dict()
-        content.pop("prompt_template", None)
-        content.pop("detector", None)
-        content.pop("object_cache", None)
+        for name in ("prompt_template", "detector", "object_cache"):
+            content.pop(name, None)
         if type(self.detector).__name__ in DETECTORS:
             content["detector"] = {"detector_type": type(self.detector).__name__}
         # Saving marks the image processor with this class, which is not its own.
@@ -373,13 +399,22 @@ class GeMKRProcessor(ProcessorMixin):
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
-        """Write all that ``from_pretrained`` needs, this code included; returns the paths.
+        """Write all that ``from_pretrained`` needs, this code included.
 
-        With ``push_to_hub=True`` it is uploaded to ``repo_id`` (default: the folder's name).
+        Args:
+            save_directory: the folder.
+            push_to_hub: also upload it, to ``repo_id`` (default: the folder's name).
+            **kwargs: of ``push_to_hub``.
+
+        Returns:
+            list of str: paths of the files.
+
+        Raises:
+            ValueError: if the detector is of a class that a checkpoint cannot hold.
         """
         if self.detector is not None and type(self.detector).__name__ not in DETECTORS:
             raise ValueError(
-                f"A {type(self.detector).__name__} cannot be kept in a checkpoint: set "
+                f"A {type(self.detector).__name__} cannot be saved in a checkpoint: set "
                 "processor.detector to None, or to one of " + ", ".join(DETECTORS) + "."
             )
         files = list(super().save_pretrained(str(save_directory)))
@@ -387,8 +422,7 @@ class GeMKRProcessor(ProcessorMixin):
         for part in (self, self.image_processor):
             getattr(part, "__dict__", {}).pop("auto_map", None)
         template = Path(save_directory, PROMPT_TEMPLATE_NAME)
-        write_text(template, self.prompt_template + "\n")  # a text file ends with a line break
-        files.append(str(template))
+        files.append(write_file(template, self.prompt_template + "\n"))
         if self.detector is not None:
             files += self.detector.save_pretrained(save_directory)  # type: ignore[attr-defined]
         if push_to_hub:
@@ -399,20 +433,21 @@ class GeMKRProcessor(ProcessorMixin):
     def get_processor_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read the settings, the prompt's template and the detector of a checkpoint."""
-        where, _ = split_location(kwargs)
+        """Read the settings, the prompt template and the detector of a checkpoint."""
+        location, _ = split_hub_arguments(kwargs)
         content, rest = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
-        template = find_file(pretrained_model_name_or_path, PROMPT_TEMPLATE_NAME, where)
+        template = find_file(pretrained_model_name_or_path, PROMPT_TEMPLATE_NAME, location)
         if template is not None and "prompt_template" not in rest:
-            # With the line breaks that it has, less the one that ends the file.
+            # With its own line breaks, except the one that ends the file.
             text = Path(template).read_bytes().decode()
             content["prompt_template"] = text.removesuffix("\n").removesuffix("\r")
-        kept = content.pop("detector", None)
-        if kept is not None and "detector" not in rest:
-            kind = DETECTORS.get(kept.get("detector_type"))
+        saved = content.pop("detector", None)
+        if saved is not None and "detector" not in rest:
+            kind = DETECTORS.get(saved.get("detector_type"))
             if kind is None:
-                raise ValueError(f"The checkpoint's detector {kept} is of an unknown type.")
-            content["detector"] = kind.from_pretrained(str(pretrained_model_name_or_path), **where)
+                raise ValueError(f"The checkpoint's detector {saved} is of an unknown type.")
+            folder = str(pretrained_model_name_or_path)
+            content["detector"] = kind.from_pretrained(folder, **location)
         return content, rest
 
     @classmethod
@@ -422,9 +457,9 @@ class GeMKRProcessor(ProcessorMixin):
         processor_dict: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[Any]:
-        # The processor's own settings are not for tokenizer and image processor, which keep what
-        # they are given and would fail to write a detector as JSON.
-        kwargs = {key: value for key, value in kwargs.items() if key not in OWN_SETTINGS}
+        # Tokenizer and image processor would keep the processor's own settings, and fail to write
+        # a detector as JSON.
+        kwargs = {key: value for key, value in kwargs.items() if key not in _OWN_SETTINGS}
         arguments = super()._get_arguments_from_pretrained(
             pretrained_model_name_or_path, processor_dict, **kwargs
         )
@@ -437,6 +472,319 @@ class GeMKRProcessor(ProcessorMixin):
         return arguments
 
 
+# -- arguments of a call -----------------------------------------------------------------------
+
+
+def _check_call(given: Mapping[str, Any]) -> None:
+    """Reject keyword arguments that would be ignored; warn of a `max_length` without effect."""
+    for wrong, right in _MISSPELLED.items():
+        if wrong in given:
+            raise TypeError(f"GeMKRProcessor takes {right}=, not {wrong}=.")
+    for name in _OWN_SETTINGS:
+        if name in given:
+            raise TypeError(
+                f"{name} is a setting of the processor, not of a call: set processor.{name}, or "
+                "give it to from_pretrained."
+            )
+    # transformers also takes them in one of these dicts.
+    groups = (given, given.get("text_kwargs") or {}, given.get("common_kwargs") or {})
+    text = {name: value for group in groups for name, value in group.items()}
+    if text.get("padding_side") not in (None, "left"):
+        raise ValueError(
+            f"padding_side={text['padding_side']!r} is not possible: prompts are continued, so "
+            "they must be padded on the left."
+        )
+    padded = text.get("padding") == "max_length"
+    if text.get("max_length") is not None and not _is_truncating(text) and not padded:
+        logger.warning(
+            "max_length=%s has no effect without truncation=True, which truncates questions, or "
+            'padding="max_length".',
+            text["max_length"],
+        )
+
+
+def _is_truncating(settings: Mapping[str, Any]) -> bool:
+    return settings.get("truncation") not in (None, False, "do_not_truncate")
+
+
+def _is_batch(images: Any) -> bool:
+    if isinstance(images, list | tuple):
+        return True
+    return isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4
+
+
+def _match_queries(images: Any, text: Any) -> tuple[list[Any], list[str] | None]:
+    """Return lists of B images and B questions (or None).
+
+    Raises:
+        ValueError: if the numbers do not match or a question is empty.
+    """
+    rows = list(images) if _is_batch(images) else [images]
+    for row, image in enumerate(rows):
+        if isinstance(image, list | tuple):  # a query's own list, as several libraries nest them
+            if len(image) > 1:
+                raise ValueError(f"A question is about one image, not {len(image)}.")
+            rows[row] = image[0] if image else None
+    questions = None
+    if text is not None:
+        if not isinstance(text, str) and not hasattr(text, "__iter__"):
+            raise ValueError(f"A question must be a text, not a {type(text).__name__}.")
+        questions = [text] if isinstance(text, str) else list(text)
+        if images is None:
+            rows = [None] * len(questions)
+        if len(rows) != len(questions):
+            raise ValueError(
+                f"{len(rows)} images do not match {len(questions)} questions: give one image, or "
+                "None, for each question."
+            )
+        for row, question in enumerate(questions):
+            if question is None and rows[row] is not None:
+                questions[row] = ""  # an image alone
+            elif not isinstance(question, str):
+                raise ValueError(f"Question {row} is a {type(question).__name__}, not a text.")
+            elif not question.strip():
+                raise ValueError(f"Question {row} is empty.")
+    if not rows:
+        raise ValueError("The batch is empty: give at least one query.")
+    return rows, questions
+
+
+def _match_objects(objects: Any, number: int, single: bool) -> list[Any]:
+    """Return a list of objects (or None) for each query."""
+    if objects is None:
+        return [None] * number
+    if is_box(objects) or not hasattr(objects, "__iter__") or isinstance(objects, str | dict):
+        raise ValueError(
+            "objects must be a list of boxes (x0, y0, x1, y1), or one such list for each image, "
+            f"not {str(objects)[:60]!r}."
+        )
+    rows = list(objects)
+    if single and number == 1 and (not rows or all(is_box(row) for row in rows)):
+        return [rows]
+    if len(rows) != number:
+        raise ValueError(f"{len(rows)} lists of objects do not match {number} images.")
+    for row, boxes in enumerate(rows):
+        if boxes is not None and (hasattr(boxes, "box") or not hasattr(boxes, "__len__")):
+            raise ValueError(f"The objects of query {row} are not a list of objects: {boxes!r}.")
+    return rows
+
+
+def _match_captions(captions: Any, number: int) -> list[str]:
+    """Return one caption for each query, empty where there is none."""
+    if captions is None:
+        return [""] * number
+    rows = [captions] if isinstance(captions, str) else list(captions)
+    if len(rows) != number:
+        raise ValueError(f"{len(rows)} captions do not match {number} questions.")
+    for row, caption in enumerate(rows):
+        if caption is not None and not isinstance(caption, str):
+            raise ValueError(f"Caption {row} is a {type(caption).__name__}, not a text.")
+    return [(caption or "").strip() for caption in rows]
+
+
+def _match_clues(clues: Any, questions: list[str] | None) -> list[Any] | None:
+    """Return one clue for each query, a text or token ids."""
+    if clues is None:
+        return None
+    rows = [clues] if isinstance(clues, str) else list(clues)
+    if questions is None:
+        raise ValueError("Clues answer questions: give text.")
+    if len(questions) == 1 and rows and isinstance(rows[0], int | np.integer):
+        rows = [rows]  # the token ids of the one clue
+    if len(rows) != len(questions):
+        raise ValueError(f"{len(rows)} clues do not match {len(questions)} questions.")
+    return rows
+
+
+# -- token ids ---------------------------------------------------------------------------------
+
+
+def _encode_clues(
+    tokenizer: Any, clues: Sequence[str | Sequence[int]], special_tokens: Sequence[str]
+) -> list[list[int]]:
+    """Tokenize clues, each with the end token.
+
+    A text gets one leading space, as the documents of a knowledge base do: its first token has the
+    form that it has within a sentence.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError("The tokenizer has no end token (eos_token), which ends a clue.")
+    rows = []
+    for row, clue in enumerate(clues):
+        if isinstance(clue, str):
+            clue = " " + escape_tokens(clue.strip(), special_tokens)
+            clue = tokenizer(clue, add_special_tokens=False)["input_ids"] if clue.strip() else []
+        ids = [int(token) for token in clue]
+        if not ids:
+            raise ValueError(f"Clue {row} is empty.")
+        rows.append([*ids, tokenizer.eos_token_id])
+    return rows
+
+
+def _encode_prompts(
+    tokenizer: Any,
+    questions: list[str],
+    fill: Callable[[int, str], str],
+    reserved: list[int],
+    settings: dict[str, Any],
+) -> list[list[int]]:
+    """Tokenize the prompts ``fill(row, question)``, with the tokenizer's leading special tokens.
+
+    With ``truncation`` and ``max_length`` in ``settings`` a question is truncated, so that the
+    prompt and ``reserved`` tokens fit; instruction, slots and clue stay whole.
+    """
+    add = settings.get("add_special_tokens", True)
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        rows = tokenizer(texts, add_special_tokens=add)["input_ids"]
+        # A prompt is continued: an end token that the tokenizer adds is removed.
+        end = tokenizer.eos_token_id
+        return [list(ids[:-1]) if len(ids) > 1 and ids[-1] == end else list(ids) for ids in rows]
+
+    rows = encode([fill(row, question) for row, question in enumerate(questions)])
+    limit = settings.get("max_length")
+    if limit is None or not _is_truncating(settings):
+        return rows
+    for row, question in enumerate(questions):
+        kept = tokenizer(question, add_special_tokens=False)["input_ids"]
+        while (excess := len(rows[row]) + reserved[row] - limit) > 0:
+            if not kept:
+                raise ValueError(
+                    f"Query {row} does not fit into max_length={limit} even without its question."
+                )
+            kept = kept[: max(0, len(kept) - excess)]
+            [rows[row]] = encode([fill(row, tokenizer.decode(kept).strip())])
+    return rows
+
+
+def pad_left(
+    tokenizer: Any, queries: Sequence[tuple[list[int], list[int]]], settings: dict[str, Any]
+) -> dict[str, torch.Tensor]:
+    """Concatenate prompts and clues, pad on the left, and label the clues (-100 elsewhere).
+
+    Args:
+        tokenizer: gives the padding token.
+        queries: B pairs of prompt and clue.
+        settings: ``padding``, ``max_length`` and ``pad_to_multiple_of`` of a call.
+
+    Returns:
+        dict of int64 tensors (B, T): ``input_ids``, ``attention_mask``, and with clues ``labels``.
+    """
+    rows = [prompt + clue for prompt, clue in queries]
+    length = max(map(len, rows))
+    padding = settings.get("padding", True)
+    if padding in (False, None, "do_not_pad") and any(len(row) != length for row in rows):
+        raise ValueError("Prompts of different lengths need padding=True.")
+    if padding == "max_length" and settings.get("max_length") is not None:
+        length = max(length, settings["max_length"])
+    multiple = settings.get("pad_to_multiple_of")
+    if multiple:
+        length = math.ceil(length / multiple) * multiple
+    pad = tokenizer.pad_token_id
+    pad = tokenizer.eos_token_id if pad is None else pad  # never read: it is masked
+    input_ids = torch.full((len(rows), length), 0 if pad is None else pad, dtype=torch.int64)
+    attention_mask = torch.zeros_like(input_ids)
+    labels = torch.full_like(input_ids, -100)
+    for row, (ids, (_, clue)) in enumerate(zip(rows, queries, strict=True)):
+        input_ids[row, length - len(ids) :] = torch.tensor(ids)
+        attention_mask[row, length - len(ids) :] = 1
+        labels[row, length - len(clue) :] = torch.tensor(clue, dtype=torch.int64)
+    batch = {"input_ids": input_ids, "attention_mask": attention_mask}
+    return {**batch, "labels": labels} if any(clue for _, clue in queries) else batch
+
+
+# -- templates and special tokens --------------------------------------------------------------
+
+
+def check_prompt_template(template: str) -> None:
+    """Raise :class:`ValueError` unless ``{question}`` and ``{image}`` occur in it once each."""
+    for name in ("{question}", "{image}"):
+        if template.count(name) != 1:
+            raise ValueError(
+                f"The prompt template needs {name} exactly once, it has it "
+                f"{template.count(name)} times."
+            )
+    if template.count("{caption}") > 1:
+        raise ValueError("The prompt template may have {caption} once, not several times.")
+    unknown = set(re.findall(r"\{(\w+)\}", template)) - {"question", "image", "caption"}
+    if unknown:
+        raise ValueError(
+            "The fields of a prompt template are {question}, {image} and {caption}, not "
+            f"{{{min(unknown)}}}."
+        )
+    for token in (IMAGE_TOKEN, OBJECT_TOKEN):
+        if token in template:
+            raise ValueError(f"The prompt template must not hold {token}: write {{image}} instead.")
+
+
+def check_object_template(template: str) -> None:
+    """Raise :class:`ValueError` unless it has one ``<object>`` and only known fields."""
+    if template.count(OBJECT_TOKEN) != 1 or IMAGE_TOKEN in template:
+        raise ValueError(f"The object template needs {OBJECT_TOKEN} exactly once: {template!r}.")
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"The object template {template!r} is malformed: {error}.") from error
+    unknown = fields - {"place", "size", "label"}
+    if unknown:
+        raise ValueError(
+            "The fields of an object template are {place}, {size} and {label}, not "
+            f"{{{min(unknown)}}}."
+        )
+
+
+def fill_prompt(template: str, question: str, image: str, caption: str = "") -> str:
+    """Fill a prompt template; braces in the values have no meaning.
+
+    A caption for which the template has no field follows the question, as in the released code.
+
+    >>> fill_prompt("Q: {question} I: {image}", "What is it?", "<image>", "a {dog}")
+    'Q: What is it? a {dog} I: <image>'
+    """
+    if caption and "{caption}" not in template:
+        question = f"{question} {caption}"
+    values = {"{question}": question, "{image}": image, "{caption}": caption}
+    return re.sub(
+        r"\{question\}|\{image\}|\{caption\}", lambda match: values[match.group()], template
+    )
+
+
+def place_of(box: Box, size: tuple[int, int]) -> str:
+    """Name the quadrant of a box's center: ``top left`` ... ``bottom right``."""
+    vertical = "top" if (box[1] + box[3]) / 2 < size[1] / 2 else "bottom"
+    horizontal = "left" if (box[0] + box[2]) / 2 < size[0] / 2 else "right"
+    return f"{vertical} {horizontal}"
+
+
+def size_of(box: Box, size: tuple[int, int], large_object: float) -> str:
+    """``large`` if the square root of a box's share of the image reaches ``large_object``."""
+    share = (box[2] - box[0]) * (box[3] - box[1]) / (size[0] * size[1])
+    return "large" if math.sqrt(share) >= large_object else "small"
+
+
+def special_strings(tokenizer: Any) -> list[str]:
+    """Return all texts that the tokenizer reads as special tokens, longest first."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    strings = {str(token) for token in added if getattr(token, "special", False)}
+    strings |= {str(token) for token in tokenizer.all_special_tokens}
+    return sorted(strings - {""}, key=lambda text: (-len(text), text))
+
+
+def escape_tokens(text: str, special_tokens: Sequence[str]) -> str:
+    """Break special tokens in a user's text: ``<image>`` becomes ``< image>``, not a slot."""
+    for token in special_tokens:
+        while len(token) > 1 and token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
 GeMKRProcessor.register_for_auto_class("AutoProcessor")
 
-__all__ = ["DETECTORS", "PROMPT_TEMPLATE_NAME", "GeMKRProcessor"]
+__all__ = [
+    "DEFAULT_OBJECT_TEMPLATE",
+    "DEFAULT_PROMPT_TEMPLATE",
+    "IMAGE_TOKEN",
+    "OBJECT_TOKEN",
+    "PROMPT_TEMPLATE_NAME",
+    "GeMKRProcessor",
+]

@@ -101,7 +101,7 @@ HfApi().delete_file("model.safetensors", "alice/words")
 
 
 def test_only_parts_of_the_hub_can_be_named(tmp_path) -> None:
-    with pytest.raises(ValueError, match="must say of which base_models"):
+    with pytest.raises(ValueError, match="needs base_models"):
         GeMKRConfig(by_reference=True)
     model = GeMKRForRetrieval(_tiny())
     with pytest.raises(ValueError, match="Only a model that from_pretrained_parts made"):

@@ -149,7 +149,7 @@ def test_what_a_checkpoint_holds(full_hub) -> None:
     assert names >= {
         "model.safetensors", "config.json", "generation_config.json", "prompt_template.txt",
         "detector.safetensors", "detector.json", "tokenizer.json", "processor_config.json",
-        "modeling_gemkr.py", "processing_gemkr.py", "pipeline_gemkr.py", "reference_gemkr.py",
+        "modeling_gemkr.py", "processing_gemkr.py", "pipeline_gemkr.py", "generation_gemkr.py",
         "training.json", "README.md", "curves.png",
     }  # fmt: skip
     kinds = {Path(name).suffix for name in names if not name.startswith(".git")}

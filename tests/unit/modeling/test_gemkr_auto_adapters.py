@@ -71,7 +71,7 @@ def test_peft_loads_the_adapter_and_its_base(adapter, library):
 
 def test_a_gemkr_is_no_part_of_another(tiny, adapter):
     for text in (tiny.gemkr(), adapter / "base"):
-        with pytest.raises(ValueError, match="A GeMKR is no part of another"):
+        with pytest.raises(ValueError, match="A GeMKR cannot be a part of another"):
             GeMKRForRetrieval.from_pretrained_parts(
                 tiny.clip(), text, image_token_id=60, object_token_id=61
             )

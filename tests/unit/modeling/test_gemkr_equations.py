@@ -177,7 +177,7 @@ def test_loss_is_eq_8_on_the_clue_only(tiny):
 
 
 def test_slots_take_the_rows_of_eq_7_and_nothing_else_changes(tiny):
-    from gemkr_hf.modeling.slots_gemkr import fill_slots, find_slots
+    from gemkr_hf.modeling.modeling_gemkr import fill_slots, find_slots
 
     model, inputs = tiny.gemkr(), tiny.inputs(numbers=(2, None, 0))
     ids, mask = inputs["input_ids"], inputs["object_mask"]

@@ -124,11 +124,11 @@ def test_parts_of_the_wrong_kind(tiny, tmp_path):
         GeMKRForRetrieval.from_pretrained_parts(
             vision=tmp_path, text=tiny.language_model(), **tokens
         )
-    with pytest.raises(ValueError, match="no vision tower"):
+    with pytest.raises(ValueError, match="not a vision tower"):
         GeMKRForRetrieval.from_pretrained_parts(
             vision=tiny.language_model(), text=tiny.language_model(), **tokens
         )
-    with pytest.raises(ValueError, match="no causal language model"):
+    with pytest.raises(ValueError, match="not a causal language model"):
         GeMKRForRetrieval.from_pretrained_parts(
             vision=tiny.clip(), text=tiny.clip().vision_model, **tokens
         )

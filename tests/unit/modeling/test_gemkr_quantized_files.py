@@ -87,6 +87,6 @@ def test_adapters_know_that_it_is_quantized(tiny, tmp_path):
 def test_another_quantisation_of_a_part_is_refused_before_anything_is_written(tiny, tmp_path):
     model = tiny.gemkr()
     model.language_model.hf_quantizer = object()
-    with pytest.raises(ValueError, match="cannot be saved: its language model was quantised"):
+    with pytest.raises(ValueError, match="cannot be saved: its language model was quantized"):
         model.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()

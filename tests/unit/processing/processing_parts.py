@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
+from gemkr_hf.processing.detection_gemkr import detection_model
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from gemkr_hf.processing import Object
-from gemkr_hf.processing.ultralytics_gemkr import detection_model
 
 QUESTION = "What sport can you use this for?"
 
@@ -38,7 +38,7 @@ def make_image(width: int = 60, height: int = 40, seed: int = 0) -> Image.Image:
 
 
 class FixedDetector:
-    """Finds what it was told, and counts its calls."""
+    """Returns fixed objects, and counts its calls."""
 
     def __init__(self, found: list[Object]) -> None:
         self.found, self.calls = found, 0

@@ -98,7 +98,7 @@ def test_processes_share_a_cache(tmp_path):
 
 def test_mistakes(tmp_path):
     (tmp_path / "text").write_text("no database, " * 100)
-    with pytest.raises(ValueError, match="is no object cache"):
+    with pytest.raises(ValueError, match="is not an object cache"):
         ObjectCache(tmp_path / "text")
     with pytest.raises(ValueError, match="is a folder"):
         ObjectCache(tmp_path)

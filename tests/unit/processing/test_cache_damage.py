@@ -52,13 +52,13 @@ def test_text_that_is_none(cache):
     assert ObjectCache(cache.path).detect(Detector(FOUND), IMAGES) == [FOUND] * 3
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["while open", "opened anew"])
+@pytest.mark.parametrize("again", [False, True], ids=["while open", "opened again"])
 def test_a_damaged_file_says_what_to_do(cache, again):
     size = cache.path.stat().st_size
     with cache.path.open("r+b") as file:  # behind what tells that it is a database
         file.seek(24)
         file.write(b"\xa5" * (size - 24))
-    message = r"objects\.sqlite is no object cache, or a damaged one .*: delete it"
+    message = r"objects\.sqlite is not an object cache, or is damaged .*: delete it"
     for call in (len, lambda cache: cache.detect(Detector(FOUND), IMAGES)):
         with pytest.raises(ValueError, match=message) as error:
             call(ObjectCache(cache.path) if again else cache)
@@ -73,18 +73,18 @@ def test_a_database_of_something_else(tmp_path):
     with connection:
         connection.execute("CREATE TABLE objects (a, b, c)")
     connection.close()
-    with pytest.raises(ValueError, match=r"other\.sqlite is no object cache.*delete it"):
+    with pytest.raises(ValueError, match=r"other\.sqlite is not an object cache.*delete it"):
         ObjectCache(path).detect(Detector(FOUND), IMAGES)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match=r"no object cache at .*deep.objects, whose folder cannot be"):
+    with pytest.raises(OSError, match=r"Cannot create the folder of the object cache .*deep.objects"):
         ObjectCache(tmp_path / "file" / "deep" / "objects")
 
 
 def test_a_database_that_another_process_keeps_is_not_called_damaged(cache, monkeypatch):
-    monkeypatch.setattr("gemkr_hf.processing.cache_gemkr._WAIT", 0.01)
+    monkeypatch.setattr("gemkr_hf.processing.object_cache._LOCK_TIMEOUT", 0.01)
     waiting = ObjectCache(cache.path)
     other = sqlite3.connect(cache.path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

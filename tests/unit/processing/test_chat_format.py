@@ -31,7 +31,7 @@ def test_a_prompt_begins_once(image_processor, image, adds):
         ("{% for m in messages %}", "cannot be applied: "),
         ("{{ messages[0].content + 3 }}", "cannot be applied: "),
         ("{{ messages[0].nothing.more }}", "cannot be applied: "),
-        ("nothing of it", r"no prompt template of the instruction: .* needs \{question\}"),
+        ("nothing of it", r"does not keep the instruction whole: .* needs \{question\}"),
         ("{{ messages[0].content * 2 }}", r"needs \{question\} exactly once"),
         ("{{ messages[0].content }} {tools}", r"not \{tools\}"),
     ],

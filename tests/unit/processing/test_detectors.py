@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from gemkr_hf.processing.detection_gemkr import detection_model
 from processing_parts import make_image, make_yolo
 from safetensors.torch import load_file
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
@@ -19,10 +20,9 @@ from gemkr_hf.processing import (
     Object,
     TransformersDetector,
     YoloDetector,
-    files_gemkr,
+    detection_gemkr,
     import_ultralytics,
 )
-from gemkr_hf.processing.ultralytics_gemkr import detection_model
 from tests.project import ROOT
 
 IMAGES = [make_image(60, 40, 0), make_image(33, 80, 1), make_image(1, 1, 2)]
@@ -114,20 +114,20 @@ def test_yolo_class_filter(yolo):
 
 
 def test_yolo_mistakes(tmp_path, yolo):
-    with pytest.raises(FileNotFoundError, match=r"no detector weights at .*missing\.pt"):
+    with pytest.raises(FileNotFoundError, match=r"weights not found: .*missing\.pt"):
         YoloDetector(tmp_path / "missing.pt")
     with pytest.raises(FileNotFoundError, match=r"detector\.json"):
         YoloDetector.from_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="no YOLO"):
+    with pytest.raises(ValueError, match="not a YOLO"):
         YoloDetector.from_ultralytics(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match=r"0\.\.1"):
         YoloDetector("yolov8n.yaml", confidence=25)
     yolo.save_pretrained(tmp_path)
     path = tmp_path / "detector.yaml"
     path.write_text(path.read_text() + "activation: __import__('os').getcwd()")
-    with pytest.raises(ValueError, match=r"no torch\.nn class"):
+    with pytest.raises(ValueError, match=r"not a torch\.nn class"):
         YoloDetector.from_pretrained(tmp_path).detect(IMAGES)
-    for text, message in (("[", "is no YAML"), ("- 1", "no architecture")):
+    for text, message in (("[", "is not valid YAML"), ("- 1", "not the architecture")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             YoloDetector.from_pretrained(tmp_path)
@@ -141,11 +141,11 @@ def test_yolo_weights_on_the_hub(tmp_path, yolo, monkeypatch):
         asked.append((repo, name))
         return str(tmp_path / name) if repo == "org/yolo" else None
 
-    monkeypatch.setattr(files_gemkr, "cached_file", cached_file)
+    monkeypatch.setattr(detection_gemkr, "cached_file", cached_file)
     found = YoloDetector("org/yolo/best.pt", image_size=64, confidence=0.4).detect(IMAGES)
     assert_same(found, yolo.detect(IMAGES), rel=1e-4, abs=1e-3)
     assert set(asked) == {("org/yolo", "best.pt")}
-    with pytest.raises(FileNotFoundError, match="no detector weights at org/none"):
+    with pytest.raises(FileNotFoundError, match="weights not found: 'org/none"):
         YoloDetector("org/none/best.pt")
 
 

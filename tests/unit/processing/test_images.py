@@ -108,7 +108,7 @@ def test_huge_images_are_reduced_without_a_visible_difference(image):
 
 
 def test_mistakes_get_one_sentence(image, tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"no image at .*nowhere\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"Image not found: .*nowhere\.jpg"):
         load_image(tmp_path / "nowhere.jpg")
     text = tmp_path / "notes.jpg"
     text.write_text("this is no image")

@@ -6,15 +6,14 @@ import torch
 from PIL import Image
 
 from gemkr_hf.processing import Object, draw_objects
-from gemkr_hf.processing.detection_gemkr import (
+from gemkr_hf.processing.images_gemkr import (
     as_object,
     clip_object,
     crop_object,
     is_box,
     most_confident,
-    place_of,
-    size_of,
 )
+from gemkr_hf.processing.processing_gemkr import place_of, size_of
 
 SIZE = (100, 50)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from gemkr_hf.processing.processing_gemkr import check_prompt_template
 from processing_parts import QUESTION, FixedDetector, make_image
 
 from gemkr_hf.processing import (
@@ -12,7 +13,6 @@ from gemkr_hf.processing import (
     add_image_tokens,
     chat_prompt_template,
 )
-from gemkr_hf.processing.prompt_gemkr import check_prompt_template
 
 BOXES = [(0, 0, 20, 20), (30, 20, 55, 38)]
 
@@ -304,7 +304,7 @@ def test_some_objects_only_go_into_the_prefix(image_processor, tokenizer, image)
     assert (batch["input_ids"] == processor.object_token_id).sum() == 1
     assert batch["object_mask"].tolist() == [[True, True, False]]
     assert processor.num_image_tokens == 2
-    with pytest.raises(ValueError, match="max_object_slots is not negative"):
+    with pytest.raises(ValueError, match="max_object_slots must not be negative"):
         GeMKRProcessor(image_processor, tokenizer, max_object_slots=-1)
 
 
@@ -327,13 +327,13 @@ def test_the_format_of_a_chat_model(image_processor, tokenizer, image):
     [
         ({"image": "x.png", "text": QUESTION}, TypeError, "takes images=, not image="),
         ({"question": QUESTION}, TypeError, "takes text=, not question="),
-        ({"text": 5}, ValueError, "A question is a text, not a int"),
-        ({"objects": (0, 0, 10, 10)}, ValueError, "objects is a list of boxes"),
-        ({"objects": "abc"}, ValueError, "objects is a list of boxes"),
+        ({"text": 5}, ValueError, "A question must be a text, not a int"),
+        ({"objects": (0, 0, 10, 10)}, ValueError, "objects must be a list of boxes"),
+        ({"objects": "abc"}, ValueError, "objects must be a list of boxes"),
         ({"objects": [(0.1, 0.1, 0.5, 0.5)]}, ValueError, "boxes are in pixels"),
-        ({"objects": [Object((0, 0, 5, 5), 3.0)]}, ValueError, "lies in 0..1, not 3.0"),
+        ({"objects": [Object((0, 0, 5, 5), 3.0)]}, ValueError, "must be in 0..1, not 3.0"),
         ({"images": ""}, ValueError, "path of the image is empty"),
-        ({"images": "A" * 9000}, ValueError, "is no path; base64 is given as"),
+        ({"images": "A" * 9000}, ValueError, "is not a valid path; give base64 as"),
     ],
     ids=str,
 )

@@ -74,7 +74,7 @@ def test_options_override_and_do_not_leak(full, tmp_path):
     assert loaded.max_objects == 1
     assert loaded.detector is detector
     assert loaded.prompt_template == "{question}{image}"
-    with pytest.raises(ValueError, match="FixedDetector cannot be kept"):
+    with pytest.raises(ValueError, match="FixedDetector cannot be saved"):
         loaded.save_pretrained(tmp_path / "again")
     loaded.detector = None
     loaded.save_pretrained(tmp_path / "again")

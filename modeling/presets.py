@@ -1,7 +1,13 @@
-"""The settings of the paper, of its released code, of its ablations and of its language models."""
+"""Settings of the paper, of its released code, of its ablations and of its language models.
 
+This file stays in the library: a checkpoint has a configuration already.
+"""
+
+import copy
 from dataclasses import dataclass, field
 from typing import Any
+
+from .configuration_gemkr import VIT_L_14
 
 
 @dataclass(frozen=True)
@@ -19,19 +25,7 @@ class Preset:
     processor: dict[str, Any] = field(default_factory=dict)
 
 
-# "ViT-L/14 from pre-trained CLIP" (Implementation Details).
-VIT_L_14: dict[str, Any] = {
-    "model_type": "clip_vision_model",
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "patch_size": 14,
-    "image_size": 224,
-    "projection_dim": 768,
-}
-
-# The vision tower of the released code in size; its weights (EVA-CLIP) are no CLIP checkpoint.
+# The size of the released code's vision tower; its weights (EVA-CLIP) are not a CLIP checkpoint.
 VIT_G_14: dict[str, Any] = {
     **VIT_L_14,
     "hidden_size": 1408,
@@ -41,7 +35,7 @@ VIT_G_14: dict[str, Any] = {
 }
 
 PRESETS: dict[str, Preset] = {
-    # The paper does not give the rank; 16 makes its "14M parameters of the total 7.3B".
+    # The paper does not give the rank; 16 results in its "14M parameters of the total 7.3B".
     "paper": Preset(
         config={"vision_config": VIT_L_14, "prefix_length": 10, "max_objects": 5},
         lora={"r": 16, "lora_alpha": 32, "lora_dropout": 0.05},
@@ -70,7 +64,7 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
-# Table 3: the row's name -> what it changes. `lora` says whether the language model is adapted.
+# Table 3: the row's name -> what it changes. `lora` tells whether the language model is adapted.
 ABLATIONS: dict[str, dict[str, bool]] = {
     "Full Model": {"lora": True},
     "w/o Obj. Feature": {"lora": True, "use_object_features": False},
@@ -83,7 +77,7 @@ ABLATIONS: dict[str, dict[str, bool]] = {
 
 
 def _llama(hidden_size: int, intermediate_size: int, layers: int, heads: int) -> dict[str, Any]:
-    # LLaMA's tokenizer has 32,000 tokens; the two of the images come behind them.
+    # LLaMA's tokenizer has 32,000 tokens; <image> and <object> follow them.
     return {
         "image_token_id": 32000,
         "object_token_id": 32001,
@@ -125,15 +119,27 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def choose(kind: str, name: str, among: dict[str, Any]) -> Any:
-    """The entry called `name`.
+def preset_fields(name: str, language_model: str, ablation: str) -> dict[str, Any]:
+    """Return the fields of a `GeMKRConfig`.
+
+    Args:
+        name: of `PRESETS`.
+        language_model: of `LANGUAGE_MODELS`.
+        ablation: of `ABLATIONS`.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if one of them is unknown.
     """
-    if name not in among:
-        raise ValueError(f"There is no {kind} {name!r}; choose among {', '.join(among)}.")
-    return among[name]
+    for kind, key, table in (
+        ("preset", name, PRESETS),
+        ("language model", language_model, LANGUAGE_MODELS),
+        ("row of Table 3", ablation, ABLATIONS),
+    ):
+        if key not in table:
+            raise ValueError(f"Unknown {kind} {key!r}; choose among {', '.join(table)}.")
+    switches = {key: value for key, value in ABLATIONS[ablation].items() if key != "lora"}
+    fields = {**PRESETS[name].config, **LANGUAGE_MODELS[language_model], **switches}
+    return copy.deepcopy(fields)
 
 
-__all__ = ["ABLATIONS", "LANGUAGE_MODELS", "PRESETS", "VIT_L_14", "Preset", "choose"]
+__all__ = ["ABLATIONS", "LANGUAGE_MODELS", "PRESETS", "Preset", "preset_fields"]

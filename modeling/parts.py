@@ -1,0 +1,146 @@
+"""New models of published checkpoints, and checkpoints by reference.
+
+This file stays in the library: a checkpoint is loaded without it.
+"""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils.hub import resolve_revision
+
+from .configuration_gemkr import GeMKRConfig
+from .modeling_gemkr import GeMKRForRetrieval, join_towers
+from .vision_gemkr import load_vision_model
+
+
+def new_model(
+    model_class: type[GeMKRForRetrieval],
+    vision: PreTrainedModel | str | PathLike | None,
+    text: PreTrainedModel | str | PathLike,
+    dtype: torch.dtype | None,
+    vision_options: Mapping[str, Any],
+    text_options: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> GeMKRForRetrieval:
+    """Check, load and join two towers: `GeMKRForRetrieval.from_pretrained_parts`.
+
+    Args:
+        model_class: of the new model.
+        vision, text, dtype, vision_options, text_options: see there.
+        config: fields of `GeMKRConfig`.
+
+    Raises:
+        ValueError: if a checkpoint is of the wrong kind, or a field is unknown.
+        FileNotFoundError: if a folder does not exist.
+    """
+    GeMKRConfig.check_fields(config)
+    if (vision is not None) != config.get("use_visual_query", True):
+        raise ValueError(
+            "vision=None is for a model with use_visual_query=False, which has no vision tower."
+        )
+    for name in (vision, text):
+        _check_folder(name)
+    vision_model = None
+    if vision is not None:
+        vision_model = load_vision_model(vision, dtype, **vision_options)
+    language_model = _load_language_model(text, dtype, **text_options)
+    bases = {
+        "vision": _base_model(vision, vision_options),
+        "text": _base_model(text, text_options),
+    }
+    fields = dict(config)
+    if bases["text"] is not None and (vision is None or bases["vision"] is not None):
+        fields["base_models"] = bases
+    return join_towers(model_class, vision_model, language_model, dtype, **fields)
+
+
+def save_reference(model: GeMKRForRetrieval, folder: Path) -> None:
+    """Write a checkpoint by reference: `GeMKRForRetrieval.save_reference`.
+
+    Raises:
+        ValueError: if the towers are not from repositories on the Hub.
+    """
+    if not model.config.base_models:
+        raise ValueError(
+            "Only a model that from_pretrained_parts made of two Hub ids can be saved by "
+            "reference; save_pretrained writes its weights."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    model.describe_code()
+    config = copy.deepcopy(model.config)
+    config.by_reference = True
+    config.dtype = str(model.dtype).removeprefix("torch.")
+    custom_object_save(model, folder, config=config)  # type: ignore[arg-type]
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+
+
+def _check_folder(name: Any) -> None:
+    """Raise FileNotFoundError for a missing path, which transformers would take for a Hub id."""
+    text = str(name) if isinstance(name, (str, PathLike)) else ""
+    looks_like_path = text.startswith((".", "~", "/")) or text.count("/") > 1 or "\\" in text
+    if looks_like_path and not Path(text).exists():
+        raise FileNotFoundError(f"Folder not found: '{text}'.")
+
+
+def _base_model(part: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return Hub id and commit of a part that is given by its Hub id; None for any other."""
+    if not isinstance(part, str) or Path(part).exists():
+        return None
+    location = {key: options[key] for key in ("cache_dir", "token") if options.get(key) is not None}
+    resolved = resolve_revision(part, options.get("revision"), **location)
+    return {"name": part, "revision": getattr(resolved, "resolved", resolved)}
+
+
+def _load_language_model(
+    text: PreTrainedModel | str | PathLike, dtype: torch.dtype | None, **options: Any
+) -> PreTrainedModel:
+    """Load a causal language model, and check that GeMKR can use it."""
+    model: Any = text
+    if isinstance(text, (str, PathLike)):
+        model = AutoModelForCausalLM.from_pretrained(text, **{"dtype": dtype or "auto", **options})
+        dtype = None
+    if hasattr(model, "peft_config") or hasattr(model, "get_base_model"):
+        raise ValueError(
+            "The language model is wrapped by PEFT, whose weights a checkpoint would lose; call "
+            "merge_and_unload() first, or adapt the GeMKR itself."
+        )
+    if (
+        not isinstance(model, nn.Module)
+        or not hasattr(model, "get_output_embeddings")
+        or model.get_output_embeddings() is None
+        or getattr(model.config, "is_encoder_decoder", False)
+    ):
+        name = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise ValueError(
+            f"{name} is not a causal language model; load one with AutoModelForCausalLM."
+        )
+    if model.config.model_type == GeMKRConfig.model_type:
+        raise ValueError("A GeMKR cannot be a part of another one; pass its language model.")
+    if not _has_attention_cache(model):
+        raise ValueError(
+            f"{type(model).__name__} caches no keys and values, which GeMKR's search needs; use a "
+            "language model with attention."
+        )
+    return model if dtype is None or model.dtype == dtype else model.to(dtype)
+
+
+def _has_attention_cache(model: Any) -> bool:
+    """Tell whether a language model has attention layers, so that its cache can be reordered."""
+    if "cache" not in inspect.signature(model.forward).parameters:
+        return False
+    if not getattr(model, "_is_stateful", False):
+        return True
+    kinds = getattr(model.config.get_text_config(decoder=True), "layer_types", None) or []
+    return not set(kinds) <= {"linear_attention", "mlp", "moe"}
+
+
+__all__ = ["new_model", "save_reference"]
