@@ -71,9 +71,10 @@ def score(
     from gemkr_hf.data.corpus_lookup import look_up
     from gemkr_hf.evaluation.hits import GOLD, check_preset, reads_texts
     from gemkr_hf.evaluation.question_records import make_records, write_records
-    from gemkr_hf.evaluation.run_files import Run, read_run, with_first_ids
+    from gemkr_hf.evaluation.run_files import read_run, with_first_ids
     from gemkr_hf.evaluation.run_metrics import MEASURES, check_measures
     from gemkr_hf.evaluation.run_metrics import score as score_of
+    from gemkr_hf.retrieval.types import Run
 
     presets = list(dict.fromkeys(preset or [GOLD]))
     measures = list(dict.fromkeys(measure or MEASURES))

@@ -7,10 +7,10 @@ from gemkr_hf.utils.text import STOP_WORDS, WORD
 
 
 def top_keywords(clues: Iterable[str], n: int = 10) -> list[tuple[str, int]]:
-    """The words that most clues hold, with how many do; words without meaning of their own and
-    single characters are left out.
+    """Return the words that occur in most clues, with the number of clues.
 
-    A clue may begin or end within a word: what is no whole word counts like one.
+    Stop words and single characters are ignored. A clue may start or end within a word; the
+    fragment is counted like a word.
 
     >>> top_keywords(["the red sign of danger", "a red circle", "Red sign"], n=2)
     [('red', 3), ('sign', 2)]

@@ -1,4 +1,4 @@
-"""Two runs, question by question."""
+"""Compare two systems question by question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from gemkr_hf.utils.io import atomic_file
 
 PLOTS = (".png", ".svg", ".pdf")
 
-_ONE, _OTHER, _ALIKE, _LINES = "#2b6cb0", "#c05621", "#a0aec0", "#4a5568"
+_FIRST, _SECOND, _TIE, _LINES = "#2b6cb0", "#c05621", "#a0aec0", "#4a5568"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two systems differ in one measure.
+    """The difference of two systems in one measure.
 
     Attributes:
-        names: of the two systems.
-        measure, preset: what is compared, and what a hit is.
-        question_ids: of n questions that both answered.
-        values: float64 ``(2, n)``.
-        intervals: of the two means.
-        difference: of the first over the second.
-        p: of the difference.
-        test: that says so, see `p_value`.
+        names: Names of the two systems.
+        measure, preset: The measure and the hit preset.
+        question_ids: Ids of n questions.
+        values: The measure of both systems, float64 ``(2, n)``.
+        intervals: Means of both systems with their intervals.
+        difference: Mean difference, first minus second, with its interval.
+        p: p-value of the difference.
+        test: The significance test, see `p_value`.
     """
 
     names: tuple[str, str]
@@ -44,58 +44,58 @@ class Comparison:
 
     @property
     def better(self) -> int:
-        """Questions in which the first is better."""
+        """Number of questions for which the first system is better."""
         return int((self.values[0] > self.values[1]).sum())
 
     @property
     def worse(self) -> int:
-        """Questions in which the second is better."""
+        """Number of questions for which the second system is better."""
         return int((self.values[0] < self.values[1]).sum())
 
     @property
-    def alike(self) -> int:
-        """Questions in which neither is."""
+    def ties(self) -> int:
+        """Number of questions for which both are equal."""
         return len(self.question_ids) - self.better - self.worse
 
     def most_different(self, n: int = 5) -> list[tuple[str, float]]:
-        """The ids of at most n questions with the largest differences and these, falling."""
+        """Return ids and differences of the n questions that differ most, descending; no ties."""
         differences = self.values[0] - self.values[1]
         order = np.argsort(-np.abs(differences), kind="stable")[:n]
-        told = [(self.question_ids[row], float(differences[row])) for row in order]
-        return sorted((entry for entry in told if entry[1]), key=lambda entry: -entry[1])
+        entries = [(self.question_ids[row], float(differences[row])) for row in order]
+        return sorted((entry for entry in entries if entry[1]), key=lambda entry: -entry[1])
 
 
 def compare(
     one: Sequence[Record], other: Sequence[Record], measure: str = "P@5", test: str = "fisher"
 ) -> Comparison:
-    """Compare two runs over the same questions.
+    """Compare two systems on the same questions.
 
     Args:
-        one, other: records of the two, in any order.
-        measure: one that was taken.
-        test: see `p_value`.
+        one, other: Records of the two systems, in any order.
+        measure: A measure of the records.
+        test: Significance test, see `p_value`.
 
     Raises:
-        ValueError: other questions, other hit presets, no records, a measure that was not taken, or
-            an unknown test.
+        ValueError: If there are no records, the questions or hit presets differ, or the measure or
+            test is unknown.
     """
     if not one or not other:
         raise ValueError("There are no records to compare")
     presets = {records[0].preset for records in (one, other)}
     if len(presets) > 1:
         raise ValueError(
-            f"One run was scored with the hit preset '{one[0].preset}', the other with "
-            f"'{other[0].preset}': their figures cannot be compared"
+            f"The hit presets differ ('{one[0].preset}' and '{other[0].preset}'), so the measures "
+            "cannot be compared"
         )
-    found = [values_of(records, measure) for records in (one, other)]
-    unshared = found[0].keys() ^ found[1].keys()
+    values_by_id = [values_of(records, measure) for records in (one, other)]
+    unshared = values_by_id[0].keys() ^ values_by_id[1].keys()
     if unshared:
         raise ValueError(
-            f"{len(unshared):,} questions are in one run alone, such as '{min(unshared)}': both "
-            "must hold the same"
+            f"{len(unshared):,} questions are in only one of the runs, such as '{min(unshared)}': "
+            "both must contain the same questions"
         )
-    names = tuple(found[0])
-    values = np.array([[of_run[name] for name in names] for of_run in found])
+    question_ids = tuple(values_by_id[0])
+    values = np.array([[by_id[name] for name in question_ids] for by_id in values_by_id])
     systems = (one[0].system, other[0].system)
     if systems[0] == systems[1]:
         systems = (f"{systems[0]} (first)", f"{systems[1]} (second)")
@@ -103,7 +103,7 @@ def compare(
         systems,
         measure,
         one[0].preset,
-        names,
+        question_ids,
         values,
         (bootstrap_interval(values[0]), bootstrap_interval(values[1])),
         bootstrap_interval(values[0] - values[1]),
@@ -113,20 +113,20 @@ def compare(
 
 
 def check_plot_path(path: str | Path) -> None:
-    """Raise ValueError where a plot cannot be written under this name."""
+    """Raise ValueError if the file name does not end in one of `PLOTS`."""
     if Path(path).suffix.lower() not in PLOTS:
-        raise ValueError(f"A plot's file ends in {', '.join(PLOTS)}, not '{Path(path).name}'")
+        raise ValueError(f"A plot file must end in {', '.join(PLOTS)}, got '{Path(path).name}'")
 
 
 def plot_comparison(comparison: Comparison, path: str | Path) -> None:
-    """The differences of all questions in order, and how many questions have which two values.
+    """Plot the sorted differences of all questions, and the number of questions by both values.
 
     Args:
-        comparison: what `compare` found.
-        path: of the image; its ending says which kind: PNG, SVG or PDF.
+        comparison: The result of `compare`.
+        path: Path of the plot; its suffix selects PNG, SVG or PDF.
 
     Raises:
-        ValueError: another ending.
+        ValueError: If the suffix is another one.
     """
     check_plot_path(path)
     from matplotlib.figure import Figure
@@ -159,42 +159,42 @@ def _short(name: str) -> str:
 
 
 def _draw_differences(axes: Any, comparison: Comparison) -> None:
-    """One line a question, from the first's largest lead to the second's."""
+    """Draw one bar for each question, sorted by difference."""
     differences = np.sort(comparison.values[0] - comparison.values[1])[::-1]
     one, other = (_short(name) for name in comparison.names)
     rank = np.arange(1, len(differences) + 1)
-    for color, rows, words in (
-        (_ONE, differences > 0, f"{one} better: {comparison.better:,}"),
-        (_ALIKE, differences == 0, f"alike: {comparison.alike:,}"),
-        (_OTHER, differences < 0, f"{other} better: {comparison.worse:,}"),
+    for color, rows, label in (
+        (_FIRST, differences > 0, f"{one} better: {comparison.better:,}"),
+        (_TIE, differences == 0, f"equal: {comparison.ties:,}"),
+        (_SECOND, differences < 0, f"{other} better: {comparison.worse:,}"),
     ):
         axes.fill_between(
             np.repeat(rank, 2) + np.tile([-0.5, 0.5], len(rank)),
             np.repeat(np.where(rows, differences, 0.0), 2),
             color=color,
             linewidth=0,
-            label=words,
+            label=label,
         )
     axes.plot(
-        [0.5, len(rank) + 0.5], [0, 0], color=_ALIKE, linewidth=3, solid_capstyle="butt", zorder=0
+        [0.5, len(rank) + 0.5], [0, 0], color=_TIE, linewidth=3, solid_capstyle="butt", zorder=0
     )
     reach = (float(np.abs(differences).max()) or 1.0) * 1.05
     axes.set_ylim(-reach, reach)
     axes.set_xlim(0.5, len(rank) + 0.5)
     axes.set_xlabel("questions, ordered by difference")
-    axes.set_ylabel(f"{comparison.measure}:\n{one} less {other}")
+    axes.set_ylabel(f"{comparison.measure}:\n{one} minus {other}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_counts(axes: Any, comparison: Comparison) -> None:
-    """How many questions have which values of the two."""
+    """Draw the number of questions for each pair of values."""
     levels = np.unique(comparison.values)
     rows, columns = np.searchsorted(levels, comparison.values)
     counts = np.zeros((len(levels), len(levels)), dtype=np.int64)
     np.add.at(counts, (rows, columns), 1)
-    # By roots: most questions share a few cells, and the others would all be white.
+    # Square roots: most questions share a few cells, and all others would be white.
     axes.imshow(np.sqrt(counts), cmap="Blues", origin="lower", vmin=0)
     dark = counts.max() * 0.4
     for row, column in np.argwhere(counts):
@@ -208,15 +208,15 @@ def _draw_counts(axes: Any, comparison: Comparison) -> None:
 
 
 def _draw_points(axes: Any, comparison: Comparison) -> None:
-    """One point a question, larger where several questions share it."""
+    """Draw one point for each pair of values, larger if several questions share it."""
     points, counts = np.unique(comparison.values, axis=1, return_counts=True)
     difference = points[0] - points[1]
-    colors = np.where(difference > 0, _ONE, np.where(difference < 0, _OTHER, _ALIKE))
+    colors = np.where(difference > 0, _FIRST, np.where(difference < 0, _SECOND, _TIE))
     axes.scatter(points[1], points[0], s=10 + 600 * counts / counts.sum(), alpha=0.5, c=colors)
     low, high = points.min(), points.max()
     axes.plot([low, high], [low, high], color=_LINES, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_aspect("equal")
-    axes.set_title("one point a question, larger where several share it", fontsize=9)
+    axes.set_title("points, larger if several questions share them", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -1,4 +1,4 @@
-"""What a system did with each question, kept in a file so that systems can be compared by it."""
+"""Records: one for each question of a scored run, in a file by which systems can be compared."""
 
 import json
 import math
@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.evaluation.run_metrics import Scores
+from gemkr_hf.retrieval.types import Run
 from gemkr_hf.utils.io import atomic_write_text
 
 
 @dataclass(frozen=True)
 class Record:
-    """One question, what was retrieved, and how good that is.
+    """A question, the retrieved documents, and the measures.
 
     Attributes:
-        question_id, image_id, question: as the benchmark has them.
-        relevant_ids, answers: what it asks for.
-        system, preset: whose record it is, and what a hit is.
-        retrieved: ``id``, ``score``, ``hit`` and, where something was written, ``clue``; best
-            first. Under the preset ``gemkr`` a document that came back twice stands here once.
-        measures: name -> value; those that the preset does not define are left out.
+        question_id, image_id, question: As in the benchmark.
+        relevant_ids, answers: Relevant documents and answers of the question.
+        system, preset: Name of the system and of the hit preset.
+        retrieved: ``id``, ``score``, ``hit`` and, if clues were generated, ``clue`` of each
+            document, best first. Under the preset ``gemkr`` duplicates are removed.
+        measures: Name -> value; measures that the preset does not define are left out.
     """
 
     question_id: str
@@ -39,111 +39,112 @@ class Record:
 
 
 def make_records(run: Run, scores: Scores, questions: Iterable[Mapping[str, Any]]) -> list[Record]:
-    """One record a question, in the order of the scores.
+    """Create one record for each question, in the order of the scores.
 
     Args:
-        run: what was retrieved.
-        scores: of that run.
-        questions: the records that were scored.
+        run: The run.
+        scores: The scores of that run.
+        questions: The records that were scored.
     """
-    asked = {str(question["question_id"]): question for question in questions}
+    question_of = {str(question["question_id"]): question for question in questions}
     records = []
     for row, name in enumerate(scores.question_ids):
-        question = asked[name]
-        found = run.documents.get(name, [])
-        places = list(range(len(found)))
-        if scores.preset == "gemkr":  # its marks are of different documents
-            places = sorted({found.index(document) for document in found})
+        question = question_of[name]
+        documents = run.documents.get(name, [])
+        ranks = list(range(len(documents)))
+        if scores.preset == "gemkr":  # its marks are those of distinct documents
+            ranks = sorted({documents.index(document) for document in documents})
         clues = run.clues.get(name)
         retrieved = [
             {
-                "id": found[place],
-                "score": run.scores[name][place],
+                "id": documents[rank],
+                "score": run.scores[name][rank],
                 "hit": hit,
-                **({"clue": clues[place]} if clues else {}),
+                **({"clue": clues[rank]} if clues else {}),
             }
-            for place, hit in zip(places, scores.marks[name], strict=True)
+            for rank, hit in zip(ranks, scores.marks[name], strict=True)
         ]
-        values = {m: float(v[row]) for m, v in scores.values.items() if not math.isnan(v[row])}
         records.append(
             Record(
-                name,
-                str(question["image_id"]),
-                question["question"],
-                list(question.get("relevant_ids") or ()),
-                list(question.get("answers") or ()),
-                scores.name,
-                scores.preset,
-                retrieved,
-                values,
+                question_id=name,
+                image_id=str(question["image_id"]),
+                question=question["question"],
+                relevant_ids=list(question.get("relevant_ids") or ()),
+                answers=list(question.get("answers") or ()),
+                system=scores.name,
+                preset=scores.preset,
+                retrieved=retrieved,
+                measures={
+                    measure: float(values[row])
+                    for measure, values in scores.values.items()
+                    if not math.isnan(values[row])
+                },
             )
         )
     return records
 
 
 def write_records(records: Iterable[Record], path: str | Path) -> None:
-    """JSON lines, one record each."""
-    text = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
-    atomic_write_text(path, text)
+    """Write records as JSON lines."""
+    lines = [json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records]
+    atomic_write_text(path, "".join(lines))
 
 
 def read_records(path: str | Path) -> list[Record]:
-    """The records of a file, or of the folder that holds ``records.jsonl``.
+    """Read the records of a file, or of a folder that contains ``records.jsonl``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is no record, has another hit preset than those before it or a question
-            of theirs, with its number; or there is no record.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not a record, has another hit preset than the lines before it or
+            repeats a question, with its number; or if there are no records.
     """
     path = Path(path)
     path = path / "records.jsonl" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"There are no records at '{path}'")
-    records: list[Record] = []
-    asked: set[str] = set()
+        raise FileNotFoundError(f"Records not found: '{path}'")
+    records: dict[str, Record] = {}
+    preset = None
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
+            place = f"Line {number} of '{path}'"
             try:
                 record = Record(**json.loads(line))
             except (ValueError, TypeError):
-                raise ValueError(f"Line {number} of '{path}' is no record of a question") from None
-            if record.question_id in asked:
+                raise ValueError(f"{place} is not a record of a question") from None
+            if record.question_id in records:
+                raise ValueError(f"{place} repeats question '{record.question_id}'")
+            preset = preset or record.preset
+            if record.preset != preset:
                 raise ValueError(
-                    f"Line {number} of '{path}' has question '{record.question_id}' a second time"
+                    f"{place} has the hit preset '{record.preset}', the lines before it '{preset}'"
                 )
-            if records and record.preset != records[0].preset:
-                raise ValueError(
-                    f"Line {number} of '{path}' was scored with the hit preset '{record.preset}', "
-                    f"those before it with '{records[0].preset}'"
-                )
-            asked.add(record.question_id)
-            records.append(record)
+            records[record.question_id] = record
     if not records:
-        raise ValueError(f"'{path}' holds no records")
-    return records
+        raise ValueError(f"'{path}' contains no records")
+    return list(records.values())
 
 
 def values_of(records: Iterable[Record], measure: str) -> dict[str, float]:
-    """Question id -> value.
+    """Return question id -> value of a measure.
 
     Raises:
-        ValueError: the measure was not taken.
+        ValueError: If the records do not have the measure.
     """
     values = {}
     for record in records:
         if measure not in record.measures:
             raise ValueError(
-                f"The records of '{record.system}' (hit preset {record.preset}) have no {measure}: "
-                f"there are {', '.join(record.measures)}"
+                f"The records of '{record.system}' (hit preset {record.preset}) do not have "
+                f"{measure}: their measures are {', '.join(record.measures)}"
             )
         values[record.question_id] = record.measures[measure]
     return values
 
 
 def mean_of(records: list[Record], measure: str) -> float:
-    """The measure's mean."""
+    """Return the mean of a measure."""
     return float(np.mean(list(values_of(records, measure).values())))
 
 

@@ -1,4 +1,4 @@
-"""How sure a figure, or a difference of two, is."""
+"""Statistical significance: bootstrap intervals, paired tests, and correction of p-values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,17 +13,18 @@ Float64 = NDArray[np.float64]
 RESAMPLES = 10_000
 TESTS = ("fisher", "student")
 
-# Divides all numbers up to 16, and 100: shares of so many documents are whole numbers of it.
+# A common multiple of 1 to 16 and of 100: P@K and R@K become integers when multiplied by it.
 _GRID = 3_603_600
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its bootstrap interval.
+    """A mean and its confidence interval.
 
     Attributes:
-        mean, low, high: shares.
-        level: of confidence.
+        mean: The mean.
+        low, high: Bounds of the interval.
+        level: Confidence level.
     """
 
     mean: float
@@ -38,85 +39,86 @@ class Interval:
 def bootstrap_interval(
     values: Float64, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The percentile bootstrap interval of a mean over questions.
+    """Compute the percentile bootstrap interval of a mean over questions.
 
     Args:
-        values: ``(questions,)``, or ``(seeds, questions)`` of systems that were trained with
-            several seeds: questions are drawn, each with its values of all seeds.
-        level: of confidence.
-        resamples: draws.
-        seed: of the draws.
+        values: ``(questions,)``, or ``(seeds, questions)`` of a system trained with several seeds:
+            questions are resampled, each with its values of all seeds.
+        level: Confidence level.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: there are no values.
+        ValueError: If there are no values.
     """
     from scipy.stats import bootstrap
 
-    of_questions = _of_questions(values)
-    mean = float(of_questions.mean())
-    if np.isnan(mean) or len(of_questions) < 2 or np.ptp(of_questions) == 0:
+    question_means = _question_means(values)
+    mean = float(question_means.mean())
+    if np.isnan(mean) or len(question_means) < 2 or np.ptp(question_means) == 0:
         return Interval(mean, mean, mean, level)
-    found = bootstrap(
-        (of_questions,),
+    interval = bootstrap(
+        (question_means,),
         np.mean,
         confidence_level=level,
         n_resamples=resamples,
         method="percentile",
         rng=np.random.default_rng(seed),
-        batch=max(1, 2**22 // len(of_questions)),
+        batch=max(1, 2**22 // len(question_means)),
     ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), level)
+    return Interval(mean, float(interval.low), float(interval.high), level)
 
 
 def p_value(one: Float64, other: Float64, test: str = "fisher") -> float:
-    """How likely so large a difference of two means is where the systems are alike, two-sided.
+    """Compute the two-sided p-value of the difference of two means.
 
     Args:
-        one, other: values of the same questions, ``(questions,)`` or ``(seeds, questions)``; with
+        one, other: Values of the same questions, ``(questions,)`` or ``(seeds, questions)``; with
             several seeds a question's value is its mean.
-        test: ``fisher``, the randomisation test, or ``student``, the paired t-test, both ranx's.
-            The randomisation test counts what was observed among its draws (Phipson and Smyth,
-            2010): it says 1 / (`RESAMPLES` + 1) at least, and the same each time.
+        test: ``fisher`` (randomisation test) or ``student`` (paired t-test), both from ranx. The
+            randomisation test includes the observed difference in the count (Phipson and Smyth,
+            2010), so its smallest value is 1 / (`RESAMPLES` + 1); its seed is fixed.
 
     Raises:
-        ValueError: an unknown test, values of different questions, NaN among them, or too few for
-            a t-test.
+        ValueError: If the test is unknown, the numbers of questions differ, a value is NaN, or a
+            t-test has fewer than two questions.
     """
     if test not in TESTS:
-        raise ValueError(f"The test is one of {', '.join(TESTS)}, not '{test}'")
-    means = [_of_questions(values) for values in (one, other)]
+        raise ValueError(f"The test must be one of {', '.join(TESTS)}, got '{test}'")
+    means = [_question_means(values) for values in (one, other)]
     if means[0].shape != means[1].shape:
         raise ValueError(
-            f"The runs hold {len(means[0])} and {len(means[1])} questions: they must be the same"
+            f"The systems have values of {len(means[0])} and {len(means[1])} questions: they must "
+            "answer the same questions"
         )
     if np.isnan(means).any():
-        raise ValueError("A measure that is not defined for every question cannot be tested")
+        raise ValueError("A measure that is undefined for a question cannot be tested")
     if np.array_equal(means[0], means[1]):
         return 1.0
     if test == "student":
         if len(means[0]) < 2:
-            raise ValueError("A t-test needs two questions at least")
+            raise ValueError("A t-test needs at least two questions")
         from ranx.statistical_tests import paired_student_t_test
 
         return float(paired_student_t_test(means[0], means[1])[0])
-    # ranx takes a draw whose difference is as large as the observed one for smaller where its sum
-    # was rounded otherwise; sums of whole numbers are exact.
+    # Sums of integers are exact, so a draw whose difference equals the observed one is counted,
+    # whatever its order of summation.
     seeds = np.lcm(np.atleast_2d(one).shape[0], np.atleast_2d(other).shape[0])
-    whole = [np.rint(values * (_GRID * seeds)) for values in means]
-    p, _ = _fisher()(whole[0], whole[1], RESAMPLES)
+    integers = [np.rint(values * (_GRID * seeds)) for values in means]
+    p, _ = _fisher_test()(integers[0], integers[1], RESAMPLES)
     return float(p * RESAMPLES + 1) / (RESAMPLES + 1)
 
 
-def _of_questions(values: Float64) -> Float64:
-    of_questions = np.atleast_2d(np.asarray(values, dtype=np.float64)).mean(axis=0)
-    if not of_questions.size:
-        raise ValueError("There are no values of questions")
-    return of_questions
+def _question_means(values: Float64) -> Float64:
+    means = np.atleast_2d(np.asarray(values, dtype=np.float64)).mean(axis=0)
+    if not means.size:
+        raise ValueError("There are no values")
+    return means
 
 
 @lru_cache(maxsize=1)
-def _fisher() -> Any:
-    """ranx's randomisation test in one thread: in several, its seed reaches only one of them."""
+def _fisher_test() -> Any:
+    """Compile ranx's randomisation test for one thread: its seed does not reach further threads."""
     import numba
     from ranx.statistical_tests import fisher_randomization_test
 
@@ -124,7 +126,7 @@ def _fisher() -> Any:
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p-values of several comparisons with one system, adjusted as Holm (1979) has it.
+    """Adjust the p-values of several comparisons with one system by Holm's method (1979).
 
     >>> holm({"BM25": 0.01, "DPR": 0.04, "CLIP": 0.03})
     {'BM25': 0.03, 'CLIP': 0.06, 'DPR': 0.06}

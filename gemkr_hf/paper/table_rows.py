@@ -15,9 +15,10 @@ import torch
 from gemkr_hf.baselines import Retriever
 from gemkr_hf.evaluation.hits import reads_texts
 from gemkr_hf.evaluation.question_records import make_records, write_records
-from gemkr_hf.evaluation.run_files import Run, write_trec_run
+from gemkr_hf.evaluation.run_files import write_trec_run
 from gemkr_hf.evaluation.run_metrics import Scores, score
 from gemkr_hf.paper.evaluation_context import Ground
+from gemkr_hf.retrieval.types import Run
 from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.run_dir import first_difference
 from gemkr_hf.utils.text import slug

@@ -13,11 +13,11 @@ import torch
 from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.data import DataConfig
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.hub import Result, record_results
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.storage import FORMAT_VERSION
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
+from gemkr_hf.retrieval.types import Run
 from gemkr_hf.toy.quickstart.quickstart_report import draw_example, example_lines, metrics_table
 from gemkr_hf.toy.quickstart.quickstart_systems import (
     any_object_right_aspect,

@@ -6,14 +6,14 @@ import sys
 from typing import Any
 
 import ir_measures
-import numba
 import numpy as np
 import pytest
 from ir_measures import RR, P, Success, nDCG
 
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.evaluation.run_files import Run, read_trec_run
+from gemkr_hf.evaluation.run_files import read_trec_run
 from gemkr_hf.evaluation.run_metrics import MEASURES, Scores, score
+from gemkr_hf.retrieval.types import Run
 
 THEIRS = {
     **{f"P@{k}": P @ k for k in (1, 3, 5, 20)},
@@ -78,7 +78,7 @@ def test_values_of_every_question_are_those_of_trec_eval(seed: int, tmp_path) ->
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_light_metrics_of_training_agree(seed: int) -> None:
+def test_the_metrics_of_training_are_the_same(seed: int) -> None:
     rng = random.Random(seed)
     names = [f"d{number}" for number in range(12)]
     questions = [question(f"q{row}", rng.sample(names, rng.randint(1, 4))) for row in range(25)]
@@ -172,23 +172,43 @@ def test_the_measures_asked_for_come_back_in_their_order() -> None:
     assert list(scored(["a"], ["a"], *reversed(MEASURES)).values) == list(reversed(MEASURES))
 
 
-def test_ranx_leaves_the_threads_as_they_were() -> None:
-    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
-    scored(["a"], ["a"], "P@1")
-    assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+def test_values_of_every_question_are_exactly_those_of_ranx(recwarn) -> None:
+    from ranx import Qrels, evaluate
+    from ranx import Run as RanxRun
+
+    rng = random.Random(0)
+    names = [f"d{number}" for number in range(25)]
+    questions = [question(f"q{row:02}", rng.sample(names, rng.randint(1, 15))) for row in range(40)]
+    found = {q["question_id"]: rng.sample(names, rng.randint(1, 20)) for q in questions}
+    ranx_names = {"P": "precision", "R": "hit_rate", "MRR": "mrr", "nDCG": "ndcg"}
+    measures = [f"{kind}@{k}" for kind in ranx_names for k in (1, 5, 10, 15)]
+    ours = score(Run.from_lists("any", found), questions, measures=measures)
+    theirs = evaluate(
+        Qrels({q["question_id"]: dict.fromkeys(q["relevant_ids"], 1) for q in questions}),
+        RanxRun({name: {d: -float(n) for n, d in enumerate(ids)} for name, ids in found.items()}),
+        [ranx_names[kind] + "@" + k for kind, k in (name.split("@") for name in measures)],
+        return_mean=False,
+    )
+    for name, values in zip(measures, theirs.values(), strict=True):
+        assert ours.values[name].tolist() == list(values), name
 
 
 @pytest.mark.parametrize("name", ["P", "P@0", "P@-1", "p@5", "MAP@5", "P@5 ", "P@1.5", ""])
-def test_a_wrong_measure_is_named(name: str) -> None:
-    with pytest.raises(ValueError, match=r"with its K, such as P@5, not '"):
+def test_an_unknown_measure_is_an_error(name: str) -> None:
+    with pytest.raises(ValueError, match=r"with its K, such as P@5, got '"):
         scored(["a"], ["a"], name)
 
 
 @pytest.mark.parametrize(
     ("found", "questions", "options", "message"),
     [
-        ({"q": ["a"]}, [], {}, "no question to score"),
-        ({"p": ["a"]}, [question("q", ["a"])], {}, "'any' holds none of the 1 questions: 'q'"),
+        ({"q": ["a"]}, [], {}, "no questions to score"),
+        (
+            {"p": ["a"]},
+            [question("q", ["a"])],
+            {},
+            "'any' holds none of the 1 questions, such",
+        ),
         ({}, [question("q", ["a"])], {}, "'any' holds none of the 1 questions"),
         ({"q": ["a"]}, [question("q", [])], {}, "1 of 1 questions have no relevant documents"),
         ({"q": ["a"]}, [{"question_id": "q"}], {}, "have no relevant documents"),
@@ -198,10 +218,15 @@ def test_a_wrong_measure_is_named(name: str) -> None:
             {"preset": "dpr", "texts": {"a": "ram"}},
             "have no answers, which the hit preset 'dpr' needs; the first is 'q'",
         ),
-        ({"q": ["a"]}, [question("q", [], ["b"])], {"preset": "vrr"}, "'vrr' reads documents"),
-        ({"q": ["a"]}, [question("q", ["a"])], {"preset": "em"}, "preset is one of"),
+        (
+            {"q": ["a"]},
+            [question("q", [], ["b"])],
+            {"preset": "vrr"},
+            "'vrr' needs the documents'",
+        ),
+        ({"q": ["a"]}, [question("q", ["a"])], {"preset": "em"}, "Unknown hit preset"),
     ],
 )
-def test_what_cannot_be_scored_is_told(found, questions, options, message) -> None:
+def test_runs_that_cannot_be_scored(found, questions, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         score(Run.from_lists("any", found), questions, **options)

@@ -25,7 +25,7 @@ def test_recall_at_5_does_not_see_the_sixth() -> None:
 def test_a_question_without_an_answer_of_the_run_is_an_error() -> None:
     with pytest.raises(ValueError, match="lacks 1 questions, the first is '2'"):
         score_run({"1": ["a"]}, {"1": ["a"], "2": ["b"]})
-    with pytest.raises(ValueError, match="no question"):
+    with pytest.raises(ValueError, match="no questions"):
         score_run({}, {})
 
 

@@ -17,8 +17,8 @@ from gemkr_hf.evaluation.question_records import (
     values_of,
     write_records,
 )
-from gemkr_hf.evaluation.run_files import Run
 from gemkr_hf.evaluation.run_metrics import score
+from gemkr_hf.retrieval.types import Run
 
 QUESTIONS: list[dict[str, Any]] = [
     {
@@ -40,12 +40,12 @@ RUN = Run(
 MEASURES = ("P@1", "R@5", "nDCG@5", "distinct@5")
 
 
-def made(preset: str = "gold") -> list[Record]:
+def make(preset: str = "gold") -> list[Record]:
     return make_records(RUN, score(RUN, QUESTIONS, preset, MEASURES, TEXTS), QUESTIONS)
 
 
-def test_a_record_tells_what_was_asked_found_and_hit() -> None:
-    records = made()
+def test_a_record_has_question_documents_and_hits() -> None:
+    records = make()
     assert [record.question_id for record in records] == ["q0", "q1", "q2"]
     assert records[1] == Record(
         "q1",
@@ -68,7 +68,7 @@ def test_a_record_tells_what_was_asked_found_and_hit() -> None:
 
 
 def test_a_record_of_gemkr_holds_a_document_once_with_its_first_clue() -> None:
-    retrieved = made("gemkr")[1].retrieved
+    retrieved = make("gemkr")[1].retrieved
     assert [(entry["id"], entry["clue"], entry["hit"]) for entry in retrieved] == [
         ("x", "a", True),
         ("d1", "the ox", False),
@@ -76,17 +76,19 @@ def test_a_record_of_gemkr_holds_a_document_once_with_its_first_clue() -> None:
 
 
 def test_a_measure_that_the_preset_does_not_define_is_left_out() -> None:
-    records = made("vrr")
+    records = make("vrr")
     assert set(records[0].measures) == {"P@1", "R@5", "distinct@5"}
-    message = r"records of 'GeMKR' \(hit preset vrr\) have no nDCG@5: there are P@1, R@5"
+    message = (
+        r"records of 'GeMKR' \(hit preset vrr\) do not have nDCG@5: their measures are P@1, R@5"
+    )
     with pytest.raises(ValueError, match=message):
         values_of(records, "nDCG@5")
 
 
 def test_records_survive_their_file(tmp_path: Path) -> None:
-    write_records(made(), tmp_path / "new" / "records.jsonl")
-    assert read_records(tmp_path / "new" / "records.jsonl") == made()
-    assert read_records(tmp_path / "new") == made()
+    write_records(make(), tmp_path / "new" / "records.jsonl")
+    assert read_records(tmp_path / "new" / "records.jsonl") == make()
+    assert read_records(tmp_path / "new") == make()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["records.jsonl"]
 
 
@@ -99,28 +101,28 @@ def test_a_question_without_answers_is_recorded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda lines: [*lines, "{"], "Line 4 of .* is no record of a question"),
-        (lambda lines: [lines[0], "[]"], "Line 2 of .* is no record"),
-        (lambda lines: ['{"question_id": "q"}'], "Line 1 of .* is no record"),
-        (lambda lines: [*lines, "", lines[1]], "Line 5 of .* has question 'q1' a second time"),
+        (lambda lines: [*lines, "{"], "Line 4 of .* is not a record of a question"),
+        (lambda lines: [lines[0], "[]"], "Line 2 of .* is not a record"),
+        (lambda lines: ['{"question_id": "q"}'], "Line 1 of .* is not a record"),
+        (lambda lines: [*lines, "", lines[1]], "Line 5 of .* repeats question 'q1'"),
         (
             lambda lines: [lines[0], lines[1].replace('"gold"', '"vrr"')],
-            "Line 2 .* was scored with the hit preset 'vrr', those before it with 'gold'",
+            "Line 2 .* has the hit preset 'vrr', the lines before it 'gold'",
         ),
-        (lambda lines: [""], "holds no records"),
+        (lambda lines: [""], "contains no records"),
     ],
 )
-def test_what_is_no_file_of_records_is_told(spoil, message, tmp_path: Path) -> None:
+def test_invalid_records_are_errors(spoil, message, tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    write_records(made(), path)
+    write_records(make(), path)
     path.write_text("\n".join(spoil(path.read_text(encoding="utf-8").splitlines())))
     with pytest.raises(ValueError, match=message):
         read_records(path)
 
 
-def test_no_file_of_records_is_told(tmp_path: Path) -> None:
+def test_missing_records_are_an_error(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "none.jsonl"):
-        with pytest.raises(FileNotFoundError, match="There are no records at"):
+        with pytest.raises(FileNotFoundError, match="Records not found"):
             read_records(place)
 
 
@@ -136,7 +138,7 @@ def test_two_runs_are_compared_question_by_question() -> None:
     other = records_of("B", [0.2, 0.4, 0.6, 0.2, 0.6])
     found = compare(one, other[::-1])  # in any order
     assert found.names == ("A", "B")
-    assert (found.better, found.alike, found.worse) == (1, 2, 2)
+    assert (found.better, found.ties, found.worse) == (1, 2, 2)
     assert found.intervals[0].mean == pytest.approx(0.44)
     assert found.difference.mean == pytest.approx(0.04)
     assert found.difference.low < found.difference.mean < found.difference.high
@@ -145,30 +147,30 @@ def test_two_runs_are_compared_question_by_question() -> None:
     assert [name for name, _ in found.most_different(9)] == ["q0", "q3", "q2"]
 
 
-def test_a_comparison_says_how_likely_its_difference_is() -> None:
+def test_a_comparison_has_a_p_value() -> None:
     rng = np.random.default_rng(0)
     good, bad = rng.binomial(5, 0.7, 100) / 5, rng.binomial(5, 0.4, 100) / 5
     assert compare(records_of("A", good), records_of("B", bad)).p < 0.001
-    alike = compare(records_of("A", good), records_of("A", good))
-    assert (alike.p, alike.difference.mean) == (1.0, 0.0)
-    assert alike.names == ("A (first)", "A (second)")
+    equal = compare(records_of("A", good), records_of("A", good))
+    assert (equal.p, equal.difference.mean) == (1.0, 0.0)
+    assert equal.names == ("A (first)", "A (second)")
     tests = ("fisher", "student")
     close = [compare(records_of("A", good), records_of("B", good[::-1]), test=t) for t in tests]
     assert tuple(found.test for found in close) == tests
     assert close[0].p != close[1].p
 
 
-def test_what_cannot_be_compared_is_told() -> None:
+def test_runs_that_cannot_be_compared() -> None:
     one, other = records_of("A", [1, 0]), records_of("B", [0, 0])
-    with pytest.raises(ValueError, match="1 questions are in one run alone, such as 'q1'"):
+    with pytest.raises(ValueError, match="1 questions are in only one of the runs, such as 'q1'"):
         compare(one, other[:1])
-    with pytest.raises(ValueError, match="preset 'gold', the other with 'vrr': their figures"):
+    with pytest.raises(ValueError, match=r"presets differ \('gold' and 'vrr'\)"):
         compare(one, [replace(record, preset="vrr") for record in other])
-    with pytest.raises(ValueError, match=r"'A' .* have no R@5: there are P@5"):
+    with pytest.raises(ValueError, match=r"'A' .* do not have R@5: their measures are P@5"):
         compare(one, other, "R@5")
     with pytest.raises(ValueError, match="no records"):
         compare(one, [])
-    with pytest.raises(ValueError, match="test is one of"):
+    with pytest.raises(ValueError, match="test must be one of"):
         compare(one, other, test="sign")
 
 
@@ -188,13 +190,13 @@ def test_the_plot_shows_both_runs(measure: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_the_plot_of_equal_runs_shows_no_lead(tmp_path: Path) -> None:
+def test_the_plot_of_equal_runs(tmp_path: Path) -> None:
     plot_comparison(compare(records_of("A", [0.2]), records_of("B", [0.2])), tmp_path / "p.svg")
     text = (tmp_path / "p.svg").read_text()
     assert text.lstrip().startswith("<?xml") and "<svg" in text
 
 
-def test_a_plot_that_cannot_be_written_is_told_before(tmp_path: Path) -> None:
+def test_an_unknown_plot_format_is_an_error(tmp_path: Path) -> None:
     found = compare(records_of("A", [0.2]), records_of("B", [0.2]))
-    with pytest.raises(ValueError, match=r"ends in .png, .svg, .pdf, not 'plot.gif'"):
+    with pytest.raises(ValueError, match=r"end in .png, .svg, .pdf, got 'plot.gif'"):
         plot_comparison(found, tmp_path / "plot.gif")

@@ -8,7 +8,8 @@ import pytest
 import pytrec_eval
 
 from gemkr_hf.data.formats.okvqa import okvqa_document_id
-from gemkr_hf.evaluation.run_files import Run, read_run, read_trec_run, write_trec_run
+from gemkr_hf.evaluation.run_files import read_run, read_trec_run, write_trec_run
+from gemkr_hf.retrieval.types import Run
 
 
 def test_a_run_survives_the_format(tmp_path: Path) -> None:
@@ -59,40 +60,40 @@ def test_documents_are_ordered_by_score_not_by_rank_or_line(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("q Q0 a 1 0.5\n", "Line 1 of .* there must be six columns"),
-        ("q Q0 a 1 0.5 t\nq Q0 my doc 2 0.4 t\n", "Line 2 of .* there must be six columns"),
+        ("q Q0 a 1 0.5\n", "Line 1 of .* must have six columns"),
+        ("q Q0 a 1 0.5 t\nq Q0 my doc 2 0.4 t\n", "Line 2 of .* must have six columns"),
         ("q Q0 a 1 high t\n", "Line 1 of .* six columns"),
-        ("q Q0 a 1 nan t\n", "Line 1 of .* has no number for a score"),
-        ("q Q0 a 1 2 t\nq Q0 a 2 1 t\n", "Line 2 .* names document 'a' a second time for .*'q'"),
-        ("\n \n", "holds no retrieved document"),
-        ("", "holds no retrieved document"),
+        ("q Q0 a 1 nan t\n", "Line 1 of .* the score is not a number"),
+        ("q Q0 a 1 2 t\nq Q0 a 2 1 t\n", "Line 2 .* repeats document 'a' for question 'q'"),
+        ("\n \n", "contains no retrieved document"),
+        ("", "contains no retrieved document"),
     ],
 )
-def test_what_is_no_trec_run_is_told_with_its_line(content, message, tmp_path: Path) -> None:
+def test_an_invalid_trec_run_is_an_error_with_its_line(content, message, tmp_path: Path) -> None:
     (tmp_path / "run.txt").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_run(tmp_path / "run.txt", ["q"])
 
 
-def test_a_file_that_is_no_text_or_not_there_is_told(tmp_path: Path) -> None:
+def test_a_binary_or_missing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "run.trec").write_bytes(b"\xff\xfe\x00q")
-    with pytest.raises(ValueError, match="is no text in UTF-8"):
+    with pytest.raises(ValueError, match="is not valid UTF-8 text"):
         read_run(tmp_path / "run.trec", ["q"])
-    with pytest.raises(FileNotFoundError, match="There is no run file"):
+    with pytest.raises(FileNotFoundError, match="Run file not found"):
         read_run(tmp_path / "other.trec", ["q"])
 
 
 @pytest.mark.parametrize(
     ("documents", "message"),
     [
-        ({"q": ["my doc"]}, "The document id 'my doc' cannot stand in a TREC file"),
-        ({"q": ["a\u2003b"]}, "The document id"),
-        ({"q": [""]}, "The document id '' cannot stand"),
-        ({"my q": ["a"]}, "The question id 'my q' cannot stand"),
-        ({"q": ["a", "b", "a"]}, "A document came back twice for question 'q'"),
+        ({"q": ["my doc"]}, "A TREC file cannot contain the document id 'my doc'"),
+        ({"q": ["a\u2003b"]}, "cannot contain the document id"),
+        ({"q": [""]}, "cannot contain the document id ''"),
+        ({"my q": ["a"]}, "cannot contain the question id 'my q'"),
+        ({"q": ["a", "b", "a"]}, "A document was retrieved twice for question 'q'"),
     ],
 )
-def test_what_a_trec_file_cannot_hold_is_told(documents, message, tmp_path: Path) -> None:
+def test_runs_that_a_trec_file_cannot_contain(documents, message, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         write_trec_run(Run.from_lists("any", documents), tmp_path / "run.trec")
     assert not list(tmp_path.iterdir())
@@ -133,21 +134,21 @@ def test_a_mapping_to_scores_as_ranx_saves_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[["a"]', "is no JSON"),
-        ('"a"', "must hold a list of document ids for each question"),
-        ('[["a"]]', "holds lists for 1 questions, and the split has 2"),
-        ('[["a"], "b"]', "must hold a list of document ids for each question, not 'b'"),
-        ('[["a"], [null]]', "question 'q1': None is no document id"),
-        ('[["a"], [{"title": "b"}]]', "question 'q1': None is no document id"),
-        ('[["a"], [true]]', "question 'q1': True is no document id"),
-        ("[[], []]", "holds no retrieved document"),
-        ("{}", "holds no retrieved document"),
-        ('{"q0": {"a": "high"}}', "question 'q0': .* has no ids with scores"),
-        ('{"q0": {"a": 1}, "q1": ["a"]}', "question 'q1': .* has no ids with scores"),
-        ('{"q0": {"a": NaN}}', "question 'q0': .* has no ids with scores"),
+        ('[["a"]', "is not valid JSON"),
+        ('"a"', "must contain a list of document ids for each question"),
+        ('[["a"]]', "contains lists for 1 questions, but the split has 2"),
+        ('[["a"], "b"]', "must contain a list of document ids for each question, got 'b'"),
+        ('[["a"], [null]]', "question 'q1': None is not a valid document id"),
+        ('[["a"], [{"title": "b"}]]', "question 'q1': {'title': 'b'} is not a valid document id"),
+        ('[["a"], [true]]', "question 'q1': True is not a valid document id"),
+        ("[[], []]", "contains no retrieved document"),
+        ("{}", "contains no retrieved document"),
+        ('{"q0": {"a": "high"}}', "question 'q0': expected document ids with scores"),
+        ('{"q0": {"a": 1}, "q1": ["a"]}', "question 'q1': expected document ids with scores"),
+        ('{"q0": {"a": NaN}}', "question 'q0': expected document ids with scores"),
     ],
 )
-def test_what_is_no_run_in_json_is_told(content, message, tmp_path: Path) -> None:
+def test_invalid_json_runs_are_errors(content, message, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_run(tmp_path / "run.json", ["q0", "q1"])

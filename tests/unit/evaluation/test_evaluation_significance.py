@@ -51,7 +51,7 @@ def test_the_randomisation_test_counts_equal_differences(questions: int) -> None
     assert p_value(one, other) == pytest.approx(exact, abs=3 * (0.25 / RESAMPLES) ** 0.5)
 
 
-def test_the_randomisation_test_never_says_0() -> None:
+def test_the_p_value_of_the_randomisation_test_is_never_0() -> None:
     p = p_value(np.ones(300), np.zeros(300))
     assert p == pytest.approx(1 / (RESAMPLES + 1))
 
@@ -103,15 +103,15 @@ def test_holm() -> None:
     assert holm({}) == {}
 
 
-def test_what_cannot_be_tested_is_told() -> None:
+def test_invalid_tests_are_errors() -> None:
     one = shares(0)
-    with pytest.raises(ValueError, match="one of fisher, student, not 'wilcoxon'"):
+    with pytest.raises(ValueError, match="one of fisher, student, got 'wilcoxon'"):
         p_value(one, one, "wilcoxon")
-    with pytest.raises(ValueError, match="hold 200 and 199 questions"):
+    with pytest.raises(ValueError, match="values of 200 and 199 questions"):
         p_value(one, one[1:])
-    with pytest.raises(ValueError, match="not defined for every question"):
+    with pytest.raises(ValueError, match="undefined for a question"):
         p_value(one, np.where(one > 0.5, np.nan, one))
-    with pytest.raises(ValueError, match="two questions at least"):
+    with pytest.raises(ValueError, match="at least two questions"):
         p_value(np.ones(1), np.zeros(1), "student")
     with pytest.raises(ValueError, match="no values"):
         bootstrap_interval(np.zeros(0))
