@@ -1,4 +1,4 @@
-"""``gemkr push``: checkpoints, adapters, knowledge bases and demos to the Hub."""
+"""``gemkr push``: upload checkpoints, adapters, knowledge bases and demos to the Hub."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,71 +8,80 @@ import typer
 from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
 
 push = typer.Typer(
-    help="Upload to the Hub, in one commit; stopped, the same command goes on.",
+    help="Upload to the Hugging Face Hub in one commit. Interrupted uploads resume when the "
+    "command is repeated.",
     no_args_is_help=True,
 )
 
 RepoId = Annotated[str, typer.Argument(help="Repository on the Hub: owner/name.")]
 Private = Annotated[
-    bool, typer.Option("--private", help="Make the repository private; refuse a public one.")
+    bool,
+    typer.Option("--private", help="Create a private repository; an existing public one fails."),
 ]
 Revision = Annotated[
-    str | None, typer.Option(help="Branch; it is made if it is not there. The main one by default.")
+    str | None, typer.Option(help="Branch, created if needed; the main branch by default.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be uploaded, and upload nothing.")
+    bool, typer.Option("--dry-run", help="List and check what would be uploaded; upload nothing.")
 ]
-Message = Annotated[str | None, typer.Option(help="Of the commit.")]
-License = Annotated[str | None, typer.Option(help="As the Hub names it, such as cc-by-sa-4.0.")]
+Message = Annotated[str | None, typer.Option(help="Commit message.")]
+License = Annotated[
+    str | None, typer.Option(help="License as the Hub names it, such as cc-by-sa-4.0.")
+]
 Language = Annotated[
-    list[str] | None, typer.Option(help="Language of the documents, such as en; several times.")
+    list[str] | None, typer.Option(help="Language of the documents, such as en; repeatable.")
 ]
-KnowledgeBaseId = Annotated[
-    str | None, typer.Option(help="Hub id of a knowledge base, for the card's example and results.")
+CardKnowledgeBase = Annotated[
+    str | None,
+    typer.Option(
+        "--knowledge-base",
+        help="Hub id of the knowledge base for the card's example and its results.",
+    ),
 ]
-Question = Annotated[str | None, typer.Option(help="For the card's example.")]
+Question = Annotated[str | None, typer.Option(help="Question of the card's example.")]
 
 
 @push.command()
 @one_sentence_errors
 def model(
-    folder: Annotated[Path, typer.Argument(help="Folder of the checkpoint, or of its run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the checkpoint or of its run.")],
     repo_id: RepoId,
     private: Private = False,
     revision: Revision = None,
     dry_run: DryRun = False,
-    knowledge_base: KnowledgeBaseId = None,
+    knowledge_base: CardKnowledgeBase = None,
     license: License = None,
     language: Language = None,
     question: Question = None,
     message: Message = None,
 ) -> None:
-    """Upload a checkpoint: weights, configurations, prompt, detector, code, card.
+    """Upload a checkpoint: weights, configuration, processor, detector, code and card.
 
     Example: gemkr push model runs/quickstart/model org/gemkr-symbols --dry-run
     """
     be_quiet()
     from gemkr_hf.hub import plan_model
 
-    card = _card(knowledge_base, license, language, question)
-    _send(plan_model(folder, repo_id, card), dry_run, private, revision, message)
+    card = _model_card(knowledge_base, license, language, question)
+    _upload([plan_model(folder, repo_id, card)], dry_run, private, revision, message)
 
 
 @push.command()
 @one_sentence_errors
 def adapter(
-    folder: Annotated[Path, typer.Argument(help="Folder of the adapter, or of its run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the adapter or of its run.")],
     repo_id: RepoId,
     base: Annotated[
         str | None,
         typer.Option(
-            help="Hub id of the checkpoint under it; made of the run's base if it is not there."
+            help="Hub id of the checkpoint that the adapter was tuned on; if it is not on the Hub, "
+            "it is uploaded from the run's folder."
         ),
     ] = None,
     private: Private = False,
     revision: Revision = None,
     dry_run: DryRun = False,
-    knowledge_base: KnowledgeBaseId = None,
+    knowledge_base: CardKnowledgeBase = None,
     license: License = None,
     language: Language = None,
     question: Question = None,
@@ -83,15 +92,11 @@ def adapter(
     Example: gemkr push adapter runs/okvqa org/gemkr-okvqa-lora --base org/gemkr-llama-7b --dry-run
     """
     be_quiet()
-    from gemkr_hf.hub import plan_adapter, plan_model
-    from gemkr_hf.hub.checkpoint_upload import base_of
+    from gemkr_hf.hub.checkpoint_upload import plan_adapter_and_base
 
-    base, made_of = base_of(folder, base)
-    card = _card(knowledge_base, license, language, question)
-    plan = plan_adapter(folder, repo_id, base, card)
-    if made_of is not None:
-        _send(plan_model(made_of, base), dry_run, private, None, None)
-    _send(plan, dry_run, private, revision, message)
+    card = _model_card(knowledge_base, license, language, question)
+    plans = plan_adapter_and_base(folder, repo_id, base, card)
+    _upload(plans, dry_run, private, revision, message)
 
 
 @push.command()
@@ -105,22 +110,22 @@ def kb(
     license: License = None,
     language: Language = None,
     source: Annotated[
-        str | None, typer.Option(help="Where the documents come from, in a sentence.")
+        str | None, typer.Option(help="Where the documents come from, for the card.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Hub id of a checkpoint tuned on it, for the card's example.")
     ] = None,
     message: Message = None,
 ) -> None:
-    """Upload a knowledge base as a data set: documents, index, tokenizer, card.
+    """Upload a knowledge base as a dataset: documents, index, tokenizer and card.
 
     Example: gemkr push kb runs/quickstart/knowledge_base org/symbols --license apache-2.0 --dry-run
     """
     be_quiet()
     from gemkr_hf.knowledge_base.hub_repository import KnowledgeBaseCard, plan_knowledge_base
 
-    card = KnowledgeBaseCard(license=license, language=language or None, source=source, model=model)
-    _send(plan_knowledge_base(folder, repo_id, card), dry_run, private, revision, message)
+    card = KnowledgeBaseCard(license, language or None, source, model)
+    _upload([plan_knowledge_base(folder, repo_id, card)], dry_run, private, revision, message)
 
 
 @push.command()
@@ -130,16 +135,16 @@ def space(
     model: Annotated[str, typer.Option(help="Hub id of the checkpoint or adapter.")],
     knowledge_base: Annotated[str, typer.Option(help="Hub id of the knowledge base.")],
     examples: Annotated[
-        Path | None, typer.Option(help="Folder of images to offer, see gemkr demo.")
+        Path | None, typer.Option(help="Folder of example images, as for gemkr demo.")
     ] = None,
-    title: Annotated[str, typer.Option(help="Of the page.")] = "Ask about an image",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Ask about an image",
     private: Private = False,
     revision: Revision = None,
     dry_run: DryRun = False,
     license: License = None,
     message: Message = None,
 ) -> None:
-    """Upload a demo as a Space.
+    """Upload the demo of a model as a Space.
 
     Example: gemkr push space org/ask --model org/gemkr --knowledge-base org/symbols --dry-run
     """
@@ -147,10 +152,10 @@ def space(
     from gemkr_hf.demo.space_repository import SpaceSettings, plan_space
 
     settings = SpaceSettings(model, knowledge_base, title, license)
-    _send(plan_space(repo_id, settings, examples), dry_run, private, revision, message)
+    _upload([plan_space(repo_id, settings, examples)], dry_run, private, revision, message)
 
 
-def _card(
+def _model_card(
     knowledge_base: str | None,
     license: str | None,
     language: list[str] | None,
@@ -158,31 +163,34 @@ def _card(
 ) -> Any:
     from gemkr_hf.hub import CardSettings
 
-    given = {"knowledge_base": knowledge_base, "license": license, "language": language or None}
-    if question is not None:
-        given["question"] = question
-    return CardSettings(**given)  # type: ignore[arg-type]
+    question = question or CardSettings.question
+    return CardSettings(license, knowledge_base, language or None, question)
 
 
-def _send(
-    plan: Any, dry_run: bool, private: bool, revision: str | None, message: str | None
+def _upload(
+    plans: list[Any], dry_run: bool, private: bool, revision: str | None, message: str | None
 ) -> None:
-    """Show a plan, and carry it out."""
-    from gemkr_hf.hub import exclusion_rules as refusals
-    from gemkr_hf.hub import upload
-    from gemkr_hf.hub.uploader import check_repo_id
+    """Print, check and upload plans. Branch and message are for the last one."""
+    from gemkr_hf.hub import check_plan, upload
 
-    check_repo_id(plan.repo_id)
-    for line in plan.lines():
-        typer.echo(line)
-    refusals.check(plan.files)
+    for plan in plans:
+        typer.echo("\n".join(plan.lines()))
+        check_plan(plan)
     if dry_run:
         typer.echo("Nothing was uploaded (--dry-run)")
         return
-    done = upload(plan, private or None, revision, message=message, say=typer.echo)
-    for path in done.deleted:
-        typer.echo(f"Deleted, of an older upload: {path}")
-    typer.echo(f"{done.url} (commit {done.commit[:8]})")
+    for plan in plans:
+        last = plan is plans[-1]
+        result = upload(
+            plan,
+            private or None,
+            revision if last else None,
+            message=message if last else None,
+            log=typer.echo,
+        )
+        for path in result.deleted:
+            typer.echo(f"Deleted file of an older upload: {path}")
+        typer.echo(f"{result.url} (commit {result.commit[:8]})")
 
 
 __all__ = ["push"]

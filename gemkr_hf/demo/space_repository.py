@@ -7,12 +7,13 @@ from pathlib import Path
 from huggingface_hub import SpaceCard, SpaceCardData
 
 from gemkr_hf import __version__
+from gemkr_hf.demo.app import TITLE
 from gemkr_hf.demo.demo_examples import EXAMPLES_FILE, read_examples
-from gemkr_hf.hub.card_templates import fill
+from gemkr_hf.hub.card_templates import CARD_FILE, render_card
 from gemkr_hf.hub.upload_plan import PlannedFile, UploadPlan
-from gemkr_hf.hub.uploader import check_repo_id
+from gemkr_hf.utils.hub_ids import check_repo_id
 
-_APP = '''"""Serves the demo of {model}."""
+_APP = '''"""Serve the demo of {model}."""
 
 from pathlib import Path
 
@@ -24,46 +25,42 @@ folder = Path(__file__).parent / "examples"
 examples = read_examples(folder) if folder.is_dir() else ()
 serve(build_app(retriever, examples, title={title!r}), port=None, host=None, wait=True)
 '''
-_PYTHON = "3.12"
 
 
 @dataclass(frozen=True)
 class SpaceSettings:
-    """What a Space shows.
+    """Settings of a Space.
 
     Attributes:
         model: Hub id of a checkpoint or an adapter.
         knowledge_base: Hub id.
         title: of the page.
-        license: of the Space's own files; Apache-2.0 where None.
+        license: of the Space's own files; Apache-2.0 if None.
     """
 
     model: str
     knowledge_base: str
-    title: str = "Ask about an image"
+    title: str = TITLE
     license: str | None = None
 
 
 def plan_space(
     repo_id: str, settings: SpaceSettings, examples: str | Path | None = None
 ) -> UploadPlan:
-    """What ``gemkr push space`` would upload.
+    """Plan the upload of a Space.
 
     Args:
-        repo_id: "owner/name".
-        settings: what it shows.
+        repo_id: ``"owner/name"``.
+        settings: what the Space shows.
         examples: folder of images with their questions, see `read_examples`.
 
     Raises:
-        FileNotFoundError: there are no examples in the folder.
-        ValueError: a name that is none on the Hub.
+        FileNotFoundError: the folder contains no examples.
+        ValueError: the model or the knowledge base is not on the Hub.
     """
-    for name in (repo_id, settings.model, settings.knowledge_base):
-        if Path(name).exists():
-            raise ValueError(f"'{name}' is a folder: a Space loads what is on the Hub")
-        check_repo_id(name)
-    facts = {
-        "name": repo_id,
+    for name in (settings.model, settings.knowledge_base):
+        check_repo_id(name, local=False)
+    values = {
         "title": settings.title,
         "model": settings.model,
         "knowledge_base": settings.knowledge_base,
@@ -75,40 +72,29 @@ def plan_space(
         colorTo="blue",
         sdk="gradio",
         app_file="app.py",
-        python_version=_PYTHON,
+        python_version="3.12",
         license=settings.license or "apache-2.0",
         models=[settings.model],
         datasets=[settings.knowledge_base],
         tags=["gemkr", "knowledge-retrieval"],
     )
-    card = fill("space.md", SpaceCard, data, **facts)
-    requirements = f"gemkr-hf[demo]>={__version__}\n"
-    files = [
-        PlannedFile("README.md", str(card).encode()),
-        PlannedFile("app.py", _APP.format(**facts).encode()),
-        PlannedFile("requirements.txt", requirements.encode()),
-    ]
+    card = render_card("space.md", SpaceCard, data, name=repo_id, **values)
+    contents: dict[str, str | Path] = {
+        CARD_FILE: str(card),
+        "app.py": _APP.format(**values),
+        "requirements.txt": f"gemkr-hf[demo]>={__version__}\n",
+    }
     if examples is not None:
-        files += _examples(Path(examples))
-    return UploadPlan(
-        repo_id,
-        "space",
-        tuple(files),
-        owned=("examples/*",),
-        message="Upload GeMKR demo",
+        listed = read_examples(Path(examples))
+        records = [{"image": path.name, "question": question} for path, question in listed]
+        text = json.dumps(records, indent=2, ensure_ascii=False) + "\n"
+        contents[f"examples/{EXAMPLES_FILE}"] = text
+        contents |= {f"examples/{path.name}": path for path, _ in listed}
+    files = tuple(
+        PlannedFile(name, content if isinstance(content, Path) else content.encode())
+        for name, content in contents.items()
     )
-
-
-def _examples(folder: Path) -> list[PlannedFile]:
-    """Images and their questions, as `read_examples` finds them again."""
-    examples = read_examples(folder)
-    listed = [{"image": path.name, "question": question} for path, question in examples]
-    text = json.dumps(listed, indent=2, ensure_ascii=False) + "\n"
-    images = {path.name: path for path, _ in examples}
-    return [
-        PlannedFile(f"examples/{EXAMPLES_FILE}", text.encode()),
-        *(PlannedFile(f"examples/{name}", path) for name, path in sorted(images.items())),
-    ]
+    return UploadPlan(repo_id, "space", files, owned=("examples/*",), message="Upload GeMKR demo")
 
 
 __all__ = ["SpaceSettings", "plan_space"]

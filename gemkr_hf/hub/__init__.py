@@ -9,29 +9,30 @@ if TYPE_CHECKING:
     from gemkr_hf.hub.checkpoint_saving import save_adapter, save_model
     from gemkr_hf.hub.checkpoint_upload import plan_adapter, plan_model, push_adapter, push_model
     from gemkr_hf.hub.download import HubError, download_files, download_folder
-    from gemkr_hf.hub.exclusion_rules import Refused
+    from gemkr_hf.hub.exclusion_rules import UploadRefused
     from gemkr_hf.hub.model_card import CardSettings
     from gemkr_hf.hub.training_record import (
-        FACTS_FILE,
-        Result,
-        read_facts,
+        TRAINING_RECORD_FILE,
+        EvaluationResult,
+        read_training_record,
         record_results,
-        write_facts,
+        write_training_record,
     )
     from gemkr_hf.hub.upload_plan import PlannedFile, UploadPlan
-    from gemkr_hf.hub.uploader import Uploaded, upload
+    from gemkr_hf.hub.uploader import UploadResult, check_plan, upload
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "CardSettings": "model_card",
-        "FACTS_FILE": "training_record",
+        "EvaluationResult": "training_record",
         "HubError": "download",
         "PlannedFile": "upload_plan",
-        "Refused": "exclusion_rules",
-        "Result": "training_record",
+        "TRAINING_RECORD_FILE": "training_record",
         "UploadPlan": "upload_plan",
-        "Uploaded": "uploader",
+        "UploadRefused": "exclusion_rules",
+        "UploadResult": "uploader",
+        "check_plan": "uploader",
         "download_files": "download",
         "download_folder": "download",
         "load_checkpoint": "checkpoint_loading",
@@ -39,24 +40,33 @@ __getattr__ = lazy_exports(
         "plan_model": "checkpoint_upload",
         "push_adapter": "checkpoint_upload",
         "push_model": "checkpoint_upload",
-        "read_facts": "training_record",
+        "read_training_record": "training_record",
         "record_results": "training_record",
         "save_adapter": "checkpoint_saving",
         "save_model": "checkpoint_saving",
         "upload": "uploader",
-        "write_facts": "training_record",
+        "write_training_record": "training_record",
+    },
+    renamed={
+        "FACTS_FILE": "TRAINING_RECORD_FILE",
+        "Refused": "UploadRefused",
+        "Result": "EvaluationResult",
+        "Uploaded": "UploadResult",
+        "read_facts": "read_training_record",
+        "write_facts": "write_training_record",
     },
 )
 
 __all__ = [
-    "FACTS_FILE",
+    "TRAINING_RECORD_FILE",
     "CardSettings",
+    "EvaluationResult",
     "HubError",
     "PlannedFile",
-    "Refused",
-    "Result",
     "UploadPlan",
-    "Uploaded",
+    "UploadRefused",
+    "UploadResult",
+    "check_plan",
     "download_files",
     "download_folder",
     "load_checkpoint",
@@ -64,10 +74,10 @@ __all__ = [
     "plan_model",
     "push_adapter",
     "push_model",
-    "read_facts",
+    "read_training_record",
     "record_results",
     "save_adapter",
     "save_model",
     "upload",
-    "write_facts",
+    "write_training_record",
 ]

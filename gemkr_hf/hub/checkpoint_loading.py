@@ -1,55 +1,45 @@
-"""Loading a checkpoint or an adapter, with one clear sentence where it cannot be had."""
+"""Loading of checkpoints and adapters from a folder or the Hub."""
 
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import gemkr_hf.auto  # noqa: F401  (registers the classes that a checkpoint names)
-from gemkr_hf.hub.download import check_cached, download_folder, is_repo_id
+import gemkr_hf.auto  # noqa: F401  (registers the classes of this package)
+from gemkr_hf.hub.download import check_cached, download_folder
+from gemkr_hf.utils.hub_ids import resolve_source, split_hub_options
 from gemkr_hf.utils.io import VERIFY_BELOW
 
-CONFIGS = ("config.json", "adapter_config.json")
-"""One of them is in every folder that a model is loaded from."""
-_LOADED = ("*.json", "*.py", "*.safetensors", "*.txt", "*.model", "*.jinja", "detector.yaml")
-_WHERE = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+CONFIG_FILES = ("config.json", "adapter_config.json")
+"""A checkpoint or adapter contains at least one of them."""
+_PATTERNS = ("*.json", "*.py", "*.safetensors", "*.txt", "*.model", "*.jinja", "detector.yaml")
 
 
 def load_checkpoint(
     auto_class: Any, checkpoint: str | PathLike[str], verify: bool | None = None, **kwargs: Any
 ) -> Any:
-    """``auto_class.from_pretrained`` of a folder, or of a repository that is looked at first.
+    """Call ``auto_class.from_pretrained`` for a folder or a repository, with clear errors.
 
     Args:
         auto_class: ``AutoModel``, ``AutoProcessor``...
-        checkpoint: folder or Hub id, of a checkpoint or an adapter.
-        verify: whether files in the cache are compared with the checksums that the Hub keeps of
-            them; by default those of files up to 64 MiB.
+        checkpoint: folder or Hub id of a checkpoint or an adapter.
+        verify: compare cached files with the Hub's checksums; by default files up to 64 MiB.
         **kwargs: for ``from_pretrained``.
 
     Raises:
-        FileNotFoundError: neither a folder with a checkpoint nor a repository that can be had.
-        ValueError: the repository is no checkpoint, or a file in the cache is damaged.
+        FileNotFoundError: the checkpoint is found neither locally nor on the Hub.
+        ValueError: the repository contains no checkpoint, or a cached file is damaged.
     """
     kwargs = {name: value for name, value in kwargs.items() if value is not None}
-    path = Path(checkpoint)
-    if path.exists():
-        if not any((path / name).is_file() for name in CONFIGS):
-            raise FileNotFoundError(
-                f"'{checkpoint}' is no GeMKR checkpoint: there is no config.json in it"
-            )
-    elif is_repo_id(checkpoint):
-        where = {name: kwargs[name] for name in _WHERE if name in kwargs}
-        folder = download_folder(str(checkpoint), "model", _LOADED, **where)
-        if not any((folder / name).is_file() for name in CONFIGS):
-            raise ValueError(
-                f"The repository '{checkpoint}' is no checkpoint: it has no config.json"
-            )
+    source = resolve_source(checkpoint, "Checkpoint", CONFIG_FILES)
+    if not isinstance(source, Path):
+        hub_options, _ = split_hub_options(kwargs)
+        folder = download_folder(source, "model", _PATTERNS, **hub_options)
+        if not any((folder / name).is_file() for name in CONFIG_FILES):
+            raise ValueError(f"The repository '{source}' contains no checkpoint: no config.json")
         if verify is not False:
             check_cached(folder, up_to=None if verify else VERIFY_BELOW)
-        kwargs.pop("force_download", None)  # it has just been
-    else:
-        raise FileNotFoundError(f"There is no folder '{checkpoint}' with a checkpoint in it")
+        kwargs.pop("force_download", None)  # the files have just been downloaded
     return auto_class.from_pretrained(checkpoint, trust_remote_code=True, **kwargs)
 
 
-__all__ = ["CONFIGS", "load_checkpoint"]
+__all__ = ["CONFIG_FILES", "load_checkpoint"]

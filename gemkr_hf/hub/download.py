@@ -1,7 +1,6 @@
-"""Having a repository's files, or some of them, in the cache."""
+"""Download of repositories into the cache of huggingface_hub."""
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -10,121 +9,103 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
 
 from gemkr_hf.hub.upload_plan import RepoType
 from gemkr_hf.utils.io import sha256
 
-_SHA256 = 64
+_SHA256_LENGTH = 64  # hexadecimal digits
 
 
 class HubError(FileNotFoundError):
-    """A repository, a revision or a file that cannot be had."""
-
-
-def is_repo_id(name: str | PathLike[str]) -> bool:
-    """Whether a name may be a repository's, and is no folder's."""
-    if not isinstance(name, str) or Path(name).exists():
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not name.startswith(".")
+    """A repository, revision or file that cannot be downloaded."""
 
 
 def download_folder(
-    repo_id: str, repo_type: RepoType, patterns: Sequence[str] | None = None, **where: Any
+    repo_id: str, repo_type: RepoType, patterns: Sequence[str] | None = None, **options: Any
 ) -> Path:
-    """A snapshot of a repository, or of the files that match patterns.
+    """Download a repository, or the files that match patterns.
 
     Args:
-        repo_id: "owner/name".
-        repo_type: of the repository.
-        patterns: of the files wanted; all where None.
-        **where: for ``huggingface_hub.snapshot_download``: ``revision``, ``token``, ``cache_dir``,
-            ``local_files_only``, ``force_download``...
+        repo_id: ``"owner/name"``.
+        repo_type: "model", "dataset" or "space".
+        patterns: of the files wanted; all files if None.
+        **options: for ``huggingface_hub.snapshot_download``: ``revision``, ``token``,
+            ``cache_dir``, ``local_files_only``, ``force_download``... None is the default.
+
+    Returns:
+        The snapshot's folder in the cache, named by its commit.
 
     Raises:
-        HubError: it cannot be had.
+        HubError: the repository or the revision cannot be downloaded.
     """
-    where = {name: value for name, value in where.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
+    wanted = None if patterns is None else list(patterns)
     try:
-        return Path(
-            snapshot_download(
-                repo_id,
-                repo_type=repo_type,
-                allow_patterns=None if patterns is None else list(patterns),
-                **where,
-            )
-        )
+        folder = snapshot_download(repo_id, repo_type=repo_type, allow_patterns=wanted, **options)
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise HubError(_in_one_sentence(error, repo_id, repo_type, where)) from error
+        raise HubError(_message(error, repo_id, repo_type, options.get("revision"))) from error
+    return Path(folder)
 
 
-def download_files(repo_id: str, repo_type: RepoType, names: Sequence[str], **where: Any) -> Path:
-    """The folder of a snapshot that holds these files.
+def download_files(repo_id: str, repo_type: RepoType, names: Sequence[str], **options: Any) -> Path:
+    """Download files of a repository; see `download_folder`.
 
     Raises:
-        HubError: the repository cannot be had, or has no such file.
+        HubError: the repository cannot be downloaded, or lacks one of the files.
     """
-    folder = download_folder(repo_id, repo_type, [_escaped(name) for name in names], **where)
+    patterns = [name.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]") for name in names]
+    folder = download_folder(repo_id, repo_type, patterns, **options)
     for name in names:
         if not (folder / name).is_file():
-            raise HubError(f"The {repo_type} repository '{repo_id}' has no {name}")
+            raise HubError(f"The {repo_type} repository '{repo_id}' has no file {name}")
     return folder
 
 
 def check_cached(folder: Path, up_to: int | None) -> None:
-    """Compare files of a cached snapshot with the checksums under which the Hub keeps them.
+    """Compare the files of a cached snapshot with the Hub's checksums, which are their names.
 
     Args:
-        folder: a snapshot; a folder of another kind has nothing to compare with.
-        up_to: bytes of the largest file that is looked at; all where None.
+        folder: a snapshot; files of other folders are not checked.
+        up_to: largest size that is checked, in bytes; all files if None.
 
     Raises:
-        ValueError: a file is not what the Hub has.
+        ValueError: a file differs from the Hub's.
     """
     for path in sorted(folder.rglob("*")):
         blob = path.resolve()
-        if blob.parent.name != "blobs" or len(blob.name) != _SHA256:
+        if blob.parent.name != "blobs" or len(blob.name) != _SHA256_LENGTH:
             continue
-        if up_to is not None and blob.stat().st_size > up_to:
-            continue
-        if sha256(blob) != blob.name:
+        if (up_to is None or blob.stat().st_size <= up_to) and sha256(blob) != blob.name:
             raise ValueError(
-                f"{path.name} in the cache is not what the Hub has: delete '{blob}', or load with "
+                f"The cached {path.name} differs from the Hub's: delete '{blob}', or load with "
                 "force_download=True"
             )
 
 
-def _escaped(name: str) -> str:
-    """A pattern that matches this name alone."""
-    return name.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
-
-
-def _in_one_sentence(error: Exception, repo_id: str, repo_type: str, where: dict[str, Any]) -> str:
-    what = f"The {repo_type} repository '{repo_id}'"
+def _message(error: Exception, repo_id: str, repo_type: str, revision: str | None) -> str:
+    repository = f"The {repo_type} repository '{repo_id}'"
     if isinstance(error, RevisionNotFoundError):
-        return f"{what} has no revision '{where.get('revision')}'"
+        return f"{repository} has no revision '{revision}'"
     if isinstance(error, GatedRepoError):
-        return f"{what} is gated: accept its terms on its page, and run 'hf auth login'"
+        return f"{repository} is gated: accept its terms on its page, and run 'hf auth login'"
     if isinstance(error, RepositoryNotFoundError):
-        return f"{what} is not there, or is private: run 'hf auth login', or pass token="
+        return (
+            f"No local folder '{repo_id}' found, and the {repo_type} repository on the Hub does "
+            "not exist or is private: run 'hf auth login', or pass token="
+        )
     if isinstance(error, EntryNotFoundError) and isinstance(error, HfHubHTTPError):
-        return f"{what} lacks a file that it lists: {error.response.url}"
+        return f"{repository} lists a file that is missing: {error.response.url}"
     if isinstance(error, HfHubHTTPError):
-        return f"{what} could not be read: the Hub answered HTTP {error.response.status_code}"
+        return f"{repository} cannot be read: the Hub answered HTTP {error.response.status_code}"
     return (
-        f"{what} is not in the cache, or not all of it, and the Hub cannot be reached "
-        f"({type(error.__cause__ or error).__name__})"
+        f"No local folder '{repo_id}' found, the {repo_type} repository is not, or not completely, "
+        f"cached, and the Hub cannot be reached ({type(error.__cause__ or error).__name__})"
     )
 
 
-__all__ = ["HubError", "check_cached", "download_files", "download_folder", "is_repo_id"]
+__all__ = ["HubError", "check_cached", "download_files", "download_folder"]

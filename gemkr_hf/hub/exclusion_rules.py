@@ -1,4 +1,4 @@
-"""What is never uploaded: secrets, paths of a machine, states of a training, pickles."""
+"""Exclusion rules of uploads: secrets, local paths, training states and pickles."""
 
 import json
 import re
@@ -11,73 +11,74 @@ from typing import Any
 
 from gemkr_hf.hub.upload_plan import PlannedFile
 
-TEXT = {".cfg", ".ini", ".jinja", ".json", ".jsonl", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"}
-PICKLES = {".bin", ".ckpt", ".joblib", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
-STATES = re.compile(
+_TEXT_SUFFIXES = {
+    "", ".cfg", ".ini", ".jinja", ".json", ".jsonl", ".md", ".py", ".toml", ".txt", ".yaml", ".yml",
+}  # fmt: skip
+_PICKLE_SUFFIXES = {".bin", ".ckpt", ".joblib", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
+_TRAINING_STATES = re.compile(
     r"(^|/)(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|sharded_state"
     r"|global_step\d*|checkpoint-\d+)[^/]*(/|$)"
 )
-VOCABULARIES = {"merges.txt", "tokenizer.json", "vocab.json", "vocab.txt"}
-"""Their entries are words of any text, paths among them."""
-
+# Entries of a vocabulary are pieces of any text, and may look like paths.
+_VOCABULARIES = {"merges.txt", "tokenizer.json", "vocab.json", "vocab.txt"}
 _SECRETS = {
-    "a token of the Hub": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
-    "a token of GitHub": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{30,}"),
-    "a key of OpenAI": re.compile(r"\bsk-[A-Za-z0-9_-]{32,}"),
-    "a key of AWS": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
+    "a Hugging Face token": re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}"),
+    "a GitHub token": re.compile(r"\bgh[pousr]_[A-Za-z0-9]{30,}"),
+    "an OpenAI key": re.compile(r"\bsk-[A-Za-z0-9_-]{32,}"),
+    "an AWS key": re.compile(r"\bAKIA[0-9A-Z]{16}\b"),
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
 }
-_ROOTS = (
+_ROOT_FOLDERS = (
     "Users|Volumes|content|data|dbfs|gpfs|home|kaggle|lustre|media|mnt|nfs|opt|private|root|"
     "scratch|srv|tmp|usr|var|work|workspace|workspaces"
 )
-_IN_TEXT = re.compile(
-    rf"(?<![\w/.:~}}>*-])(?:/(?:{_ROOTS})/[\w.@+-]+(?:/[\w.@+-]+)*|[A-Za-z]:\\[\w.\\ -]+)"
+_PATH_IN_TEXT = re.compile(
+    rf"(?<![\w/.:~}}>*-])(?:/(?:{_ROOT_FOLDERS})/[\w.@+-]+(?:/[\w.@+-]+)*|[A-Za-z]:\\[\w.\\ -]+)"
 )
-_WHOLE = re.compile(r"(?:file://)?(?:/[\w.@+ -]+){2,}/?|~/\S+|[A-Za-z]:[\\/].+")
-_READ = 8 * 2**20
-"""Texts are read so far (bytes)."""
+_PATH = re.compile(r"(?:file://)?(?:/[\w.@+ -]+){2,}/?|~/\S+|[A-Za-z]:[\\/].+")
+_MAX_TEXT_SIZE = 8 * 2**20  # bytes of a text file that are searched
 
 
-class Refused(ValueError):
-    """An upload holds something that nobody should see, or run."""
+class UploadRefused(ValueError):
+    """An upload contains files that must not be published."""
 
 
-def check(files: Iterable[PlannedFile]) -> None:
-    """Look through an upload.
+def check_files(files: Iterable[PlannedFile]) -> None:
+    """Check that an upload contains no secrets, local paths, training states or pickles.
 
-    Tables (Parquet) are not looked into: documents are the user's own words.
+    Tables (Parquet) are not searched: they contain the user's documents.
 
     Raises:
-        Refused: with every file that must not go, and why.
+        UploadRefused: the message lists all forbidden files with the reasons.
     """
-    found = [f"{file.path} ({why})" for file in files for why in reasons(file)]
-    if found:
-        raise Refused("Nothing was uploaded, since this must not be: " + "; ".join(found))
+    forbidden = [f"{file.path} ({reason})" for file in files for reason in reasons(file)]
+    if forbidden:
+        raise UploadRefused("Nothing was uploaded. Not allowed: " + "; ".join(forbidden))
 
 
 def is_forbidden(name: str) -> bool:
-    """Whether a file's name alone says that it must not be uploaded."""
-    return bool(STATES.search(name)) or PurePosixPath(name).suffix in PICKLES
+    """Whether a file must not be uploaded because of its name."""
+    return bool(_TRAINING_STATES.search(name)) or PurePosixPath(name).suffix in _PICKLE_SUFFIXES
 
 
 def reasons(file: PlannedFile) -> Iterator[str]:
-    """Why a file must not be uploaded; nothing of one that may."""
+    """Yield the reasons why a file must not be uploaded; none for an allowed file."""
     path = PurePosixPath(file.path)
-    if STATES.search(file.path):
-        yield "the state of a training, which nobody loads a model from"
-    elif path.suffix in PICKLES or _is_pickle(file):
-        yield "a pickle, which runs code when it is loaded: save safetensors"
-    if path.suffix in TEXT or path.suffix == "":
-        text = file.read(_READ).decode("utf-8", errors="replace")
-        for what, pattern in _SECRETS.items():
+    if _TRAINING_STATES.search(file.path):
+        yield "a training state, not part of a model: remove it"
+    elif path.suffix in _PICKLE_SUFFIXES or _is_pickle(file):
+        yield "a pickle, which can run code when it is loaded: save it as safetensors"
+    if path.suffix in _TEXT_SUFFIXES:
+        text = file.read(_MAX_TEXT_SIZE).decode("utf-8", errors="replace")
+        for secret, pattern in _SECRETS.items():
             if pattern.search(text):
-                yield f"{what} in it: take it out, and have the owner withdraw it"
-        if path.name not in VOCABULARIES and (known := _machine_path(path, text)):
-            yield f"a path of this machine in it, '{known}': take it out"
+                yield f"contains {secret}: remove and revoke it"
+        if path.name not in _VOCABULARIES and (local := _find_local_path(path, text)):
+            yield f"contains a local path, '{local}': remove it"
 
 
 def _is_pickle(file: PlannedFile) -> bool:
+    """Recognize a pickle, or an archive of pickles (``torch.save``), by its contents."""
     head = file.read(4)
     if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return True
@@ -91,28 +92,26 @@ def _is_pickle(file: PlannedFile) -> bool:
         return False
 
 
-def _machine_path(path: PurePosixPath, text: str) -> str | None:
-    """The first path of a machine in a text."""
+def _find_local_path(path: PurePosixPath, text: str) -> str | None:
+    """Return the first path of a local file system in a text."""
+    folders = (str(Path.home()), str(Path.cwd()), tempfile.gettempdir())
+    prefixes = [f"{folder}/" for folder in folders if len(folder) > 1]
     if path.suffix == ".json":
         try:
-            return next(filter(_is_path, _strings(json.loads(text))), None)
+            strings = list(_strings(json.loads(text)))
         except ValueError:
-            pass  # cut, or none: it is read as any other text
-    own = [str(Path.home()), str(Path.cwd()), tempfile.gettempdir()]
-    for prefix in own:
-        if len(prefix) > 1 and f"{prefix}/" in text:
-            return prefix
-    found = _IN_TEXT.search(text)
-    return found[0] if found else None
-
-
-def _is_path(value: str) -> bool:
-    return bool(_WHOLE.fullmatch(value)) or any(
-        len(prefix) > 1 and f"{prefix}/" in value for prefix in (str(Path.home()), str(Path.cwd()))
-    )
+            pass  # truncated or invalid: searched like any other text
+        else:
+            for string in strings:
+                if _PATH.fullmatch(string) or any(prefix in string for prefix in prefixes):
+                    return string
+            return None
+    match = _PATH_IN_TEXT.search(text)
+    return next((prefix for prefix in prefixes if prefix in text), match[0] if match else None)
 
 
 def _strings(content: Any) -> Iterator[str]:
+    """Yield all strings of a JSON document, keys included."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict):
@@ -124,4 +123,4 @@ def _strings(content: Any) -> Iterator[str]:
             yield from _strings(value)
 
 
-__all__ = ["Refused", "check", "is_forbidden", "reasons"]
+__all__ = ["UploadRefused", "check_files", "is_forbidden", "reasons"]

@@ -1,6 +1,5 @@
-"""The card of a checkpoint or an adapter, from what lies in its folder."""
+"""Card of a checkpoint or an adapter, from the contents of its folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,12 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 
-from gemkr_hf.hub.card_templates import fill
+from gemkr_hf.hub.card_templates import render_card
 from gemkr_hf.hub.checkpoint_saving import ADAPTER_WEIGHTS, read_adapter
-from gemkr_hf.hub.training_record import PRESETS, Result, read_facts, results_of
+from gemkr_hf.hub.training_record import EvaluationResult, read_training_record, results_of
 from gemkr_hf.hub.upload_plan import readable_size
+from gemkr_hf.utils.hit_presets import HIT_PRESETS
+from gemkr_hf.utils.io import read_json
 
 ULTRALYTICS_LICENSE = "agpl-3.0"
 CODE_LICENSE = "apache-2.0"
@@ -30,14 +31,14 @@ _TASK = "image-text-to-text"
 
 @dataclass(frozen=True)
 class CardSettings:
-    """What a checkpoint's card says and its folder does not.
+    """What a checkpoint's card says beyond the folder's contents.
 
     Attributes:
-        license: of the whole, as the Hub names it; by default what follows from its parts.
+        license: of the checkpoint, as the Hub names it; by default it follows from the parts.
         knowledge_base: Hub id of a knowledge base, for the example and the results.
         language: codes of the documents' language ("en").
         question: for the example.
-        part_licenses: licences of base models by Hub id, where their own cards say none.
+        part_licenses: licenses of base models by Hub id, for those whose cards state none.
     """
 
     license: str | None = None
@@ -47,6 +48,16 @@ class CardSettings:
     part_licenses: Mapping[str, str] | None = None
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A part of a checkpoint: what it is, its source, its license, and its Hub id if it has one."""
+
+    part: str
+    source: str
+    license: str
+    name: str | None = None
+
+
 def model_card(
     folder: Path,
     name: str,
@@ -54,99 +65,86 @@ def model_card(
     adapter_base: str | None = None,
     ask_the_hub: bool = True,
 ) -> ModelCard:
-    """The card of a folder.
+    """Render the card of a checkpoint or an adapter.
 
     Args:
-        folder: of a checkpoint, or of an adapter.
-        name: Hub id, or whatever the reader knows it by.
-        settings: what the folder does not say.
-        adapter_base: Hub id of the base, for an adapter.
-        ask_the_hub: whether the base models' own cards are read for their licences.
+        folder: of the checkpoint or adapter.
+        name: its Hub id, or another name.
+        settings: what the card says beyond the folder's contents.
+        adapter_base: Hub id of an adapter's base.
+        ask_the_hub: read the licenses of base models from their cards.
     """
     settings = settings or CardSettings()
-    facts = read_facts(folder)
-    results = results_of(facts)
-    parts = _parts(folder, facts, settings, adapter_base, ask_the_hub)
-    license, license_name = _license(settings, [part["license"] for part in parts])
-    bases = [part["name"] for part in parts if part.get("name")]
+    record = read_training_record(folder)
+    results = results_of(record)
+    parts = _parts(folder, record, settings, adapter_base, ask_the_hub)
+    license, license_name = _license(settings, {part.license for part in parts})
     data = ModelCardData(
         model_name=name.split("/")[-1],
         license=license,
         license_name=license_name,
-        license_link=None if license_name is None else "README.md#parts-and-licences",
+        license_link=None if license_name is None else "README.md#parts-and-licenses",
         library_name="peft" if adapter_base else "transformers",
         pipeline_tag=_TASK,
         language=settings.language,
-        base_model=bases or None,
+        base_model=[part.name for part in parts if part.name] or None,
         datasets=[settings.knowledge_base] if settings.knowledge_base else None,
-        tags=[
-            "gemkr",
-            "knowledge-retrieval",
-            "generative-retrieval",
-            *(["lora"] if adapter_base else []),
-        ],
-        eval_results=_evaluation(results, settings, facts) or None,
+        tags=["gemkr", "knowledge-retrieval", "generative-retrieval"]
+        + (["lora"] if adapter_base else []),
+        eval_results=_model_index(results, settings, record) or None,
     )
-    if adapter_base:
-        data["base_model_relation"] = "adapter"
-    described: dict[str, Any] = {
+    values: dict[str, Any] = {
         "name": name,
         "knowledge_base": settings.knowledge_base or "your/knowledge-base",
         "question": settings.question,
         "results": results,
-        "presets": PRESETS,
+        "presets": HIT_PRESETS,
         "parts": parts,
-        "agpl": any(part["license"] == ULTRALYTICS_LICENSE for part in parts),
-        "training": facts if "settings" in facts else None,
-        "settings": yaml.safe_dump(facts.get("settings", {}), sort_keys=False),
+        "agpl": any(part.license == ULTRALYTICS_LICENSE for part in parts),
+        "training": record if "settings" in record else None,
+        "settings": yaml.safe_dump(record.get("settings", {}), sort_keys=False),
         "curves": (folder / "curves.png").is_file(),
-        "fingerprint": fingerprint_of(folder, facts),
+        "fingerprint": _tokenizer_fingerprint(folder, record),
     }
-    if adapter_base:
-        config, tensors = read_adapter(folder)
-        described |= {
-            "base": adapter_base,
-            "rank": config["r"],
-            "adapter_parameters": sum(tensor.numel() for tensor in tensors.values()),
-            "adapter_size": readable_size((folder / ADAPTER_WEIGHTS).stat().st_size),
-        }
-    return fill("adapter.md" if adapter_base else "model.md", ModelCard, data, **described)
-
-
-def fingerprint_of(folder: Path, facts: Mapping[str, Any]) -> str | None:
-    """The fingerprint of the tokenizer that a checkpoint was tuned with, if it says one."""
-    path = folder / "config.json"
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8")).get("tokenizer_fingerprint")
-    return facts.get("tokenizer_fingerprint")
+    if adapter_base is None:
+        return render_card("model.md", ModelCard, data, **values)
+    data["base_model_relation"] = "adapter"
+    config, tensors = read_adapter(folder)
+    values |= {
+        "base": adapter_base,
+        "rank": config["r"],
+        "adapter_parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "adapter_size": readable_size((folder / ADAPTER_WEIGHTS).stat().st_size),
+    }
+    return render_card("adapter.md", ModelCard, data, **values)
 
 
 def evaluation_results(folder: Path, settings: CardSettings) -> bytes | None:
-    """``.eval_results/gemkr.yaml``: the results as the Hub's benchmarks read them; None without
-    results, or without a data set on the Hub that they are of."""
-    facts = read_facts(folder)
-    if not settings.knowledge_base:
+    """Return ``.eval_results/gemkr.yaml``: the results in the form of the Hub's benchmarks.
+
+    None if there are no results, or no knowledge base on the Hub that they belong to.
+    """
+    results = results_of(read_training_record(folder))
+    if not settings.knowledge_base or not results:
         return None
     entries = [
         EvalResultEntry(
             dataset_id=settings.knowledge_base,
             task_id=f"{result.split}-{metric.replace('@', '_at_').lower()}-{result.preset}",
             value=value,
-            notes=f"{metric} of {result.questions} questions, {result.stage}; a hit is "
-            f"{PRESETS[result.preset]} (preset {result.preset})",
+            notes=f"{metric} of {result.questions} questions, {result.stage}; hit preset "
+            f"{result.preset}: {HIT_PRESETS[result.preset]}",
         )
-        for result in results_of(facts)
+        for result in results
         for metric, value in result.metrics.items()
     ]
-    if not entries:
-        return None
     return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False).encode()
 
 
-def _evaluation(
-    results: Sequence[Result], settings: CardSettings, facts: Mapping[str, Any]
+def _model_index(
+    results: Sequence[EvaluationResult], settings: CardSettings, record: Mapping[str, Any]
 ) -> list[EvalResult]:
-    benchmark = (facts.get("data") or {}).get("format", "own")
+    benchmark = (record.get("data") or {}).get("format", "custom")
     return [
         EvalResult(
             task_type=_TASK,
@@ -165,43 +163,39 @@ def _evaluation(
 
 def _parts(
     folder: Path,
-    facts: Mapping[str, Any],
+    record: Mapping[str, Any],
     settings: CardSettings,
     adapter_base: str | None,
     ask_the_hub: bool,
-) -> list[dict[str, Any]]:
-    """What a checkpoint is made of: part, source, name on the Hub and licence."""
-    rows = []
+) -> list[_Part]:
+    """List the parts of a checkpoint or adapter, with their licenses."""
+    recorded = record.get("starts_from", [{"part": "weights", "source": "not recorded"}])
     if adapter_base:
-        rows.append({"part": "base", "name": adapter_base, "source": f"`{adapter_base}`"})
-    else:
-        unknown = {"part": "weights", "source": "not recorded"}
-        rows += [dict(part) for part in facts.get("starts_from", [unknown])]
-    for row in rows:
+        recorded = [{"part": "base", "name": adapter_base}]
+    parts = []
+    for row in recorded:
         name = row.get("name")
-        row.setdefault("source", f"`{name}`" if name else row.get("folder", _UNKNOWN))
-        row["license"] = row.get("license") or _license_of(name, settings, ask_the_hub)
-    rows.append({"part": "code", "source": "gemkr_hf", "license": CODE_LICENSE})
-    if (folder / "detector.safetensors").is_file() and _detector_type(folder) == "YoloDetector":
-        rows.append(
-            {
-                "part": "detector",
-                "source": "an Ultralytics YOLO, `detector.safetensors`",
-                "license": ULTRALYTICS_LICENSE,
-            }
-        )
-    return rows
+        source = row.get("source") or (f"`{name}`" if name else row.get("folder", _UNKNOWN))
+        license = row.get("license") or _license_of(name, settings, ask_the_hub)
+        parts.append(_Part(row["part"], source, license, name))
+    parts.append(_Part("code", "gemkr_hf", CODE_LICENSE))
+    detector = folder / "detector.json"
+    is_yolo = detector.is_file() and read_json(detector).get("detector_type") == "YoloDetector"
+    if is_yolo and (folder / "detector.safetensors").is_file():
+        source = "an Ultralytics YOLO, `detector.safetensors`"
+        parts.append(_Part("detector", source, ULTRALYTICS_LICENSE))
+    return parts
 
 
-def _detector_type(folder: Path) -> str | None:
-    path = folder / "detector.json"
-    if not path.is_file():
-        return None
-    return json.loads(path.read_text(encoding="utf-8")).get("detector_type")
+def _tokenizer_fingerprint(folder: Path, record: Mapping[str, Any]) -> str | None:
+    """Return the fingerprint of the tokenizer that a checkpoint was tuned with, if known."""
+    config = folder / "config.json"
+    known = read_json(config) if config.is_file() else record
+    return known.get("tokenizer_fingerprint")
 
 
 def _license_of(name: str | None, settings: CardSettings, ask_the_hub: bool) -> str:
-    """A base model's licence: the one that was given, or what its own card says."""
+    """Return a base model's license: the given one, or that on its own card."""
     if name is None:
         return _UNKNOWN
     given = (settings.part_licenses or {}).get(name)
@@ -210,20 +204,19 @@ def _license_of(name: str | None, settings: CardSettings, ask_the_hub: bool) -> 
     try:
         data = ModelCard.load(name).data
     except (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
-        return _UNKNOWN  # the card says so
+        return _UNKNOWN
     return data.get("license_name") or data.get("license") or _UNKNOWN
 
 
-def _license(settings: CardSettings, parts: Sequence[str]) -> tuple[str, str | None]:
-    """The whole's licence as the Hub names it, and a name where it has none of its own."""
+def _license(settings: CardSettings, parts: set[str]) -> tuple[str, str | None]:
+    """Return the checkpoint's license as the Hub names it, and a name for one it does not know."""
     if settings.license:
         return settings.license, None
-    different = set(parts)
-    if different <= _PERMISSIVE:
+    if parts <= _PERMISSIVE:
         return CODE_LICENSE, None
-    if different <= _PERMISSIVE | {ULTRALYTICS_LICENSE}:
+    if parts <= _PERMISSIVE | {ULTRALYTICS_LICENSE}:
         return ULTRALYTICS_LICENSE, None
     return "other", "several-see-the-card"
 
 
-__all__ = ["CardSettings", "evaluation_results", "fingerprint_of", "model_card"]
+__all__ = ["CardSettings", "evaluation_results", "model_card"]

@@ -1,33 +1,26 @@
-"""What is known of a checkpoint: how it was trained, and how good it is."""
+"""Training record of a checkpoint (``training.json``): how it was trained, and its results."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gemkr_hf.utils.io import write_json
+from gemkr_hf.utils.io import read_json, write_json
 
-FACTS_FILE = "training.json"
+TRAINING_RECORD_FILE = "training.json"
 FORMAT_VERSION = 1
-
-PRESETS = {
-    "gold": "the id of a relevant document",
-    "vrr": "an answer is part of the document's lowercased text",
-}
-"""What counts as a hit, by the names of the presets."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """How good a checkpoint is on a split.
+class EvaluationResult:
+    """Metrics of a checkpoint on one split.
 
     Attributes:
         split: of the benchmark.
-        stage: of the training, or of the project, that it is of.
-        questions: their number.
-        preset: what a hit is, one of ``PRESETS``.
-        metrics: by name, as shares of 1.
+        stage: of the training, after which it was evaluated.
+        questions: number of questions.
+        preset: hit preset, a name in `gemkr_hf.utils.hit_presets`.
+        metrics: values in 0 to 1 by name ("P@1").
     """
 
     split: str
@@ -37,62 +30,62 @@ class Result:
     metrics: Mapping[str, float]
 
 
-def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write ``training.json`` beside a checkpoint; see `read_facts`."""
-    write_json(folder / FACTS_FILE, {"format_version": FORMAT_VERSION, **facts})
+def write_training_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``training.json`` beside a checkpoint; see `read_training_record`."""
+    write_json(folder / TRAINING_RECORD_FILE, {"format_version": FORMAT_VERSION, **record})
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What a checkpoint's ``training.json`` says; empty where there is none.
+def read_training_record(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's ``training.json``.
 
-    Its keys: ``starts_from`` (parts by name, as `{"part", "name", "revision"}`), ``data``,
-    ``parameters``, ``selection``, ``hardware``, ``seconds``, ``versions``, ``settings``,
-    ``results`` (of `Result`).
+    Returns:
+        ``starts_from`` (parts, as ``{"part", "name", "revision"}``), ``data``, ``parameters``,
+        ``selection``, ``hardware``, ``seconds``, ``versions``, ``settings``, ``results`` (see
+        `results_of`). Empty if the file does not exist.
 
     Raises:
-        ValueError: it is broken, or of a version that is not known here.
+        ValueError: the file is invalid, or of a later format version.
     """
-    path = folder / FACTS_FILE
+    path = folder / TRAINING_RECORD_FILE
     if not path.is_file():
         return {}
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        version = facts.pop("format_version")
-    except (ValueError, AttributeError, KeyError):
-        raise ValueError(f"'{path}' is broken: it says nothing of a training") from None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    record = read_json(path)
+    version = record.pop("format_version", None) if isinstance(record, dict) else None
+    if not isinstance(version, int):
+        raise ValueError(f"'{path}' is not a training record: it has no format_version")
+    if version > FORMAT_VERSION:
         raise ValueError(
             f"'{path}' has format version {version}, and this gemkr_hf reads versions up to "
             f"{FORMAT_VERSION}: upgrade it"
         )
-    return facts
+    return record
 
 
-def results_of(facts: Mapping[str, Any]) -> list[Result]:
-    """The results that facts hold."""
-    return [Result(**record) for record in facts.get("results", [])]
+def results_of(record: Mapping[str, Any]) -> list[EvaluationResult]:
+    """Return the results in a training record."""
+    return [EvaluationResult(**result) for result in record.get("results", [])]
 
 
-def record_results(folder: str | Path, *results: Result) -> None:
-    """Keep results beside a checkpoint, for its card; those of the same split, stage and preset
-    are replaced.
+def record_results(folder: str | Path, *results: EvaluationResult) -> None:
+    """Add results to the training record of a checkpoint, for its card.
+
+    Earlier results of the same split, stage and preset are replaced.
 
     Args:
-        folder: of the checkpoint or the adapter.
-        *results: what was measured.
+        folder: of the checkpoint or adapter.
+        *results: to add.
     """
     folder = Path(folder)
-    facts = read_facts(folder)
-    kept = {(r.split, r.stage, r.preset): r for r in (*results_of(facts), *results)}
-    write_facts(folder, {**facts, "results": [asdict(result) for result in kept.values()]})
+    record = read_training_record(folder)
+    latest = {(r.split, r.stage, r.preset): r for r in (*results_of(record), *results)}
+    write_training_record(folder, {**record, "results": [asdict(r) for r in latest.values()]})
 
 
 __all__ = [
-    "FACTS_FILE",
-    "PRESETS",
-    "Result",
-    "read_facts",
+    "TRAINING_RECORD_FILE",
+    "EvaluationResult",
+    "read_training_record",
     "record_results",
     "results_of",
-    "write_facts",
+    "write_training_record",
 ]

@@ -1,9 +1,9 @@
-"""What an upload would do, before it does it."""
+"""Plan of an upload: which files go to which repository."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 RepoType = Literal["model", "dataset", "space"]
@@ -15,7 +15,7 @@ class PlannedFile:
 
     Attributes:
         path: in the repository, with slashes.
-        source: where it lies, or its contents.
+        source: local path, or the contents.
     """
 
     path: str
@@ -23,11 +23,11 @@ class PlannedFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
     def read(self, limit: int | None = None) -> bytes:
-        """Its contents, or the first ``limit`` bytes."""
+        """Read the contents, or the first ``limit`` bytes."""
         if isinstance(self.source, bytes):
             return self.source[:limit]
         with self.source.open("rb") as file:
@@ -36,16 +36,16 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class UploadPlan:
-    """Files for one repository, which get there in one commit or not at all.
+    """Files that are uploaded to one repository in one commit.
 
     Attributes:
-        repo_id: "owner/name".
+        repo_id: ``"owner/name"``.
         repo_type: "model", "dataset" or "space".
         files: what is uploaded.
-        left_out: names in the folder that are no part of it.
-        owned: patterns of files that are this kind of upload's: those that are in the repository
-            and not among ``files`` are of an older one, and are deleted by the commit.
-        message: of the commit.
+        left_out: files of the local folder that are not uploaded.
+        owned: patterns of files that this kind of upload writes. Files in the repository that match
+            and are not among ``files`` are left from an older upload; the commit deletes them.
+        message: commit message.
     """
 
     repo_id: str
@@ -54,15 +54,14 @@ class UploadPlan:
     left_out: tuple[str, ...] = ()
     owned: tuple[str, ...] = ()
     message: str = "Upload with gemkr_hf"
-    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size in bytes."""
         return sum(file.size for file in self.files)
 
     def stale(self, present: Iterable[str]) -> list[str]:
-        """Files in the repository that an older upload left there."""
+        """Return those files of a repository that an older upload left there."""
         kept = {file.path for file in self.files}
         return sorted(
             path
@@ -71,7 +70,7 @@ class UploadPlan:
         )
 
     def lines(self) -> list[str]:
-        """The plan for a reader: files with their sizes, largest first."""
+        """Describe the plan: files with their sizes, largest first."""
         files = sorted(self.files, key=lambda file: (-file.size, file.path))
         width = max((len(file.path) for file in files), default=0)
         lines = [f"{file.path:<{width}}  {readable_size(file.size):>9}" for file in files]
@@ -80,38 +79,35 @@ class UploadPlan:
             f"{self.repo_id}"
         )
         if self.left_out:
-            lines.append("Left out: " + ", ".join(self.left_out))
+            lines.append("Not uploaded: " + ", ".join(self.left_out))
         return lines
 
 
 def readable_size(size: int) -> str:
-    """Bytes in words.
+    """Format a number of bytes.
 
     >>> readable_size(999), readable_size(1_234_567)
     ('999 B', '1.2 MB')
     """
+    if size < 1000:
+        return f"{size} B"
     number = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+    for unit in ("kB", "MB", "GB"):
         number /= 1000
-    return f"{number:.1f} TB"
+        if number < 1000:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"
 
 
-def files_of(
+def split_files(
     folder: Path, belongs: Callable[[str], bool]
-) -> tuple[tuple[PlannedFile, ...], tuple[str, ...]]:
-    """The files of a folder that belong to an upload, and the names of the others."""
-    files, others = [], []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file():
-            continue
-        name = PurePosixPath(path.relative_to(folder)).as_posix()
-        if belongs(name):
-            files.append(PlannedFile(name, path))
-        else:
-            others.append(name)
-    return tuple(files), tuple(others)
+) -> tuple[list[PlannedFile], tuple[str, ...]]:
+    """List the files of a folder that belong to an upload, and the names of all others."""
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    files = [PlannedFile(name, folder / name) for name in names if belongs(name)]
+    return files, tuple(name for name in names if not belongs(name))
 
 
-__all__ = ["PlannedFile", "RepoType", "UploadPlan", "files_of", "readable_size"]
+__all__ = ["PlannedFile", "RepoType", "UploadPlan", "readable_size", "split_files"]

@@ -1,41 +1,38 @@
-"""Sending a plan: everything is there after one commit, or nothing is."""
+"""Upload of a plan in one commit: all of its files, or nothing."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from huggingface_hub import (
-    CommitInfo,
-    CommitOperationAdd,
-    CommitOperationDelete,
-    HfApi,
-    RepoCard,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
 from huggingface_hub.errors import (
     HfHubHTTPError,
-    HFValidationError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
-from huggingface_hub.utils import validate_repo_id
 
-from gemkr_hf.hub import exclusion_rules as refusals
+from gemkr_hf.hub.exclusion_rules import check_files
 from gemkr_hf.hub.upload_plan import UploadPlan, readable_size
+from gemkr_hf.utils.deprecation import warn_renamed
+from gemkr_hf.utils.hub_ids import check_repo_id
 
-GROUP = 2**30
-"""Bytes that are sent before the Hub is told that they are complete: an upload that stops goes on
-behind the last such group."""
+logger = logging.getLogger(__name__)
 
-Say = Callable[[str], None]
+GROUP_SIZE = 2**30
+"""Bytes that are sent before the Hub registers them: an interrupted upload resumes after the last
+complete group."""
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Uploaded:
-    """What an upload did.
+class UploadResult:
+    """Outcome of an upload.
 
     Attributes:
-        url: address of the repository, or of the pull request that was asked for.
-        commit: id of the new commit, or of the one that held all of it already.
-        deleted: files of an older upload that are gone.
+        url: address of the repository, or of the pull request.
+        commit: id of the new commit, or of the existing one if nothing changed.
+        deleted: files of an older upload that the commit deleted.
     """
 
     url: str
@@ -43,16 +40,15 @@ class Uploaded:
     deleted: tuple[str, ...]
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Raise ValueError for what is no "owner/name"."""
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise ValueError(f"'{repo_id}' is no name of a repository: {error}") from None
-    if "/" not in repo_id:
-        raise ValueError(
-            f"'{repo_id}' is no name of a repository: name its owner, 'owner/{repo_id}'"
-        )
+def check_plan(plan: UploadPlan) -> None:
+    """Check all of a plan that can be checked without the Hub.
+
+    Raises:
+        UploadRefused: the plan contains secrets, local paths, training states or pickles.
+        ValueError: the Hub id is not of the form ``"owner/name"``.
+    """
+    check_repo_id(plan.repo_id)
+    check_files(plan.files)
 
 
 def upload(
@@ -62,142 +58,132 @@ def upload(
     token: str | bool | None = None,
     message: str | None = None,
     create_pr: bool = False,
-    say: Say | None = None,
-) -> Uploaded:
-    """Upload a plan's files in one commit.
+    log: Log | None = None,
+    say: Log | None = None,
+) -> UploadResult:
+    """Check a plan and upload its files in one commit.
 
-    Stopped at any moment, the repository is as it was; the same call again sends only what the Hub
-    does not have. Files of an older upload that the new one has no longer are deleted by the same
-    commit.
+    An interrupted upload leaves the repository unchanged; the same call resumes it. Files that an
+    older upload left are deleted by the same commit.
 
     Args:
         plan: what to upload.
-        private: of a repository that is made now; one that is there must be what is asked for.
-        revision: branch, made if it is not there.
-        token: as everywhere in huggingface_hub; the saved one where None.
-        message: of the commit; the plan's where None.
-        create_pr: open a pull request in the place of a commit.
-        say: takes a line for each group of files.
+        private: create a private repository; an existing public one is refused.
+        revision: branch; created if it does not exist.
+        token: Hugging Face token; the saved one by default.
+        message: commit message; the plan's by default.
+        create_pr: open a pull request instead of committing.
+        log: receives a line for each group of files; by default they are logged at level INFO.
+        say: deprecated name of ``log``.
+
+    Returns:
+        Address, commit and deleted files.
 
     Raises:
-        Refused: the plan holds secrets, paths of this machine, states of a training or pickles.
-        ValueError: a bad name, a public repository where a private one is asked for, or a card
-            that the Hub does not take.
-        PermissionError: no token, or one that may not write there.
+        UploadRefused: the plan contains secrets, local paths, training states or pickles.
+        ValueError: an invalid Hub id, a public repository where a private one is wanted, or a card
+            that the Hub rejects.
+        PermissionError: no token, or one without write access.
         ConnectionError: the Hub cannot be reached, or fails.
     """
-    check_repo_id(plan.repo_id)
-    refusals.check(plan.files)
+    if say is not None:
+        warn_renamed("say", "log")
+    log = log or say or logger.info
+    check_plan(plan)
     api = HfApi(token=token)
-    say = say or _nothing
+    kind = plan.repo_type
     try:
-        url = api.create_repo(
+        repository = api.create_repo(
             plan.repo_id,
-            repo_type=plan.repo_type,
+            repo_type=kind,
             private=private,
             exist_ok=True,
-            space_sdk="gradio" if plan.repo_type == "space" else None,
+            space_sdk="gradio" if kind == "space" else None,
         )
-        info = api.repo_info(url.repo_id, repo_type=plan.repo_type)
-        if private and not info.private:
+        repo_id = repository.repo_id
+        if private and not api.repo_info(repo_id, repo_type=kind).private:
             raise ValueError(
-                f"The {plan.repo_type} repository {url.repo_id} is there and public: make it "
-                "private in its settings, or name another one"
+                f"The {kind} repository {repo_id} exists and is public: make it private in its "
+                "settings, or choose another name"
             )
         if revision is not None and not create_pr:
-            api.create_branch(url.repo_id, branch=revision, repo_type=plan.repo_type, exist_ok=True)
-        present = api.list_repo_files(url.repo_id, repo_type=plan.repo_type, revision=revision)
+            api.create_branch(repo_id, branch=revision, repo_type=kind, exist_ok=True)
+        present = api.list_repo_files(repo_id, repo_type=kind, revision=revision)
         deleted = plan.stale(present)
-        done = _commit(api, plan, url.repo_id, deleted, revision, message, create_pr, say)
-    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise _in_one_sentence(error, plan) from error
-    return Uploaded(done.pr_url or str(url), done.oid, tuple(deleted))
-
-
-def _commit(
-    api: HfApi,
-    plan: UploadPlan,
-    repo_id: str,
-    deleted: list[str],
-    revision: str | None,
-    message: str | None,
-    create_pr: bool,
-    say: Say,
-) -> CommitInfo:
-    operations = [
-        CommitOperationAdd(
-            file.path, file.source if isinstance(file.source, bytes) else str(file.source)
-        )
-        for file in plan.files
-    ]
-    _check_card(plan)
-    sent = 0
-    for group in _groups(operations):
-        api.preupload_lfs_files(
+        _validate_card(plan)
+        additions = [
+            CommitOperationAdd(
+                file.path, file.source if isinstance(file.source, bytes) else str(file.source)
+            )
+            for file in plan.files
+        ]
+        sent = 0
+        for group in _groups(additions):
+            api.preupload_lfs_files(
+                repo_id,
+                additions=group,
+                repo_type=kind,
+                revision=revision,
+                create_pr=create_pr,
+                free_memory=False,
+            )
+            sent += sum(addition.upload_info.size for addition in group)
+            log(f"Uploaded {readable_size(sent)} of {readable_size(plan.size)}")
+        commit = api.create_commit(
             repo_id,
-            additions=group,
-            repo_type=plan.repo_type,
+            operations=[*additions, *(CommitOperationDelete(path) for path in deleted)],
+            commit_message=message or plan.message,
+            repo_type=kind,
             revision=revision,
             create_pr=create_pr,
-            free_memory=False,
         )
-        sent += sum(operation.upload_info.size for operation in group)
-        say(f"{readable_size(sent)} of {readable_size(plan.size)} are there")
-    return api.create_commit(
-        repo_id,
-        operations=[*operations, *(CommitOperationDelete(path) for path in deleted)],
-        commit_message=message or plan.message,
-        repo_type=plan.repo_type,
-        revision=revision,
-        create_pr=create_pr,
-    )
+    except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise _readable_error(error, plan) from error
+    return UploadResult(commit.pr_url or str(repository), commit.oid, tuple(deleted))
 
 
-def _check_card(plan: UploadPlan) -> None:
-    """Have the Hub look at the card, before anything large is sent."""
+def _validate_card(plan: UploadPlan) -> None:
+    """Let the Hub validate the card before anything large is sent."""
     for file in plan.files:
         if file.path == "README.md":
             try:
                 RepoCard(file.read().decode()).validate(repo_type=plan.repo_type)
             except ValueError as error:
-                raise ValueError(f"The Hub does not take the card: {error}") from None
+                raise ValueError(f"The Hub rejects the card (README.md): {error}") from None
 
 
-def _groups(operations: list[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
+def _groups(additions: list[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
+    """Group files, smallest first, into groups of at most `GROUP_SIZE` or of one file."""
     group: list[CommitOperationAdd] = []
-    for operation in sorted(operations, key=lambda operation: operation.upload_info.size):
-        if group and sum(o.upload_info.size for o in group) + operation.upload_info.size > GROUP:
+    size = 0
+    for addition in sorted(additions, key=lambda addition: addition.upload_info.size):
+        size += addition.upload_info.size
+        if group and size > GROUP_SIZE:
             yield group
-            group = []
-        group.append(operation)
+            group, size = [], addition.upload_info.size
+        group.append(addition)
     if group:
         yield group
 
 
-def _in_one_sentence(error: Exception, plan: UploadPlan) -> Exception:
+def _readable_error(error: Exception, plan: UploadPlan) -> Exception:
     where = f"the {plan.repo_type} repository {plan.repo_id}"
-    again = "what has been sent is kept, and the same call again goes on from there"
+    resume = "repeat the upload to resume it"
     if isinstance(error, LocalTokenNotFoundError):
-        return PermissionError(f"There is no token to write to {where} with: run 'hf auth login'")
+        return PermissionError(f"No Hugging Face token to write to {where}: run 'hf auth login'")
     if isinstance(error, OfflineModeIsEnabled):
-        return ConnectionError(f"HF_HUB_OFFLINE is set: {where} cannot be written to")
+        return ConnectionError(f"Cannot write to {where}: HF_HUB_OFFLINE is set")
     if not isinstance(error, HfHubHTTPError):
-        return ConnectionError(f"The Hub could not be reached ({type(error).__name__}): {again}")
+        return ConnectionError(f"The Hub cannot be reached ({type(error).__name__}): {resume}")
     status = error.response.status_code
     if status in (401, 403, 404):
         return PermissionError(
-            f"The token may not write to {where} (HTTP {status}): run 'hf auth login' with one "
-            "that may, or name another repository"
+            f"No permission to write to {where} (HTTP {status}): run 'hf auth login' with a token "
+            "that has write access, or choose another repository"
         )
     if status < 500:
-        return ValueError(
-            f"The Hub does not take this for {where}: {error.server_message or error}"
-        )
-    return ConnectionError(f"The Hub failed (HTTP {status}): {again}")
+        return ValueError(f"The Hub rejects the upload to {where}: {error.server_message or error}")
+    return ConnectionError(f"The Hub failed (HTTP {status}): {resume}")
 
 
-def _nothing(line: str) -> None:
-    """For whoever wants no lines."""
-
-
-__all__ = ["GROUP", "Uploaded", "check_repo_id", "upload"]
+__all__ = ["GROUP_SIZE", "UploadResult", "check_plan", "upload"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gemkr_hf.hub.training_record import Result, write_facts
+from gemkr_hf.hub.training_record import EvaluationResult, write_training_record
 from gemkr_hf.training.arguments import TrainConfig
 from gemkr_hf.training.starting_model import checkpoint_source
 from gemkr_hf.utils.config import as_plain
@@ -45,7 +45,7 @@ def keep_facts(
         figures["history"], folder / "curves.png", figures["best_step"], config.validation.metric
     )
     results = [
-        Result(
+        EvaluationResult(
             split="validation",
             stage=stage,
             questions=figures[name]["questions"],
@@ -55,7 +55,7 @@ def keep_facts(
         for name, stage in _STAGES.items()
         if figures.get(name)
     ]
-    write_facts(
+    write_training_record(
         folder,
         {
             "starts_from": checkpoint_source(config.model).describe(base_models or {}),

@@ -3,18 +3,29 @@
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
+from gemkr_hf.utils.deprecation import warn_renamed
 
-def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+
+def lazy_exports(
+    package: str,
+    modules: Mapping[str, str],
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package whose exports are imported on first use.
 
     Args:
         package: the package's ``__name__``.
         modules: exported name -> name of the module that defines it, relative to the package.
+        renamed: deprecated name -> exported name that replaces it.
     """
 
     def __getattr__(name: str) -> Any:
+        if name in renamed:
+            warn_renamed(f"{package}.{name}", f"{package}.{renamed[name]}")
+            return getattr(sys.modules[package], renamed[name])
         if name not in modules:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         value = getattr(import_module(f"{package}.{modules[name]}"), name)

@@ -13,7 +13,7 @@ import torch
 from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.data import DataConfig
 from gemkr_hf.evaluation.metrics import score_run
-from gemkr_hf.hub import Result, record_results
+from gemkr_hf.hub import EvaluationResult, record_results
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.storage import FORMAT_VERSION
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
@@ -237,7 +237,7 @@ def _stored_run(path: Path, run_system: Callable[[], Run]) -> Run:
 def _record_results(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Store GeMKR's metrics with the model and the adapter, for their cards on the Hub."""
     results = [
-        Result(
+        EvaluationResult(
             split,
             "after instruction tuning",
             content["questions"],

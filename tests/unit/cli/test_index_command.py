@@ -145,7 +145,7 @@ def test_inspect(folder: Path, tmp_path: Path) -> None:
     assert pixels.shape[1] > 800
     assert pixels.std() > 10
     assert gemkr("inspect", folder, "--sample", 0).exit_code == 2
-    assert "no folder" in gemkr("inspect", tmp_path / "nowhere").output
+    assert "no local file or folder" in gemkr("inspect", tmp_path / "nowhere").output
 
 
 def test_query(folder: Path) -> None:

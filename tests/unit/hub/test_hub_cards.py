@@ -7,11 +7,19 @@ import yaml
 from huggingface_hub import ModelCard
 
 from gemkr_hf.demo.space_repository import SpaceSettings, plan_space
-from gemkr_hf.hub import CardSettings, Result, plan_model, record_results, write_facts
+from gemkr_hf.hub import (
+    CardSettings,
+    EvaluationResult,
+    plan_model,
+    record_results,
+    write_training_record,
+)
 from gemkr_hf.hub.model_card import evaluation_results, model_card
 from tests.unit.hub.hub_repositories import problems_of_card
 
-RESULT = Result("test", "after instruction tuning", 200, "gold", {"P@1": 0.88, "R@5": 0.98})
+RESULT = EvaluationResult(
+    "test", "after instruction tuning", 200, "gold", {"P@1": 0.88, "R@5": 0.98}
+)
 
 
 def test_what_was_pushed_is_valid_and_complete(full_hub) -> None:
@@ -28,7 +36,7 @@ def test_what_was_pushed_is_valid_and_complete(full_hub) -> None:
     assert {result.dataset_split for result in card.data.eval_results} == {"test", "unseen"}
     for said in ("| `gold` |", "learning_rate: ", "AGPL-3.0", "CPU", "minutes", "## Limits"):
         assert said in card.text, said
-    # Settings that had no part in it are not told as if they had.
+    # Settings without effect are not listed.
     assert "checkpoint: small-world" in card.text
     assert "language_model:" not in card.text and "null" not in card.text
     entries = yaml.safe_load(hub.files("alice/gemkr")[".eval_results/gemkr.yaml"])
@@ -47,8 +55,8 @@ def test_what_was_pushed_is_valid_and_complete(full_hub) -> None:
         ([{"part": "language model", "name": "a/llama"}], "llama2", "llama2"),
     ],
 )
-def test_the_licence_follows_from_the_parts(tmp_path, parts, given, license) -> None:
-    write_facts(tmp_path, {"starts_from": parts})
+def test_the_license_follows_from_the_parts(tmp_path, parts, given, license) -> None:
+    write_training_record(tmp_path, {"starts_from": parts})
     settings = CardSettings(license=given)
     card = model_card(tmp_path, "alice/x", settings, ask_the_hub=False)
     assert card.data.license == license
@@ -57,8 +65,8 @@ def test_the_licence_follows_from_the_parts(tmp_path, parts, given, license) -> 
 
 def test_results_are_recorded_and_replaced(tmp_path) -> None:
     record_results(tmp_path, RESULT)
-    better = Result(**{**asdict(RESULT), "metrics": {"P@1": 0.9}})
-    record_results(tmp_path, better, Result(**{**asdict(RESULT), "preset": "vrr"}))
+    better = EvaluationResult(**{**asdict(RESULT), "metrics": {"P@1": 0.9}})
+    record_results(tmp_path, better, EvaluationResult(**{**asdict(RESULT), "preset": "vrr"}))
     card = model_card(tmp_path, "alice/x", CardSettings(knowledge_base="alice/kb"))
     assert "0.900" in card.text and "`vrr`" in card.text
     assert len(card.data.eval_results) == 3
@@ -75,16 +83,16 @@ def test_a_space(short_quickstart) -> None:
     compile(files["app.py"], "app.py", "exec")
     assert b"'alice/gemkr', knowledge_base='alice/kb'" in files["app.py"]
     assert "examples/examples.json" in files and "examples/scene-1.png" in files
-    with pytest.raises(ValueError, match="name its owner"):
+    with pytest.raises(ValueError, match="add its owner"):
         plan_space("alice/ask", SpaceSettings("gemkr", "alice/kb"))
 
 
-def test_folders_that_are_no_checkpoint(short_quickstart, tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no model in .*config\.json is missing"):
+def test_folders_without_a_checkpoint(short_quickstart, tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"No model found in .*config\.json is missing"):
         plan_model(tmp_path, "alice/x")
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="holds no weights"):
+    with pytest.raises(FileNotFoundError, match="No weights found"):
         plan_model(tmp_path, "alice/x")
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="lacks its processor"):
+    with pytest.raises(FileNotFoundError, match=r"processor_config\.json is missing; save the"):
         plan_model(tmp_path, "alice/x")

@@ -80,7 +80,7 @@ push_model({str(short_quickstart / "model")!r}, "alice/gemkr")
     hub.is_down = True
     last = client(code, fails=True)
     assert last.startswith("ConnectionError: The Hub failed (HTTP 503)")
-    assert "the same call again goes on from there" in last
+    assert "repeat the upload to resume it" in last
 
 
 def test_a_damaged_knowledge_base_is_found_and_mended(own_hub, client) -> None:
@@ -88,7 +88,7 @@ def test_a_damaged_knowledge_base_is_found_and_mended(own_hub, client) -> None:
     own_hub.damage("alice/symbols", name, "dataset")
     last = client(load_kb(), fails=True)
     assert "was changed: its checksum differs from its header" in last
-    assert "force_download=True has it anew" in last
+    assert "force_download=True" in last
     own_hub.damaged.clear()
     assert "its checksum" in client(load_kb(), fails=True)
     assert client(load_kb(force_download=True)).split() == ["596"]
@@ -98,7 +98,7 @@ def test_a_damaged_knowledge_base_is_found_and_mended(own_hub, client) -> None:
 def test_damaged_weights_are_found_and_mended(own_hub, client) -> None:
     own_hub.damage("alice/gemkr", "model.safetensors")
     last = client(load(), fails=True)
-    assert "model.safetensors in the cache is not what the Hub has" in last
+    assert "The cached model.safetensors differs from the Hub's" in last
     own_hub.damaged.clear()
     client(load(options={"force_download": True}))
     client(load())
@@ -112,7 +112,7 @@ def test_a_file_that_is_listed_and_missing(own_hub, client, repo_id, repo_type, 
     name = next(n for n in own_hub.files(repo_id, repo_type) if n.startswith(start))
     own_hub.lose(repo_id, name)
     last = client(load(), fails=True)
-    assert f"The {repo_type} repository '{repo_id}' lacks a file that it lists" in last
+    assert f"The {repo_type} repository '{repo_id}' lists a file that is missing" in last
 
 
 def test_a_file_that_was_deleted(own_hub, client) -> None:
@@ -126,7 +126,7 @@ HfApi().delete_file("processor_config.json", "alice/gemkr")
 """
     )
     last = client(load_kb(), fails=True)
-    assert f"The dataset repository 'alice/symbols' has no {name}" in last
+    assert f"The dataset repository 'alice/symbols' has no file {name}" in last
 
 
 def test_a_private_repository(hub, client, short_quickstart, tmp_path) -> None:
@@ -140,12 +140,12 @@ KnowledgeBase.from_pretrained({folder!r}).push_to_hub("alice/secret", private=Tr
     assert client(load_kb("alice/secret")).split() == ["596"]
     without = client_of(hub, tmp_path / "another")
     last = without(load_kb("alice/secret"), token=None, fails=True)
-    assert "is not there, or is private: run 'hf auth login', or pass token=" in last
+    assert "does not exist or is private: run 'hf auth login', or pass token=" in last
     assert without(load_kb("alice/secret", token="hf_test_alice"), token=None).split() == ["596"]
     # What is public stays public, and is not written to.
     hub.repository("alice/secret", "dataset").private = False
     last = client(code, fails=True)
-    assert "is there and public: make it private in its settings" in last
+    assert "exists and is public: make it private in its settings" in last
 
 
 @pytest.mark.parametrize("token", [None, "hf_test_bob"])
@@ -157,7 +157,7 @@ from gemkr_hf import KnowledgeBase
 KnowledgeBase.from_pretrained({folder!r}).push_to_hub("alice/symbols")
 """
     last = client(code, token=token, fails=True)
-    assert last.startswith("PermissionError: The token may not write to the dataset repository")
+    assert last.startswith("PermissionError: No permission to write to the dataset repository")
 
 
 def test_an_old_revision(own_hub, client) -> None:
@@ -190,25 +190,23 @@ print(retriever.retrieve(image, "What does the sign mean?", k=1)[0].document["id
     assert len(hub.requests) == asked
     # A cache that is cold says so.
     last = client_of(hub, tmp_path / "cold")(code, offline=True, fails=True)
-    assert "is not in the cache, or not all of it, and the Hub cannot be reached" in last
+    assert "is not, or not completely, cached, and the Hub cannot be reached" in last
 
 
 def test_names_that_lead_nowhere(hub, client) -> None:
-    for name in ("alice/nowhere", "nowhere"):
-        last = client(load_kb(name), fails=True)
-        assert f"There is no folder '{name}' with a knowledge base, and on the Hub" in last
-    last = client(
-        "from gemkr_hf.retrieval.retriever import *\n" + _load_model("alice/nowhere"), fails=True
-    )
-    assert "The model repository 'alice/nowhere' is not there, or is private" in last
-    last = client(
-        "from gemkr_hf.retrieval.retriever import *\n" + _load_model("./nowhere"), fails=True
-    )
-    assert "There is no folder './nowhere' with a checkpoint in it" in last
-
-
-def _load_model(name: str) -> str:
-    return f"load_checkpoint(AutoModel, {name!r})"
+    last = client(load_kb("alice/nowhere"), fails=True)
+    assert "No local folder 'alice/nowhere' found, and the dataset repository on the Hub" in last
+    last = client(load_kb("nowhere"), fails=True)
+    assert "Knowledge base not found: no local file or folder 'nowhere'" in last
+    load_model = """
+    from transformers import AutoModel
+    from gemkr_hf.hub import load_checkpoint
+    load_checkpoint(AutoModel, {!r})
+    """
+    last = client(load_model.format("alice/nowhere"), fails=True)
+    assert "No local folder 'alice/nowhere' found, and the model repository on the Hub" in last
+    last = client(load_model.format("./nowhere"), fails=True)
+    assert "Checkpoint not found: no local file or folder './nowhere'" in last
 
 
 def test_two_processes_at_once(full_hub, tmp_path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gemkr_hf.hub import PlannedFile, Refused, UploadPlan, upload
-from gemkr_hf.hub.exclusion_rules import check, reasons
+from gemkr_hf.hub import PlannedFile, UploadPlan, UploadRefused, upload
+from gemkr_hf.hub.exclusion_rules import check_files, reasons
 from tests.project import ROOT
 
 TOKEN = "hf_" + "aB3" * 12
@@ -31,19 +31,19 @@ def zipped_pickle() -> bytes:
         ("pytorch_model.bin", b"x", "a pickle"),
         ("model.safetensors", pickle.dumps([1]), "a pickle"),
         ("weights", zipped_pickle(), "a pickle"),
-        ("optimizer.pt", b"x", "state of a training"),
-        ("checkpoint-20/model.safetensors", b"x", "state of a training"),
-        ("scheduler.safetensors", b"x", "state of a training"),
-        ("notes.md", f"token: {TOKEN}".encode(), "a token of the Hub"),
+        ("optimizer.pt", b"x", "a training state"),
+        ("checkpoint-20/model.safetensors", b"x", "a training state"),
+        ("scheduler.safetensors", b"x", "a training state"),
+        ("notes.md", f"token: {TOKEN}".encode(), "a Hugging Face token"),
         ("key.txt", b"-----BEGIN RSA PRIVATE KEY-----", "a private key"),
         (
             "config.json",
             b'{"text_config": {"_name_or_path": "/data/llama/7b"}}',
             "'/data/llama/7b'",
         ),
-        ("config.json", b'{"path": "C:\\\\models\\\\llama"}', "a path of this machine"),
+        ("config.json", b'{"path": "C:\\\\models\\\\llama"}', "a local path"),
         ("train.yaml", b"output: /home/ann/runs/okvqa\n", "'/home/ann/runs/okvqa'"),
-        ("README.md", str(Path.home() / "x").encode(), "a path of this machine"),
+        ("README.md", str(Path.home() / "x").encode(), "a local path"),
     ],
 )
 def test_what_is_refused(name, content, said) -> None:
@@ -68,15 +68,15 @@ def test_what_is_not(name, content) -> None:
 def test_this_projects_own_files_pass() -> None:
     root = ROOT
     files = [*root.glob("modeling/*.py"), *root.glob("processing/*.py"), *root.glob("hub_cards/*")]
-    check(PlannedFile(path.name, path) for path in files)
+    check_files(PlannedFile(path.name, path) for path in files)
 
 
 def test_nothing_is_sent(hub, client, tmp_path) -> None:
     plan = UploadPlan(
         "alice/x", "model", (PlannedFile("a.pkl", b"x"), PlannedFile("b.txt", TOKEN.encode()))
     )
-    with pytest.raises(Refused, match=r"a\.pkl \(a pickle.*b\.txt \(a token of the Hub"):
+    with pytest.raises(UploadRefused, match=r"a\.pkl \(a pickle.*b\.txt \(contains a Hugging"):
         upload(plan)
     assert not hub.requests
-    with pytest.raises(ValueError, match="name its owner, 'owner/x'"):
+    with pytest.raises(ValueError, match="add its owner, 'owner/x'"):
         upload(UploadPlan("x", "model", ()))

@@ -34,15 +34,15 @@ def test_what_must_not_go_is_named(short_quickstart, tmp_path) -> None:
     shutil.copytree(short_quickstart / "model", tmp_path / "model")
     (tmp_path / "model" / "optimizer.pt").write_bytes(b"x")
     code, said = gemkr("model", tmp_path / "model", "alice/gemkr", "--dry-run")
-    assert code == 2 and "optimizer.pt (the state of a training" in said
+    assert code == 2 and "optimizer.pt (a training state" in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("model", "nowhere", "alice/x"), "There is no model in 'nowhere'"),
+        (("model", "nowhere", "alice/x"), "No model found in 'nowhere'"),
         (("kb", "nowhere", "alice/x"), "No knowledge base found in 'nowhere'"),
-        (("adapter", "nowhere", "alice/x"), "There is no adapter in 'nowhere'"),
+        (("adapter", "nowhere", "alice/x"), "No adapter found in 'nowhere'"),
     ],
 )
 def test_mistakes(arguments, said) -> None:
@@ -52,7 +52,7 @@ def test_mistakes(arguments, said) -> None:
 
 def test_an_adapter_needs_a_base(short_quickstart) -> None:
     code, said = gemkr("adapter", short_quickstart / "training", "alice/lora")
-    assert code == 2 and "name the repository that it has there, or is to have, with --base" in said
+    assert code == 2 and "name its Hub id with --base" in said
 
 
 def test_the_commands_of_the_docs_push_all_of_a_quickstart(
@@ -102,4 +102,4 @@ def test_a_private_repository_and_a_branch(hub, client, short_quickstart) -> Non
     assert "knowledge_base.json" not in hub.files("alice/kb", "dataset", "main")
     repository.private = False
     said = client(run.format(options=["--private"]))
-    assert said.startswith("2 ") and "is there and public" in said
+    assert said.startswith("2 ") and "exists and is public" in said

@@ -202,7 +202,7 @@ def test_folders_that_are_no_knowledge_base(tmp_path, monkeypatch) -> None:
     with pytest.raises(FileNotFoundError, match=r"no knowledge_base\.json in it"):
         KnowledgeBase.from_pretrained(tmp_path)
     for missing in (tmp_path / "nowhere", "./nowhere", "a/b/c", "/nowhere", "~/kb"):
-        with pytest.raises(FileNotFoundError, match="no folder"):
+        with pytest.raises(FileNotFoundError, match="no local file or folder"):
             KnowledgeBase.from_pretrained(missing)
 
 
