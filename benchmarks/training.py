@@ -44,7 +44,7 @@ from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
 from gemkr_hf.training.retrieval_validation import RetrievalValidation
 from gemkr_hf.training.starting_model import load_model, load_processor
 from gemkr_hf.training.trainer import InstructionTrainer, add_lora, training_arguments, tune
-from gemkr_hf.training.training_run import captions
+from gemkr_hf.training.training_run import object_captions
 from gemkr_hf.utils.config import parse, read_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "symbols.yaml"
@@ -89,7 +89,7 @@ class Ground:
         own = set((train or self.train)["image_id"])
         known = {
             name: found
-            for name, found in captions(self.benchmark, self.images).items()
+            for name, found in object_captions(self.benchmark, self.images).items()
             if name in own
         }
         fit_alignment(model, self.processor.tokenizer, self.images, known)

@@ -40,14 +40,14 @@ def train(
     from gemkr_hf.training.arguments import TrainConfig
 
     parsed = parse(TrainConfig, settings)
-    from gemkr_hf.training.training_checks import check
+    from gemkr_hf.training.training_checks import check_training
     from gemkr_hf.training.training_run import run_training
 
     if check_only:
-        benchmark = check(parsed, Path())
+        benchmark = check_training(parsed, Path())
         typer.echo(f"{len(benchmark.questions['train']):,} training questions: ready to train")
         return
-    run_training(parsed, say=typer.echo, overwrite=overwrite)
+    run_training(parsed, log=typer.echo, overwrite=overwrite)
 
 
 __all__ = ["train"]

@@ -28,7 +28,7 @@ from gemkr_hf.processing import ObjectCache
 from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
 from gemkr_hf.training.starting_model import check_model, load_model, load_processor
 from gemkr_hf.training.training_checks import has_images, with_images
-from gemkr_hf.training.training_run import open_or_build, with_ids_of
+from gemkr_hf.training.training_run import match_document_ids, open_or_build
 from gemkr_hf.utils.config import as_plain, upgrade_settings
 from gemkr_hf.utils.hub_ids import resolve_source
 from gemkr_hf.utils.io import atomic_write_text
@@ -169,7 +169,7 @@ class Ground:
         """The splits, their relevant documents named as they come back: as the knowledge base names
         them, a document of several ids by its first."""
         kb = self.knowledge_base
-        questions = with_ids_of(self.benchmark, kb, self.config.data.format).questions
+        questions = match_document_ids(self.benchmark, kb, self.config.data.format).questions
         first = kb.further_ids()
         if not first:
             return questions

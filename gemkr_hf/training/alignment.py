@@ -1,33 +1,18 @@
-"""First stage of alignment: projections that start where the objects' words are.
+"""Alignment before instruction tuning: fit the projections of Eq. 7 to captions of objects.
 
-As other models of vision and language do before instruction tuning, the projections of Eq. 7 are
-fitted to captions first. Where an object's words are known, neither vision tower nor language model
-has to run: X_R is cached, and the target is the sum of the words' embeddings.
+Neither vision tower nor language model has to run: X_R is cached, and the target of an object is
+the sum of the embeddings of its caption.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torchvision.ops import box_iou
 
 from gemkr_hf.training.prepared_images import PreparedImage
 
 Box = Sequence[float]
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes ``(left, top, right, bottom)``.
-
-    >>> overlap((0, 0, 2, 2), (1, 0, 3, 2))
-    0.3333333333333333
-    """
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return shared / (sum(areas) - shared)
 
 
 def fit_alignment(
@@ -42,36 +27,40 @@ def fit_alignment(
     """Set the object projection to the identity and fit the alignment to the objects' captions.
 
     The target of an object is the sum over its phrases (colour, name) of the mean embedding of the
-    phrase's tokens. The fit starts from least squares and then lowers, by Adam on all objects at
-    once, the contrastive loss of the nearest target plus ``pull`` times the squared distance to
-    the right one. Least squares alone mixes up symbols that look alike.
+    phrase's tokens. The fit starts from least squares. Adam on all objects at once then minimises
+    the contrastive loss over all targets plus ``pull`` times the squared distance to the right
+    one: least squares alone confuses symbols that look alike.
 
     Args:
-        model: a ``GeMKRForRetrieval``; its projections are overwritten.
-        tokenizer: the language model's.
-        images: id -> objects found and their X_R.
-        captions: id -> for each captioned object its box and its phrases.
-        steps: of Adam.
-        temperature: of the contrastive loss over all different captions.
-        pull: weight of the squared distance.
+        model: A ``GeMKRForRetrieval``; its projections are overwritten.
+        tokenizer: The language model's.
+        images: Image id -> detected objects and their X_R.
+        captions: Image id -> box ``(left, top, right, bottom)`` and phrases of each captioned
+            object. A detected object takes the captions whose box has an intersection over union
+            of more than 0.5 with its own.
+        steps: Steps of Adam.
+        temperature: Of the contrastive loss.
+        pull: Weight of the squared distance.
 
     Returns:
-        Number of objects that were fitted.
+        Number of fitted objects.
 
     Raises:
-        ValueError: no object found has a caption.
+        ValueError: No detected object has a caption.
     """
     table = model.get_input_embeddings().weight.detach().float().cpu()
     features: list[torch.Tensor] = []
     phrases_of: list[tuple[str, ...]] = []
     for name, image in images.items():
-        for found, feature in zip(image.objects, image.object_features, strict=False):
-            for box, phrases in captions.get(name, ()):
-                if overlap(found.box, box) > 0.5:
-                    features.append(feature)
-                    phrases_of.append(tuple(phrases))
+        captioned = captions.get(name, ())
+        if not image.objects or not captioned:
+            continue
+        matches = box_iou(_boxes(one.box for one in image.objects), _boxes(b for b, _ in captioned))
+        for row, column in (matches > 0.5).nonzero().tolist():
+            features.append(image.object_features[row])
+            phrases_of.append(tuple(captioned[column][1]))
     if not features:
-        raise ValueError("No object that was found has a caption: there is nothing to align to")
+        raise ValueError("No detected object has a caption: the projections cannot be fitted")
 
     def embedding(phrase: str) -> torch.Tensor:
         return table[tokenizer(f" {phrase}", add_special_tokens=False)["input_ids"]].mean(0)
@@ -87,7 +76,7 @@ def fit_alignment(
     optimizer = torch.optim.Adam([weights], lr=3e-3)
     for _ in range(steps):
         fitted = inputs @ weights
-        # Half the squared distance, less what is the same for all targets.
+        # Negative half squared distance, without the terms that all targets share.
         logits = (fitted @ targets.T - targets.square().sum(1) / 2) / temperature
         distance = (fitted - targets[labels]).square().sum(1).mean()
         loss = torch.nn.functional.cross_entropy(logits, labels) + pull * distance
@@ -103,8 +92,12 @@ def fit_alignment(
     return len(features)
 
 
+def _boxes(boxes: Iterable[Box]) -> torch.Tensor:
+    return torch.tensor([tuple(box) for box in boxes], dtype=torch.float64)
+
+
 def _least_squares(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Weights ``(in, out)`` with a very small ridge, which keeps the problem regular."""
+    """Return weights ``(in, out)``, with a very small ridge that keeps the problem regular."""
     gram = (inputs.T @ inputs).double()
     ridge = 1e-5 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
     return torch.linalg.solve(gram + ridge, (inputs.T @ outputs).double()).float()

@@ -7,12 +7,15 @@ readable, comparable and checkable (``gemkr train --check``) on a laptop.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from gemkr_hf.data import DataConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
 from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.deprecation import renamed_fields
+from gemkr_hf.utils.hit_presets import check_preset
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,8 @@ class ValidationConfig(Settings):
             for all, 0 for the loss alone.
         metric: The checkpoint with the best value is kept: ``R@5``, ``P@1``, ``P@5``, ``R@10`` or
             ``loss``.
-        hit: Hit preset: ``gold`` (the id of a relevant document) or ``answer`` (the lowercased text
-            holds an answer; pseudo-relevance of OKVQA).
+        hit: Hit preset, see `gemkr_hf.utils.hit_presets`: ``gold`` (the id of a relevant document),
+            ``vrr`` (the lowercased text contains an answer; pseudo-relevance of OKVQA), ...
         num_beams: Beams of the search; None for the model's own.
         batch_size: Questions decoded together.
     """
@@ -160,13 +163,14 @@ class ValidationConfig(Settings):
     eval_steps: int | None = None
     questions: int | None = 500
     metric: Literal["R@5", "P@1", "P@5", "R@10", "loss"] = "R@5"
-    hit: Literal["gold", "answer"] = "gold"
+    hit: Annotated[str, BeforeValidator(check_preset)] = "gold"
     num_beams: int | None = None
     batch_size: int = 8
 
     def __post_init__(self) -> None:
         self.check_positive("eval_steps", "batch_size")
         self.check_not_negative("questions")
+        check_preset(self.hit)
         if self.questions == 0 and self.metric != "loss":
             raise ValueError(f"metric {self.metric} needs questions: set metric to loss")
 

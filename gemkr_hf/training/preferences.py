@@ -1,19 +1,18 @@
-"""Preference tuning from relevance feedback, by TRL's direct preference optimisation.
+"""Preference tuning from relevance feedback, by direct preference optimisation with TRL.
 
-The model writes clues for training questions under the constraint; those that led to relevant
-documents are preferred to those that did not. Beyond the paper; its authors' next work (Generative
-multi-modal retrieval with feedback) goes this way.
+The model writes clues for training questions under the constraint; clues that led to relevant
+documents are preferred to clues that did not. This goes beyond the paper; its authors' later work
+(Generative multi-modal retrieval with feedback) takes this direction.
 """
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from peft import LoraConfig
 
 from gemkr_hf.evaluation.hits import GOLD
 from gemkr_hf.evaluation.record_retrieval import mark_retrieved, retrieve_for
@@ -26,7 +25,9 @@ from gemkr_hf.training.progress_callback import show_progress
 from gemkr_hf.training.retrieval_validation import known_objects
 from gemkr_hf.training.trainer import (
     dtypes_of,
-    last_whole_checkpoint,
+    last_complete_checkpoint,
+    lora_config,
+    restore_dtypes,
     save_peft,
     trained_in_float32,
     training_arguments,
@@ -50,35 +51,35 @@ PREFERENCE_FEATURES = datasets.Features(
 def almost_distinctive(
     index: FMIndex, clue: Sequence[int], rng: np.random.Generator
 ) -> np.ndarray | None:
-    """A clue of other documents that begins as ``clue`` does, for as long as possible.
+    """Draw a clue of another document with the longest beginning in common with ``clue``.
 
-    The longest beginning is kept after which another token may come; from there on tokens are
-    drawn among those that the documents hold.
+    The longest beginning that another token can follow is kept; the tokens after it are drawn from
+    those that the index allows.
 
     Args:
-        index: of the knowledge base.
-        clue: int ``(n,)``, a sequence that occurs.
-        rng: draws where there is a choice.
+        index: Of the knowledge base.
+        clue: int ``(n,)``, a sequence that occurs in the index.
+        rng: Random generator.
 
     Returns:
-        int32 ``(m,)``, ``m <= n``, no subsequence of the document of ``clue`` alone; None where no
-        document shares a beginning.
+        int32 ``(m,)``, ``m <= n``, not a clue of the same document alone; None if no other document
+        shares a beginning.
     """
     tokens = np.asarray(clue, dtype=np.int32)
     following = index.get_next([tokens[:length] for length in range(1, len(tokens))])
     for length in range(len(tokens) - 1, 0, -1):
-        others = following[length - 1][following[length - 1] != tokens[length]]
-        if not len(others):
+        alternatives = following[length - 1][following[length - 1] != tokens[length]]
+        if not len(alternatives):
             continue
-        other = np.append(tokens[:length], rng.choice(others)).astype(np.int32)
-        while len(other) < len(tokens):
-            [more] = index.get_next([other])
+        negative = np.append(tokens[:length], rng.choice(alternatives)).astype(np.int32)
+        while len(negative) < len(tokens):
+            [more] = index.get_next([negative])
             if not len(more):
                 break
-            other = np.append(other, rng.choice(more)).astype(np.int32)
-        own, its = index.lookup_doc([tokens, other]).tolist()
-        if own < 0 or its != own:
-            return other
+            negative = np.append(negative, rng.choice(more)).astype(np.int32)
+        document, other = index.lookup_doc([tokens, negative]).tolist()
+        if document < 0 or other != document:
+            return negative
     return None
 
 
@@ -92,110 +93,110 @@ def collect_preferences(
     seed: int = 0,
     batch_size: int = 8,
 ) -> datasets.Dataset:
-    """Retrieve for training questions and pair clues that led to relevant documents with others.
+    """Retrieve for training questions, and pair clues of relevant documents with other clues.
 
-    Where none did, a clue of the instructions is preferred. The most probable clues of either kind
-    come first.
+    Clues are paired in descending order of their scores. If no clue led to a relevant document, a
+    clue of the instructions is preferred.
 
     Args:
-        retriever: with the tuned model.
-        questions: records with ``question_id``, ``image_id``, ``question``, ``relevant_ids``.
-        images: id -> image; None for questions in words alone.
-        instructions: with ``INSTRUCTION_FEATURES``, of the same questions.
-        config: how many pairs, and of which kind.
-        images: prepared ones, whose objects need not be found again.
-        seed: of what is drawn.
-        batch_size: questions decoded together.
+        retriever: With the tuned model.
+        questions: Records with ``question_id``, ``image_id``, ``question``, ``relevant_ids``.
+        images: Image id -> image; None for text-only questions.
+        instructions: With ``INSTRUCTION_FEATURES``, of the same questions.
+        config: Number and kinds of pairs.
+        prepared: Images with known objects, which are not detected again.
+        seed: Of random draws.
+        batch_size: Questions decoded together.
 
     Returns:
         A data set with ``PREFERENCE_FEATURES``.
 
     Raises:
-        ValueError: no clue led elsewhere, so that there is nothing to prefer.
+        ValueError: All clues led to relevant documents.
     """
     rng = np.random.default_rng(seed)
-    written: dict[str, list[Sequence[int]]] = {}
+    sampled: dict[str, list[Sequence[int]]] = {}
     captions: dict[str, str] = {}
     for row in instructions:
-        written.setdefault(row["question_id"], []).append(row["clue"])
+        sampled.setdefault(row["question_id"], []).append(row["clue"])
         captions[row["question_id"]] = row["caption"]
-    records = [record for record in questions if record["question_id"] in written]
+    records = [record for record in questions if record["question_id"] in sampled]
     if config.questions is not None and config.questions < len(records):
         drawn = np.sort(rng.choice(len(records), config.questions, replace=False))
         records = [records[row] for row in drawn]
-    rows: list[dict[str, Any]] = []
     knowledge_base = retriever.knowledge_base
+    pairs: list[dict[str, Any]] = []
     for start in progress(range(0, len(records), batch_size), "collect preferences"):
-        some = records[start : start + batch_size]
-        words = [captions[record["question_id"]] for record in some]
-        found = retrieve_for(
+        batch = records[start : start + batch_size]
+        results = retrieve_for(
             retriever,
-            some,
+            batch,
             images,
-            known_objects(prepared, some) if images is not None else None,
-            words if any(captions.values()) else None,
+            known_objects(prepared, batch) if images is not None else None,
+            [captions[one["question_id"]] for one in batch] if any(captions.values()) else None,
         )
-        for record, hits in zip(some, found, strict=True):
+        for record, hits in zip(batch, results, strict=True):
             marks = mark_retrieved(hits, record, GOLD, knowledge_base)
             if config.only_mistakes and marks and marks[0]:
                 continue
-            right: list[tuple[float, Sequence[int]]] = []
-            wrong: list[tuple[float, Sequence[int]]] = []
-            for hit, relevant in zip(hits, marks, strict=True):
-                (right if relevant else wrong).extend(
-                    (clue.score, clue.pieces[0]) for clue in hit.clues
-                )
-            chosen = [clue for _, clue in sorted(right, key=lambda one: -one[0])]
-            rejected = [clue for _, clue in sorted(wrong, key=lambda one: -one[0])]
-            record = {**record, "caption": captions[record["question_id"]]}
-            rows += _pairs(record, chosen or written[record["question_id"]], rejected, config,
-                           knowledge_base.index, rng)  # fmt: skip
-    if not rows:
-        raise ValueError("Every clue led to a relevant document: there is nothing to prefer")
-    return datasets.Dataset.from_list(rows, features=PREFERENCE_FEATURES)
+            clues = sorted(
+                (
+                    (clue, relevant)
+                    for hit, relevant in zip(hits, marks, strict=True)
+                    for clue in hit.clues
+                ),
+                key=lambda one: -one[0].score,
+            )
+            name = record["question_id"]
+            chosen = [clue.pieces[0] for clue, relevant in clues if relevant] or sampled[name]
+            rejected = [clue.pieces[0] for clue, relevant in clues if not relevant]
+            columns = {
+                "question_id": name,
+                "image": record["image_id"],
+                "question": record["question"],
+                "caption": captions[name],
+            }
+            pairs += [
+                {**columns, **pair}
+                for pair in _pairs(chosen, rejected, config, knowledge_base.index, rng)
+            ]
+    if not pairs:
+        raise ValueError("Every clue led to a relevant document: there are no preferences to learn")
+    return datasets.Dataset.from_list(pairs, features=PREFERENCE_FEATURES)
 
 
 def _pairs(
-    record: Mapping[str, Any],
     chosen: Sequence[Sequence[int]],
     rejected: Sequence[Sequence[int]],
     config: PreferenceConfig,
     index: FMIndex,
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    pairs = []
+) -> Iterator[dict[str, Any]]:
+    """Pair the clues of one question: hard negatives first, then rejected clues."""
     for number in range(config.pairs):
         preferred = chosen[number % len(chosen)]
         hard = number < config.hard_negatives
-        other: Any = None
+        negative: Any = None
         if hard:
-            other = almost_distinctive(index, preferred, rng)
+            negative = almost_distinctive(index, preferred, rng)
         elif number - config.hard_negatives < len(rejected):
-            other = rejected[number - config.hard_negatives]
-        if other is None:
-            continue
-        pairs.append(
-            {
-                "question_id": record["question_id"],
-                "image": record["image_id"],
-                "question": record["question"],
-                "caption": record["caption"],
+            negative = rejected[number - config.hard_negatives]
+        if negative is not None:
+            yield {
                 "chosen": [int(token) for token in preferred],
-                "rejected": [int(token) for token in other],
+                "rejected": [int(token) for token in negative],
                 "hard": hard,
             }
-        )
-    return pairs
 
 
 class PreferenceCollator:
-    """Pairs as TRL takes them: the rows of all chosen clues, then those of all rejected ones.
+    """Collates pairs as TRL expects them: rows of all chosen clues, then of all rejected ones.
 
-    What is compared are the scores by which clues are ranked (Eq. 1), without an end token.
+    The compared log-probabilities are the scores that rank clues (Eq. 1), without an end token.
 
     Args:
-        processor: writes the prompts.
-        images: what the pairs are about; None for a model that reads captions.
+        processor: Writes the prompts.
+        images: Prepared images; None for a text-only model.
     """
 
     def __init__(self, processor: Any, images: PreparedImages | None) -> None:
@@ -217,7 +218,7 @@ class PreferenceCollator:
         batch = self._pad(
             [
                 {
-                    # The end token has no part in a clue's score: it ends where it is distinctive.
+                    # Without the end token: a clue's score ends where it is distinctive.
                     "input_ids": torch.tensor(prompt + ending[:-1]),
                     "labels": torch.tensor([-100] * len(prompt) + ending[:-1]),
                     **pixels_of(images, name),
@@ -240,28 +241,31 @@ def tune_preferences(
     tuning: TuningConfig,
     config: PreferenceConfig,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """Tune a model further so that preferred clues become more probable than the others.
+    """Make preferred clues more probable than the others, or resume from the last checkpoint.
 
     Args:
-        model: a tuned ``GeMKRForRetrieval`` without adapters; it is the reference as well.
-        processor: its processor.
-        preferences: with ``PREFERENCE_FEATURES``.
-        images: what they are about.
-        output: folder of the states, from which a stopped tuning goes on.
+        model: A tuned ``GeMKRForRetrieval`` without adapters; it is also the reference model.
+        processor: Its processor.
+        preferences: With ``PREFERENCE_FEATURES``.
+        images: Prepared images of the preferences.
+        output: Folder of the checkpoints; the adapter is saved in ``adapter`` in it.
         tuning: LoRA, precision, optimizer, seed.
-        config: what is different in preference tuning.
+        config: What differs in preference tuning.
 
     Returns:
-        The model with LoRA merged, and the entries of the curve.
+        The model with LoRA merged, and the entries of the training curve.
     """
     from trl import DPOConfig
 
     common = training_arguments(output, tuning).to_dict()
-    known = {name for name in common if name in DPOConfig.__dataclass_fields__}
-    losses = ["sigmoid"] + (["sft"] if config.sft_weight else [])
+    losses = ["sigmoid", "sft"] if config.sft_weight else ["sigmoid"]
     arguments = DPOConfig(
         **{
-            **{name: common[name] for name in known if not name.startswith("_")},
+            **{
+                name: value
+                for name, value in common.items()
+                if name in DPOConfig.__dataclass_fields__ and not name.startswith("_")
+            },
             "learning_rate": config.learning_rate,
             "per_device_train_batch_size": config.per_device_train_batch_size,
             "num_train_epochs": config.num_train_epochs,
@@ -274,11 +278,6 @@ def tune_preferences(
             "max_length": None,
         }
     )
-    lora = LoraConfig(
-        **model.lora_arguments(
-            tuning.lora_r or 16, tuning.lora_alpha, tuning.lora_dropout, tuning.lora_target_modules
-        )
-    )
     dtypes = dtypes_of(model)
     trainer = _trainer_class()(
         model=model,
@@ -286,32 +285,28 @@ def tune_preferences(
         data_collator=PreferenceCollator(processor, images),
         train_dataset=preferences,
         processing_class=processor,
-        peft_config=lora,
+        peft_config=lora_config(model, tuning, tuning.lora_r or 16),
     )
     trained_in_float32(trainer.model)
     show_progress(trainer, "tune preferences")
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
+    trainer.train(resume_from_checkpoint=last_complete_checkpoint(output))
     adapted = trainer.accelerator.unwrap_model(trainer.model)
-    base = adapted.get_base_model()
-    if "forward" in base.__dict__:
-        del base.forward  # the model's own again
+    del adapted.get_base_model().forward  # the patch of the trainer, see below
     if trainer.is_world_process_zero():
         save_peft(adapted, Path(output) / "adapter")
-    merged = adapted.merge_and_unload()
-    for name, dtype in dtypes.items():
-        getattr(merged, name).to(dtype)
+    merged = restore_dtypes(adapted.merge_and_unload(), dtypes)
     return merged, list(trainer.state.log_history)
 
 
 def _trainer_class() -> Any:
-    """TRL's trainer; TRL is imported when it is needed, since it is an extra."""
+    """Return the trainer; TRL is an extra, and is imported when it is needed."""
     from trl import DPOTrainer
 
     class PreferenceTrainer(DPOTrainer):
-        """TRL's, with log-probabilities from the model's own forward.
+        """TRL's trainer, with log-probabilities from the model's own forward.
 
-        TRL takes them from a backbone that ends in hidden states, and a GeMKR has none that takes
-        images.
+        TRL patches the instance's ``forward`` with one that runs a text-only backbone and a fused
+        head; this replaces that patch by one that passes images on.
         """
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -320,7 +315,7 @@ def _trainer_class() -> Any:
             base.forward = types.MethodType(_forward_with_log_probs, base)
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            # TRL writes a model card of its own into each state, where nobody looks for one.
+            # Without the model card that TRL writes into each checkpoint.
             super(DPOTrainer, self)._save_checkpoint(model, trial)
 
     return PreferenceTrainer
@@ -329,10 +324,10 @@ def _trainer_class() -> Any:
 def _forward_with_log_probs(
     self: Any, *args: Any, labels: Any = None, fused_lm_head: bool = False, **kwargs: Any
 ) -> Any:
-    """The model's forward, or with ``fused_lm_head`` what TRL asks for in its place.
+    """Run the model's forward; with ``fused_lm_head``, return TRL's ``FusedCausalLMOutput``.
 
-    These are the log-probability and the entropy of each label, the mean logit, and whether the
-    label is the first choice; ``(B, T - 1)``, zeros where there is no label.
+    Its fields have the shape ``(B, T - 1)`` and zeros where there is no label: log-probability and
+    entropy of each label, mean logit, and whether the label is the most probable token.
     """
     forward = types.MethodType(type(self).forward, self)
     if not fused_lm_head:
@@ -350,7 +345,7 @@ def _forward_with_log_probs(
     picked = log_probs.gather(-1, own.clamp(min=0)[..., None])[..., 0]
 
     def spread(values: torch.Tensor) -> torch.Tensor:
-        """Zeros before the first label and where there is none."""
+        """Fill in zeros before the first label and where there is none."""
         values = values * mask[:, first:]
         return torch.nn.functional.pad(values, (length - 1 - values.shape[1], 0))
 

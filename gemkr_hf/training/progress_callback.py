@@ -1,4 +1,4 @@
-"""The line that tells how far a training is."""
+"""One progress line for the HF Trainer."""
 
 from typing import Any
 
@@ -6,14 +6,23 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 
 from gemkr_hf.utils.logging import progress_bar
 
+_SHOWN = {
+    "loss": "loss",
+    "eval_loss": "validation loss",
+    "eval_R@5": "R@5",
+    "eval_P@1": "P@1",
+    "rewards/accuracies": "preferred",
+}
+"""Name in the Trainer's log -> name in the progress line."""
+
 
 class TrainingProgress(TrainerCallback):
-    """One line: steps, rate and time left, loss, and the last validation's R@5."""
+    """Shows steps, rate, remaining time, loss and the last validation in one line."""
 
     def __init__(self, description: str = "tune") -> None:
         self._description = description
         self._bar: Any = None
-        self._shown: dict[str, str] = {}
+        self._values: dict[str, str] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -27,18 +36,11 @@ class TrainingProgress(TrainerCallback):
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kw: Any
     ) -> None:
-        if self._bar is None or not logs:
-            return
-        for name, shown in (
-            ("loss", "loss"),
-            ("eval_loss", "held out"),
-            ("eval_R@5", "R@5"),
-            ("eval_P@1", "P@1"),
-            ("rewards/accuracies", "preferred"),
-        ):
-            if name in logs:
-                self._shown[shown] = f"{logs[name]:.3f}"
-        self._bar.set_postfix(self._shown)
+        if self._bar is not None and logs:
+            self._values |= {
+                label: f"{logs[name]:.3f}" for name, label in _SHOWN.items() if name in logs
+            }
+            self._bar.set_postfix(self._values)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._bar is not None:
@@ -47,7 +49,7 @@ class TrainingProgress(TrainerCallback):
 
 
 def show_progress(trainer: Trainer, description: str) -> None:
-    """Show one line in the place of what the Trainer prints by itself."""
+    """Show one line instead of what the Trainer prints."""
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(TrainingProgress(description))

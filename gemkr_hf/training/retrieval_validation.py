@@ -1,6 +1,7 @@
-"""Validation by retrieval: the same search that answers questions later."""
+"""Validation by retrieval, with the same search that answers questions later."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from accelerate.utils import gather_object
@@ -15,80 +16,78 @@ from gemkr_hf.training.prepared_images import PreparedImages
 from gemkr_hf.utils.logging import progress
 
 
+@dataclass
 class RetrievalValidation:
-    """Retrieves documents for the questions of a validation split and scores them.
+    """Retrieves documents for questions of the validation split and scores them.
 
-    Args:
-        questions: records of the split.
-        images: id -> image; None for questions in words alone.
-        knowledge_base: where the documents are looked for.
-        processor: the model's.
-        config: how many questions, what a hit is.
-        prepared: images with known objects, whose objects need not be found again.
-        captions: the model was tuned with captions, and is given those of the questions.
-        rank, processes: this process answers its share of the questions.
+    Attributes:
+        questions: Records of the split; ``config.questions`` of them are used.
+        images: Image id -> image; None for text-only questions.
+        knowledge_base: The documents.
+        processor: The model's.
+        config: Number of questions, hit preset, beams, batch size.
+        prepared: Images with known objects, which are not detected again.
+        captions: Whether the model was tuned with captions, and is given those of the questions.
+        rank, processes: This process answers every ``processes``-th question from ``rank`` on.
     """
 
-    def __init__(
-        self,
-        questions: Sequence[Mapping[str, Any]],
-        images: Mapping[str, Any] | None,
-        knowledge_base: KnowledgeBase,
-        processor: Any,
-        config: ValidationConfig,
-        prepared: PreparedImages | None = None,
-        captions: bool = False,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self._questions = list(questions)[: config.questions]
-        self._images = images
-        self._knowledge_base = knowledge_base
-        self._processor = processor
-        self._config = config
-        self._prepared = prepared
-        self._captions = captions
-        self._rank, self._processes = rank, processes
+    questions: Sequence[Mapping[str, Any]]
+    images: Mapping[str, Any] | None
+    knowledge_base: KnowledgeBase
+    processor: Any
+    config: ValidationConfig
+    prepared: PreparedImages | None = None
+    captions: bool = False
+    rank: int = 0
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        self.questions = list(self.questions)[: self.config.questions]
 
     def __call__(self, model: Any) -> Metrics:
-        """Score the model as it is; it is in training mode again afterwards if it was before."""
+        """Score a model; its training mode is restored afterwards."""
         training = model.training
-        retriever = GeMKRRetriever(model, self._processor, self._knowledge_base)
         try:
-            found = self._retrieve(retriever)
+            marks = self._mark_hits(GeMKRRetriever(model, self.processor, self.knowledge_base))
         finally:
             model.train(training)
-        if self._processes > 1:
-            found = gather_object(found)
-        ranked, relevant = {}, {}
-        for number, marks in sorted(found):
-            # Documents by their place in the ranking: whether one is a hit is what counts.
-            ranked[str(number)] = [str(place) for place in range(len(marks))]
-            relevant[str(number)] = [str(place) for place, hit in enumerate(marks) if hit]
-        return score_run(ranked, relevant)
+        if self.processes > 1:
+            marks = gather_object(marks)
+        run, relevant = {}, {}
+        for row, of_question in sorted(marks):
+            # Documents are named by rank: the metrics depend only on which ranks are hits.
+            run[str(row)] = [str(rank) for rank in range(len(of_question))]
+            relevant[str(row)] = [str(rank) for rank, hit in enumerate(of_question) if hit]
+        return score_run(run, relevant)
 
-    def _retrieve(self, retriever: GeMKRRetriever) -> list[tuple[int, list[bool]]]:
-        config = self._config
-        own = range(self._rank, len(self._questions), self._processes)
-        found = []
+    def figures(self, model: Any) -> dict[str, float]:
+        """Score a model, as `metrics.json` stores it."""
+        metrics = self(model)
+        return {**metrics.as_dict(), "questions": metrics.questions}
+
+    def _mark_hits(self, retriever: GeMKRRetriever) -> list[tuple[int, list[bool]]]:
+        """Return the row of each question of this process, and which of its documents are hits."""
+        config = self.config
+        beams = {} if config.num_beams is None else {"num_beams": config.num_beams}
+        own = range(self.rank, len(self.questions), self.processes)
         starts = range(0, len(own), config.batch_size)
-        for start in progress(starts, "validate", disable=self._rank > 0):
+        marks = []
+        for start in progress(starts, "validate", disable=self.rank > 0):
             rows = own[start : start + config.batch_size]
-            records = [self._questions[row] for row in rows]
-            beams = {} if config.num_beams is None else {"num_beams": config.num_beams}
+            records = [self.questions[row] for row in rows]
             hits = retrieve_for(
                 retriever,
                 records,
-                self._images,
-                known_objects(self._prepared, records) if self._images is not None else None,
-                [record["caption"] for record in records] if self._captions else None,
+                self.images,
+                known_objects(self.prepared, records) if self.images is not None else None,
+                [record["caption"] for record in records] if self.captions else None,
                 **beams,
             )
-            found += [
-                (row, mark_retrieved(of_question, record, config.hit, self._knowledge_base))
+            marks += [
+                (row, mark_retrieved(of_question, record, config.hit, self.knowledge_base))
                 for row, record, of_question in zip(rows, records, hits, strict=True)
             ]
-        return found
+        return marks
 
 
 def known_objects(

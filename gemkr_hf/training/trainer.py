@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,18 @@ from gemkr_hf.training.progress_callback import show_progress
 logger = logging.getLogger(__name__)
 
 SELECTION = "selection"
-"""The metric by which the best state is kept: that of ``ValidationConfig``, ties by the loss."""
+"""Criterion of the best checkpoint: the metric of `ValidationConfig`, ties broken by the loss."""
 
 
 class InstructionTrainer(Trainer):
-    """A Trainer with a learning rate of its own for prefix, gates and projections, and with
-    retrieval beside the loss in its validation.
+    """A Trainer with a separate learning rate for prefix, gates and projections, and with retrieval
+    metrics in its evaluation.
 
     Args:
-        visual_learning_rate: None for one rate for all.
-        retrieval: scores the model as it is.
-        metric: a name of ``Metrics.as_dict``, or ``loss``.
+        *args, **kwargs: Of ``transformers.Trainer``.
+        visual_learning_rate: Of prefix, gates and projections; None for the same as LoRA's.
+        retrieval: Scores the model by retrieval.
+        metric: Criterion of the best checkpoint: a name of ``Metrics.as_dict``, or ``loss``.
     """
 
     def __init__(
@@ -49,77 +50,83 @@ class InstructionTrainer(Trainer):
         self._metric = metric
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """The Trainer's, in two groups: LoRA, and prefix, gates and projections."""
-        if self.optimizer is None and self._visual_learning_rate is not None:
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args)
-            named = self.accelerator.unwrap_model(self.model).named_parameters()
-            trained = [(n, p) for n, p in named if p.requires_grad]
-            groups: list[dict[str, Any]] = [
-                {"params": [p for n, p in trained if "lora_" in n]},
-                {
-                    "params": [p for n, p in trained if "lora_" not in n],
-                    "lr": self._visual_learning_rate,
-                },
-            ]
-            self.optimizer = kind(
-                [group for group in groups if group["params"]],
-                **{"weight_decay": self.args.weight_decay, **options},
-            )
-            return self.optimizer
-        return super().create_optimizer(*args, **kwargs)
+        """Create the optimizer, with one parameter group for LoRA and one for all others."""
+        if self.optimizer is not None or self._visual_learning_rate is None:
+            return super().create_optimizer(*args, **kwargs)
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args)
+        named = self.accelerator.unwrap_model(self.model).named_parameters()
+        trained = [(n, p) for n, p in named if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for n, p in trained if "lora_" in n]},
+            {
+                "params": [p for n, p in trained if "lora_" not in n],
+                "lr": self._visual_learning_rate,
+            },
+        ]
+        self.optimizer = kind(
+            [group for group in groups if group["params"]],
+            **{"weight_decay": self.args.weight_decay, **options},
+        )
+        return self.optimizer
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """The loss, and P@1, P@5, R@5 and R@10 of the retrieval."""
+        """Compute the validation loss, and P@1, P@5, R@5 and R@10 by retrieval."""
         output = super().evaluation_loop(*args, **kwargs)
         metrics: dict[str, float] = output.metrics or {}
         metrics[f"eval_{SELECTION}"] = -metrics["eval_loss"]
         if self._retrieval is not None:
             model = self.accelerator.unwrap_model(self.model)
-            found = self._retrieval(_unadapted(model)).as_dict()
-            metrics.update({f"eval_{name}": value for name, value in found.items()})
+            # The model inside PEFT's wrapper, with its adapters active.
+            model = model.get_base_model() if hasattr(model, "get_base_model") else model
+            scores = self._retrieval(model).as_dict()
+            metrics.update({f"eval_{name}": value for name, value in scores.items()})
             if self._metric != "loss":
-                # A difference of one question is more than 1e-5; the loss decides among equals.
-                metrics[f"eval_{SELECTION}"] = found[self._metric] - 1e-6 * min(
-                    metrics["eval_loss"], 9.0
-                )
+                # One question changes the metric by more than 1e-5; the loss breaks ties.
+                penalty = 1e-6 * min(metrics["eval_loss"], 9.0)
+                metrics[f"eval_{SELECTION}"] = scores[self._metric] - penalty
         return output
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What tuning leaves.
+class TuningResult:
+    """The result of instruction tuning.
 
     Attributes:
-        model: with LoRA merged into its weights; the best state where there was a validation.
-        history: the entries of the curve: ``step``, ``loss``, ``eval_loss``, ``eval_R@5``...
-        best_step: the step of the state that was kept; the last one without validation.
-        trainable, parameters: numbers of parameters.
+        model: With LoRA merged into its weights; the best checkpoint if there was validation.
+        history: Entries of the training curve: ``step``, ``loss``, ``eval_loss``, ``eval_R@5``...
+        best_step: Step of the kept checkpoint; the last step without validation.
+        trainable_parameters, parameters: Numbers of parameters.
     """
 
     model: Any
     history: list[dict[str, float]]
     best_step: int
-    trainable: int
+    trainable_parameters: int
     parameters: int
 
 
-def add_lora(model: Any, config: TuningConfig) -> Any:
-    """LoRA on the language model; prefix, gates and projections in full; the rest frozen.
+def lora_config(model: Any, config: TuningConfig, rank: int) -> LoraConfig:
+    """LoRA on the language model, with prefix, gates and projections trained in full."""
+    return LoraConfig(
+        **model.lora_arguments(
+            rank, config.lora_alpha, config.lora_dropout, config.lora_target_modules
+        )
+    )
 
-    With rank 0 the model itself, its towers frozen (Table 3, "w/o Lora"). What is trained is in
-    float32, whatever the rest is in: in bfloat16 a step of 6e-5 would be rounded away.
+
+def add_lora(model: Any, config: TuningConfig) -> Any:
+    """Make LoRA, prefix, gates and projections trainable, and freeze everything else.
+
+    Rank 0 trains prefix, gates and projections alone (Table 3, "w/o Lora").
     """
     if config.lora_r == 0:
         model.freeze_backbones()
         return trained_in_float32(model)
-    arguments = model.lora_arguments(
-        config.lora_r, config.lora_alpha, config.lora_dropout, config.lora_target_modules
-    )
-    return trained_in_float32(get_peft_model(model, LoraConfig(**arguments)))
+    return trained_in_float32(get_peft_model(model, lora_config(model, config, config.lora_r)))
 
 
 def trained_in_float32(model: Any) -> Any:
-    """The model, its trained parameters in float32."""
+    """Convert trainable parameters to float32: bfloat16 would round away steps of 6e-5."""
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
@@ -127,32 +134,34 @@ def trained_in_float32(model: Any) -> Any:
 
 
 def dtypes_of(model: Any) -> dict[str, torch.dtype]:
-    """The types of the parts that are trained in full."""
+    """Return the dtypes of the modules that are trained in full."""
     return {name: next(getattr(model, name).parameters()).dtype for name in model.modules_to_save}
 
 
-def _unadapted(model: Any) -> Any:
-    """The model itself, with whatever adapters are in it at work."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def restore_dtypes(model: Any, dtypes: dict[str, torch.dtype]) -> Any:
+    """Convert modules back to their dtypes before training; see `dtypes_of`."""
+    for name, dtype in dtypes.items():
+        getattr(model, name).to(dtype)
+    return model
 
 
 def count_parameters(model: torch.nn.Module) -> tuple[int, int]:
-    """Trainable and all parameters."""
+    """Return the numbers of trainable and of all parameters."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return trainable, sum(p.numel() for p in model.parameters())
 
 
-def last_whole_checkpoint(folder: str | Path) -> str | None:
-    """The furthest state that the Trainer saved to its end; what it left half-written is removed.
+def last_complete_checkpoint(folder: str | Path) -> str | None:
+    """Return the latest complete checkpoint of the Trainer; incomplete ones are removed.
 
-    ``trainer_state.json`` is the last file of a checkpoint.
+    The Trainer writes ``trainer_state.json`` last.
     """
     checkpoints = [path for path in Path(folder).glob("checkpoint-*") if path.is_dir()]
     for checkpoint in sorted(checkpoints, key=lambda path: -int(path.name.split("-")[1])):
         try:
             TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         except (FileNotFoundError, ValueError):
-            logger.warning(f"{checkpoint.name} was not saved to its end: removed")
+            logger.warning(f"Removed the incomplete {checkpoint.name}")
             shutil.rmtree(checkpoint)
         else:
             return str(checkpoint)
@@ -163,41 +172,31 @@ def training_arguments(
     output: str | Path,
     config: TuningConfig,
     validation: ValidationConfig | None = None,
-    **others: Any,
+    **changes: Any,
 ) -> TrainingArguments:
-    """``TrainingArguments`` of these settings.
+    """Create ``TrainingArguments``: the settings under their own names, and what is fixed here.
 
     Args:
-        output: folder of the states.
-        config: hyper-parameters.
-        validation: None for none.
-        **others: further arguments of transformers, in the place of ours.
+        output: Folder of the checkpoints.
+        config: Hyper-parameters.
+        validation: Settings of the validation; None for none.
+        **changes: ``TrainingArguments`` that replace the ones above.
     """
+    settings = asdict(config)
+    recompute = settings.pop("gradient_checkpointing")  # transformers renamed it
     arguments: dict[str, Any] = {
+        **{k: v for k, v in settings.items() if k in TrainingArguments.__dataclass_fields__},
         "output_dir": str(output),
-        "learning_rate": config.learning_rate,
-        "per_device_train_batch_size": config.per_device_train_batch_size,
-        "per_device_eval_batch_size": config.per_device_train_batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
-        "num_train_epochs": config.num_train_epochs,
         "max_steps": config.max_steps or -1,
-        "warmup_steps": config.warmup_steps,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "optim": config.optim,
-        "lr_scheduler_type": config.lr_scheduler_type,
-        "logging_steps": config.logging_steps,
+        "per_device_eval_batch_size": config.per_device_train_batch_size,
         "logging_first_step": True,
         "save_strategy": "steps",
-        "save_steps": config.save_steps,
         "save_total_limit": 1,
-        "seed": config.seed,
         "data_seed": config.seed,
         "bf16": config.precision == "bf16",
         "fp16": config.precision == "fp16",
-        "activation_checkpointing": config.gradient_checkpointing,
+        "activation_checkpointing": recompute,
         "activation_checkpointing_kwargs": {"use_reentrant": False},
-        "dataloader_num_workers": config.dataloader_num_workers,
         "dataloader_persistent_workers": config.dataloader_num_workers > 0,
         "dataloader_drop_last": True,
         "report_to": list(config.report_to),
@@ -210,37 +209,32 @@ def training_arguments(
         arguments["lr_scheduler_type"] = "cosine_with_min_lr"
         arguments["lr_scheduler_kwargs"] = {"min_lr": config.min_learning_rate}
     if validation is not None:
-        when = "epoch" if validation.eval_steps is None else "steps"
+        strategy = "epoch" if validation.eval_steps is None else "steps"
         arguments |= {
-            "eval_strategy": when,
+            "eval_strategy": strategy,
             "eval_steps": validation.eval_steps,
-            "save_strategy": when,
+            "save_strategy": strategy,
             "save_steps": validation.eval_steps or config.save_steps,
             "prediction_loss_only": True,
             "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{SELECTION}",
             "greater_is_better": True,
         }
-    return TrainingArguments(**{**arguments, **others})
+    return TrainingArguments(**{**arguments, **changes})
 
 
-def weights_are_divided() -> bool:
-    """Whether accelerate was told to divide the weights over the GPUs (FSDP, ZeRO-3)."""
-    told = os.environ.get
-    return told("ACCELERATE_USE_FSDP") == "true" or (
-        told("ACCELERATE_USE_DEEPSPEED") == "true"
-        and told("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
+def weights_are_sharded() -> bool:
+    """Return whether accelerate shards the weights over the GPUs (FSDP, ZeRO-3)."""
+    variable = os.environ.get
+    return variable("ACCELERATE_USE_FSDP") == "true" or (
+        variable("ACCELERATE_USE_DEEPSPEED") == "true"
+        and variable("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
     )
 
 
 def save_peft(adapted: Any, folder: Path) -> None:
-    """What PEFT trained, without embeddings, which nothing changes."""
+    """Save an adapter without the embeddings, which stay unchanged."""
     adapted.save_pretrained(str(folder), save_embedding_layers=False)
-
-
-def with_adapter(model: Any, adapter: str | Path) -> Any:
-    """A model with a saved adapter merged into its weights."""
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 
 
 def tune(
@@ -251,38 +245,37 @@ def tune(
     config: TuningConfig,
     callbacks: list[TrainerCallback] | None = None,
     validation: ValidationConfig | None = None,
-    held_out: InstructionDataset | None = None,
+    validation_set: InstructionDataset | None = None,
     retrieval: Callable[[Any], Metrics] | None = None,
-    fresh: Callable[[], Any] | None = None,
-) -> Tuned:
-    """Tune a ``GeMKRForRetrieval`` on instructions, or go on from the last saved step.
+    load_untuned: Callable[[], Any] | None = None,
+) -> TuningResult:
+    """Tune a ``GeMKRForRetrieval`` on instructions, or resume from the last checkpoint.
 
     Args:
-        model: the model as it starts; it is changed.
-        processor: its processor, for the padding.
-        instructions: what to learn.
-        output: folder of the training's checkpoints; the adapter is saved there as ``adapter``.
-        config: hyper-parameters.
-        callbacks: further ``TrainerCallback``s.
-        validation: when to validate; the best state is kept. None for no validation.
-        held_out: the instructions whose loss is validated.
-        retrieval: scores the model, see ``RetrievalValidation``.
-        fresh: loads the model as it started, for weights that are divided over several GPUs: LoRA
-            is merged into these.
+        model: The untuned model; it is changed.
+        processor: Its processor.
+        instructions: The training set.
+        output: Folder of the checkpoints; the adapter is saved in ``adapter`` in it.
+        config: Hyper-parameters.
+        callbacks: Further callbacks of the Trainer.
+        validation: Settings of the validation; None for none.
+        validation_set: Instructions for the validation loss.
+        retrieval: Scores the model by retrieval, see `RetrievalValidation`.
+        load_untuned: Loads the untuned model again; needed if the weights are sharded over several
+            GPUs, to merge LoRA into them.
 
     Raises:
-        ValueError: there are fewer instructions than a batch takes.
+        ValueError: There are fewer instructions than one batch, or a validation without a
+            validation set.
     """
     output = Path(output)
-    if validation is not None and held_out is None:
-        raise ValueError("A validation needs instructions that are held out: give held_out")
-    if validation is None:
-        retrieval = None
+    if validation is not None and validation_set is None:
+        raise ValueError("Validation needs instructions: give validation_set")
     torch.manual_seed(config.seed)
     dtypes = dtypes_of(model)
     adapted = add_lora(model, config)
-    trainable, every = count_parameters(adapted)
-    logger.info(f"{trainable:,} of {every:,} parameters are trained ({trainable / every:.1%})")
+    trainable, total = count_parameters(adapted)
+    logger.info(f"{trainable:,} of {total:,} parameters are trained ({trainable / total:.1%})")
     arguments = training_arguments(output, config, validation)
     batch_size, processes = config.per_device_train_batch_size, arguments.world_size
     if len(instructions) < batch_size * processes:
@@ -294,43 +287,46 @@ def tune(
         model=adapted,
         args=arguments,
         train_dataset=instructions,
-        eval_dataset=held_out,
+        eval_dataset=validation_set,
         data_collator=InstructionCollator(processor.tokenizer.pad_token_id),
         processing_class=processor,
         callbacks=callbacks,
         visual_learning_rate=config.visual_learning_rate,
-        retrieval=retrieval,
+        retrieval=None if validation is None else retrieval,
         metric="loss" if validation is None else validation.metric,
     )
     show_progress(trainer, "tune")
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
-    if weights_are_divided():
+    trainer.train(resume_from_checkpoint=last_complete_checkpoint(output))
+    if weights_are_sharded():
         trainer.save_model(str(output / "adapter"))
-        if fresh is None:
-            raise ValueError("The weights are divided over several GPUs: give fresh")
-        merged = with_adapter(fresh(), output / "adapter")
+        if load_untuned is None:
+            raise ValueError("The weights are sharded over several GPUs: give load_untuned")
+        merged = PeftModel.from_pretrained(load_untuned(), str(output / "adapter"))
+        merged = merged.merge_and_unload()
     else:
-        adapted = trainer.accelerator.unwrap_model(trainer.model)
-        if config.lora_r and trainer.is_world_process_zero():
-            save_peft(adapted, output / "adapter")
-        merged = adapted.merge_and_unload() if config.lora_r else adapted
-    for name, dtype in dtypes.items():
-        getattr(merged, name).to(dtype)
-    best = trainer.state.best_global_step or trainer.state.global_step
-    return Tuned(merged, list(trainer.state.log_history), int(best), trainable, every)
+        merged = trainer.accelerator.unwrap_model(trainer.model)
+        if config.lora_r:
+            if trainer.is_world_process_zero():
+                save_peft(merged, output / "adapter")
+            merged = merged.merge_and_unload()
+    state = trainer.state
+    best = int(state.best_global_step or state.global_step)
+    model = restore_dtypes(merged, dtypes)
+    return TuningResult(model, list(state.log_history), best, trainable, total)
 
 
 __all__ = [
     "InstructionTrainer",
-    "Tuned",
+    "TuningResult",
     "add_lora",
     "count_parameters",
     "dtypes_of",
-    "last_whole_checkpoint",
+    "last_complete_checkpoint",
+    "lora_config",
+    "restore_dtypes",
     "save_peft",
     "trained_in_float32",
     "training_arguments",
     "tune",
-    "weights_are_divided",
-    "with_adapter",
+    "weights_are_sharded",
 ]

@@ -1,10 +1,9 @@
-"""``gemkr train``: from a configuration to a tuned model, in steps that are each kept."""
+"""A training run, from a configuration to a saved model; a stopped run resumes."""
 
 import json
-import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from accelerate import PartialState
 
 from gemkr_hf.data import Benchmark
 from gemkr_hf.data.corpus import document_id_of
-from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.hub.checkpoint_saving import save_adapter, save_model
 from gemkr_hf.hub.model_card import model_card
 from gemkr_hf.knowledge_base import KnowledgeBase, tokenizer_fingerprint
@@ -28,16 +26,15 @@ from gemkr_hf.training.preferences import collect_preferences, tune_preferences
 from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
 from gemkr_hf.training.retrieval_validation import RetrievalValidation
 from gemkr_hf.training.starting_model import checkpoint_source, load_model, load_processor
-from gemkr_hf.training.trainer import Tuned, last_whole_checkpoint, tune
-from gemkr_hf.training.training_checks import check, has_images, with_images
-from gemkr_hf.training.training_facts import keep_facts
+from gemkr_hf.training.trainer import TuningResult, last_complete_checkpoint, tune
+from gemkr_hf.training.training_checks import check_training, has_images, with_images
+from gemkr_hf.training.training_summary import write_summary
 from gemkr_hf.utils.config import as_plain, upgrade_settings
+from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.io import write_json
 from gemkr_hf.utils.run_dir import RunDirectory, save_dataset
 
-logger = logging.getLogger(__name__)
-
-Say = Callable[[str], None]
+ObjectCaptions = Mapping[str, Sequence[tuple[Sequence[float], Sequence[str]]]]
 
 _CONTENTS = (
     "instructions",
@@ -51,135 +48,317 @@ _CONTENTS = (
 """What follows from the settings, and is removed with ``--overwrite``."""
 
 
-@dataclass
-class _Workshop:
-    """Folder of a run, its settings, and where its words go."""
-
-    folder: Path
-    config: TrainConfig
-    say: Say
-    state: PartialState
-    images: Path
-
-    def path(self, name: str) -> Path:
-        return self.folder / name
-
-
+@renamed_arguments({"say": "log"})
 def run_training(
     config: TrainConfig,
     base: str | Path = ".",
-    say: Say = print,
+    log: Callable[[str], Any] = print,
     overwrite: bool = False,
     benchmark: Benchmark | None = None,
     images: Path | None = None,
 ) -> dict[str, Any]:
-    """Tune a model as the configuration says, or go on where a stopped run was.
+    """Train a model, or resume a stopped run in ``config.output``.
 
     Args:
-        config: the settings; what another run with other settings left in ``config.output`` is
-            not mixed with this one's.
-        base: where relative paths of the data begin.
-        say: takes each line for the reader, on the main process.
-        overwrite: clear the output of a run with other settings.
-        benchmark: in the place of what ``config.data`` names.
-        images: folder of prepared images that several runs share; the run's own where None.
+        config: The settings.
+        base: Folder that relative paths of the data start from.
+        log: Receives each line of the run's log, in the main process.
+        overwrite: Replace a run with other settings.
+        benchmark: Used instead of the one that ``config.data`` names.
+        images: Folder of prepared images that several runs share; the run's own if None.
 
     Returns:
-        Figures: what is in ``metrics.json``.
+        The content of ``metrics.json``.
 
     Raises:
-        ValueError, FileNotFoundError: before any model is loaded.
+        ValueError, FileNotFoundError: Before a model is loaded: invalid settings, missing files, or
+            an output folder of other settings.
     """
-    base = Path(base)
-    started = time.time()
-    state = PartialState(cpu=not torch.cuda.is_available())
-    benchmark = check(config, base, benchmark)
-    folder = Path(config.output)
-    heard = say if state.is_main_process else _silent
-    shop = _Workshop(folder, config, heard, state, images or folder / "images")
-    with state.main_process_first():
-        if state.is_main_process:
-            settings = as_plain(config)
-            del settings["output"]  # a folder may be moved
-            upgrade = partial(upgrade_settings, TrainConfig)
-            RunDirectory(folder, settings, "train.yaml", _CONTENTS, upgrade).prepare(overwrite)
-    metrics_path = shop.path("metrics.json")
-    if metrics_path.exists() and shop.path("model").exists():
-        shop.say(f"This run is finished: {folder / 'model'}")
-        return json.loads(metrics_path.read_text(encoding="utf-8"))
-    processor = load_processor(config.model)
-    knowledge_base = _knowledge_base(shop, benchmark, processor)
-    benchmark = with_ids_of(benchmark, knowledge_base, config.data.format)
-    train, held_out = _instructions(shop, benchmark, knowledge_base, processor)
-    model = load_model(config.model, processor, config.tuning.seed)
-    model.config.decoding["aggregate"] = config.aggregate
-    model.config.tokenizer_fingerprint = tokenizer_fingerprint(processor.tokenizer)
-    model.to(state.device)
-    prepared = _images(shop, benchmark, (train, held_out), model, processor)
-    if config.tuning.fit_objects and prepared is not None:
-        fitted = fit_alignment(model, processor.tokenizer, prepared, captions(benchmark, prepared))
-        shop.say(f"Projections fitted to the captions of {fitted:,} objects")
-    tuned = _tune(shop, benchmark, knowledge_base, model, processor, (train, held_out), prepared)
-    figures: dict[str, Any] = {
-        "instructions": len(train),
-        "questions": len(benchmark.questions["train"]),
-        "documents": len(knowledge_base),
-        "trainable_parameters": tuned.trainable,
-        "parameters": tuned.parameters,
-        "best_step": tuned.best_step,
-        "history": tuned.history,
-    }
-    validation = _validation(shop, benchmark, knowledge_base, processor, prepared)
-    figures["validation"] = None if validation is None else as_figures(validation(tuned.model))
-    final = tuned.model
-    if config.preferences is not None:
-        final, told = _prefer(
-            shop, benchmark, knowledge_base, tuned.model, processor, train, prepared
+    run = TrainingRun(config, log, images)
+    return run(check_training(config, Path(base), benchmark), overwrite)
+
+
+class TrainingRun:
+    """The stages of one training run; each leaves its result in the output folder.
+
+    Args:
+        config: The settings.
+        log: See `run_training`.
+        images: See `run_training`.
+    """
+
+    def __init__(
+        self, config: TrainConfig, log: Callable[[str], Any], images: Path | None = None
+    ) -> None:
+        self.config = config
+        self.state = PartialState(cpu=not torch.cuda.is_available())
+        self.log = log if self.state.is_main_process else lambda line: None
+        self.folder = Path(config.output)
+        self.images_folder = images or self.folder / "images"
+
+    def __call__(self, benchmark: Benchmark, overwrite: bool = False) -> dict[str, Any]:
+        """Run all stages; see `run_training`."""
+        config = self.config
+        started = time.time()
+        self._prepare_folder(overwrite)
+        metrics_file = self.folder / "metrics.json"
+        if metrics_file.exists() and (self.folder / "model").exists():
+            self.log(f"This run is finished: {self.folder / 'model'}")
+            return json.loads(metrics_file.read_text(encoding="utf-8"))
+
+        self.processor = load_processor(config.model)
+        self.knowledge_base = self._open_knowledge_base(benchmark)
+        self.benchmark = match_document_ids(benchmark, self.knowledge_base, config.data.format)
+        self.questions = self._questions_with_images()
+        self.instructions = self._sample_instructions()
+        model = self._load_model()
+        self.prepared = self._prepare_images(model)
+        self._fit_projections(model)
+        validation = self._retrieval_validation()
+        tuned = self._tune(model, validation)
+        metrics: dict[str, Any] = {
+            "instructions": len(self.instructions["train"]),
+            "questions": len(self.benchmark.questions["train"]),
+            "documents": len(self.knowledge_base),
+            "trainable_parameters": tuned.trainable_parameters,
+            "parameters": tuned.parameters,
+            "best_step": tuned.best_step,
+            "history": tuned.history,
+            "validation": None if validation is None else validation.figures(tuned.model),
+        }
+        model = tuned.model
+        if config.preferences is not None:
+            model = self._tune_preferences(model, metrics)
+            if validation is not None:
+                metrics["validation_after_preferences"] = validation.figures(model)
+        if self.state.is_main_process:
+            metrics["seconds"] = round(time.time() - started, 1)
+            self._save(model, metrics)
+        self.state.wait_for_everyone()
+        return json.loads(metrics_file.read_text(encoding="utf-8"))
+
+    # -- before the model is loaded ----------------------------------------------------------------
+
+    def _prepare_folder(self, overwrite: bool) -> None:
+        settings = as_plain(self.config)
+        del settings["output"]  # a folder may be moved
+        upgrade = partial(upgrade_settings, TrainConfig)
+        directory = RunDirectory(self.folder, settings, "train.yaml", _CONTENTS, upgrade)
+        with self.state.main_process_first():
+            if self.state.is_main_process:
+                directory.prepare(overwrite)
+
+    def _open_knowledge_base(self, benchmark: Benchmark) -> KnowledgeBase:
+        folder = Path(benchmark.knowledge_base or self.folder / "knowledge_base")
+        with self.state.main_process_first():
+            knowledge_base = open_or_build(benchmark, self.processor.tokenizer, folder)
+        knowledge_base.check_tokenizer(self.processor.tokenizer)
+        tokens = knowledge_base.index.num_tokens
+        self.log(f"{len(knowledge_base):,} documents, {tokens:,} tokens")
+        return knowledge_base
+
+    def _questions_with_images(self) -> dict[str, datasets.Dataset]:
+        """Questions of the training and validation splits whose image exists."""
+        usable = {}
+        for split in ("train", "validation"):
+            if split in self.benchmark.questions:
+                questions = self.benchmark.questions[split]
+                usable[split] = with_images(questions, self.benchmark)
+                if missing := len(questions) - len(usable[split]):
+                    self.log(f"Left out: {missing:,} questions of {split} whose image is missing")
+        return usable
+
+    def _sample_instructions(self) -> dict[str, datasets.Dataset]:
+        """Sample clues for the questions of each split."""
+        instructions = {}
+        for split, questions in self.questions.items():
+            folder = self.folder / "instructions" / split
+            with self.state.main_process_first():
+                if not folder.exists():
+                    sampled = write_instructions(
+                        questions,
+                        self.knowledge_base,
+                        self.processor.tokenizer,
+                        self.config.sampling,
+                        self.config.tuning.seed,
+                        self.config.captions,
+                    )
+                    save_dataset(sampled, folder)
+                instructions[split] = datasets.load_from_disk(folder)
+        train = instructions["train"]
+        ambiguous = len(train) - sum(train["distinctive"])
+        self.log(
+            f"{len(train):,} instructions of {len(self.benchmark.questions['train']):,} questions"
+            + (f", {ambiguous:,} of them with a clue of several documents" if ambiguous else "")
+            + "".join(f"; {len(part):,} for validation" for part in [*instructions.values()][1:])
         )
-        figures |= told
-        if validation is not None:
-            figures["validation_after_preferences"] = as_figures(validation(final))
-    if state.is_main_process:
-        _finish(shop, final, processor, figures, started)
-    state.wait_for_everyone()
-    return json.loads(metrics_path.read_text(encoding="utf-8"))
+        return instructions
 
+    # -- training ----------------------------------------------------------------------------------
 
-def _silent(line: str) -> None:
-    """Processes beside the main one say nothing."""
+    def _load_model(self) -> Any:
+        model = load_model(self.config.model, self.processor, self.config.tuning.seed)
+        model.config.decoding["aggregate"] = self.config.aggregate
+        model.config.tokenizer_fingerprint = tokenizer_fingerprint(self.processor.tokenizer)
+        return model.to(self.state.device)
 
+    def _prepare_images(self, model: Any) -> PreparedImages | None:
+        """Detect and encode objects once; None for a text-only model."""
+        if not has_images(self.benchmark) or model.vision_tower is None:
+            return None
+        names = [name for part in self.instructions.values() for name in part["image_id"]]
+        with self.state.main_process_first():
+            return prepare_images(
+                self.benchmark.images, names, model, self.processor, self.images_folder
+            )
 
-# -- what is made before the model is loaded ---------------------------------------------------
+    def _fit_projections(self, model: Any) -> None:
+        if self.config.tuning.fit_objects and self.prepared is not None:
+            captions = object_captions(self.benchmark, self.prepared)
+            fitted = fit_alignment(model, self.processor.tokenizer, self.prepared, captions)
+            self.log(f"Projections fitted to the captions of {fitted:,} objects")
 
+    def _retrieval_validation(self) -> RetrievalValidation | None:
+        if "validation" not in self.questions or self.config.validation.questions == 0:
+            return None
+        return RetrievalValidation(
+            self.questions["validation"],
+            self.benchmark.images if self.prepared is not None else None,
+            self.knowledge_base,
+            self.processor,
+            self.config.validation,
+            self.prepared,
+            self.config.captions,
+            self.state.process_index,
+            self.state.num_processes,
+        )
 
-def _knowledge_base(shop: _Workshop, benchmark: Benchmark, processor: Any) -> KnowledgeBase:
-    """The knowledge base that the configuration names, or one that is built now."""
-    target = Path(benchmark.knowledge_base or shop.path("knowledge_base"))
-    with shop.state.main_process_first():
-        loaded = open_or_build(benchmark, processor.tokenizer, target)
-    loaded.check_tokenizer(processor.tokenizer)
-    shop.say(f"{len(loaded):,} documents, {loaded.index.num_tokens:,} tokens")
-    return loaded
+    def _tune(self, model: Any, retrieval: RetrievalValidation | None) -> TuningResult:
+        config, folder = self.config, self.folder / "checkpoints"
+        with self.state.main_process_first():
+            checkpoint = last_complete_checkpoint(folder)
+        if checkpoint:
+            self.log(f"Resuming from {Path(checkpoint).name}")
+        train, *validation = [
+            InstructionDataset(part, self.prepared, self.processor)
+            for part in self.instructions.values()
+        ]
+        return tune(
+            model,
+            self.processor,
+            train,
+            folder,
+            config.tuning,
+            validation=config.validation if validation else None,
+            validation_set=validation[0] if validation else None,
+            retrieval=retrieval,
+            load_untuned=lambda: load_model(config.model, self.processor, config.tuning.seed),
+        )
+
+    def _tune_preferences(self, model: Any, metrics: dict[str, Any]) -> Any:
+        """Collect feedback on training questions, and tune the model with it."""
+        config, folder = self.config, self.folder / "preferences"
+        assert config.preferences is not None
+        with self.state.main_process_first():
+            if not (folder / "pairs").exists():
+                pairs = collect_preferences(
+                    GeMKRRetriever(model, self.processor, self.knowledge_base),
+                    list(self.questions["train"]),
+                    self.benchmark.images if self.prepared is not None else None,
+                    self.instructions["train"],
+                    config.preferences,
+                    self.prepared,
+                    config.tuning.seed,
+                )
+                save_dataset(pairs, folder / "pairs")
+            pairs = datasets.load_from_disk(folder / "pairs")
+        self.log(f"{len(pairs):,} preferences, {sum(pairs['hard']):,} of them hard negatives")
+        model, history = tune_preferences(
+            model,
+            self.processor,
+            pairs,
+            self.prepared,
+            folder / "checkpoints",
+            config.tuning,
+            config.preferences,
+        )
+        metrics |= {"preferences": len(pairs), "preferences_history": history}
+        return model
+
+    # -- saving ------------------------------------------------------------------------------------
+
+    def _save(self, model: Any, metrics: dict[str, Any]) -> None:
+        """Save adapter, model, cards and metrics."""
+
+        def describe(folder: Path, base: str | None = None) -> None:
+            write_summary(folder, self.config, metrics, model.config)
+            card = model_card(folder, self.folder.name, adapter_base=base, ask_the_hub=False)
+            (folder / "README.md").write_text(str(card), encoding="utf-8")
+
+        if self.config.tuning.lora_r:
+            folders = [
+                self.folder / stage / "adapter"
+                for stage in ("checkpoints", "preferences/checkpoints")
+            ]
+            base = self._save_base(model)
+            save_adapter(
+                [folder for folder in folders if folder.is_dir()],
+                self.processor,
+                self.folder / "adapter",
+                base,
+                also=lambda folder: describe(folder, base or "its base"),
+            )
+        save_model(model, self.processor, self.folder / "model", describe)
+        write_json(self.folder / "metrics.json", metrics)
+        for name in ("validation", "validation_after_preferences"):
+            if metrics.get(name):
+                values = [f"{k} {v:.3f}" for k, v in metrics[name].items() if k != "questions"]
+                self.log(f"{name.replace('_', ' ').capitalize()}: {', '.join(values)}")
+        self.log(f"Done in {metrics['seconds']:.0f} s. The model is in {self.folder / 'model'}")
+
+    def _save_base(self, model: Any) -> str | None:
+        """Return the Hub id or folder of the adapter's base; None if it has no name.
+
+        Parts from the Hub are saved by reference, small checkpoints in full.
+        """
+        source, target = checkpoint_source(self.config.model), self.folder / "base"
+        if source.adapter_base is not None:
+            return source.adapter_base
+        if source.save_untuned:
+            untuned = load_model(self.config.model, self.processor, self.config.tuning.seed)
+            untuned.config.decoding = dict(model.config.decoding)
+            untuned.config.tokenizer_fingerprint = model.config.tokenizer_fingerprint
+            save_model(untuned, self.processor, target)
+        elif model.config.base_models:
+            save_model(model, self.processor, target, by_reference=True)
+        else:
+            return None
+        return str(target.resolve())
 
 
 def open_or_build(benchmark: Benchmark, tokenizer: Any, target: Path) -> KnowledgeBase:
-    """The knowledge base at a place, built of the benchmark's documents if none is there yet.
+    """Open a knowledge base, or build it from the benchmark's documents if it does not exist.
 
     Args:
-        benchmark: without documents, the knowledge base must be there.
-        tokenizer: of one that is built.
-        target: its folder; without documents, also a Hub id.
+        benchmark: Without documents, the knowledge base must exist.
+        tokenizer: Of a knowledge base that is built.
+        target: Folder; without documents, also a Hub id.
     """
     if len(benchmark.documents) and not (target / HEADER_FILE).exists():
         KnowledgeBase.build(benchmark.documents, tokenizer, target)
     return KnowledgeBase.from_pretrained(target if target.exists() else str(target))
 
 
-def with_ids_of(benchmark: Benchmark, knowledge_base: KnowledgeBase, form: str) -> Benchmark:
-    """The benchmark with its relevant documents named as the knowledge base names them.
+def match_document_ids(benchmark: Benchmark, knowledge_base: KnowledgeBase, form: str) -> Benchmark:
+    """Write the ids of relevant documents as the knowledge base does.
 
     The files of OKVQA write one id in several ways (``google:17``, ``17``), and a knowledge base
-    keeps what it was made of.
+    keeps the ids that it was built with.
+
+    Args:
+        benchmark: The benchmark.
+        knowledge_base: Holds its documents.
+        form: ``DataConfig.format`` of the benchmark.
     """
     plain = document_id_of(form)
     first = str(knowledge_base[0]["id"])
@@ -192,234 +371,20 @@ def with_ids_of(benchmark: Benchmark, knowledge_base: KnowledgeBase, form: str) 
     return replace(benchmark, questions=questions)
 
 
-def _instructions(
-    shop: _Workshop, benchmark: Benchmark, knowledge_base: KnowledgeBase, processor: Any
-) -> tuple[datasets.Dataset, datasets.Dataset | None]:
-    """Training instructions, and those of the validation split."""
-    config = shop.config
-    written: list[datasets.Dataset | None] = [None, None]
-    for number, split in enumerate(("train", "validation")):
-        if split not in benchmark.questions:
-            continue
-        folder = shop.path("instructions") / split
-        with shop.state.main_process_first():
-            if not folder.exists():
-                questions = _with_images(shop, benchmark, split)
-                made = write_instructions(
-                    questions,
-                    knowledge_base,
-                    processor.tokenizer,
-                    config.sampling,
-                    config.tuning.seed,
-                    config.captions,
-                )
-                save_dataset(made, folder)
-            written[number] = datasets.load_from_disk(folder)
-    train, held_out = written
-    if train is None:
-        raise ValueError("There are no training questions")
-    ambiguous = len(train) - sum(train["distinctive"])
-    shop.say(
-        f"{len(train):,} instructions of {len(benchmark.questions['train']):,} questions"
-        + (f", {ambiguous:,} of them with a clue of several documents" if ambiguous else "")
-        + ("" if held_out is None else f"; {len(held_out):,} held out")
-    )
-    return train, held_out
-
-
-def _with_images(shop: _Workshop, benchmark: Benchmark, split: str) -> datasets.Dataset:
-    """The questions whose image there is."""
-    questions = benchmark.questions[split]
-    there = with_images(questions, benchmark)
-    if len(there) < len(questions):
-        missing = len(questions) - len(there)
-        shop.say(f"Left out: {missing:,} questions of {split} whose image is not there")
-    return there
-
-
-def _images(
-    shop: _Workshop,
-    benchmark: Benchmark,
-    instructions: Sequence[datasets.Dataset | None],
-    model: Any,
-    processor: Any,
-) -> PreparedImages | None:
-    """Pixels, objects and their features, computed once; None for a model that reads captions."""
-    if not has_images(benchmark) or model.vision_tower is None:
-        return None
-    names = [name for part in instructions if part is not None for name in part["image_id"]]
-    with shop.state.main_process_first():
-        return prepare_images(benchmark.images, names, model, processor, shop.images)
-
-
-def captions(
-    benchmark: Benchmark, images: PreparedImages
-) -> dict[str, list[tuple[Sequence[float], Sequence[str]]]]:
-    """Boxes with phrases: the symbols' own, or the labels that the detector gave."""
+def object_captions(benchmark: Benchmark, images: PreparedImages) -> ObjectCaptions:
+    """Return boxes and phrases of each image: the benchmark's, or the detector's labels."""
     if benchmark.captions is not None:
-        return {name: list(found) for name, found in benchmark.captions.items()}
+        return benchmark.captions
     return {
-        name: [(found.box, (found.label,)) for found in images.objects_of(name) if found.label]
+        name: [(one.box, (one.label,)) for one in images.objects_of(name) if one.label]
         for name in images
     }
 
 
-# -- tuning and what comes after it --------------------------------------------------------------
-
-
-def _validation(
-    shop: _Workshop,
-    benchmark: Benchmark,
-    knowledge_base: KnowledgeBase,
-    processor: Any,
-    prepared: PreparedImages | None,
-) -> RetrievalValidation | None:
-    config = shop.config.validation
-    if "validation" not in benchmark.questions or config.questions == 0:
-        return None
-    return RetrievalValidation(
-        _with_images(shop, benchmark, "validation"),
-        benchmark.images if prepared is not None else None,
-        knowledge_base,
-        processor,
-        config,
-        prepared,
-        shop.config.captions,
-        shop.state.process_index,
-        shop.state.num_processes,
-    )
-
-
-def _tune(
-    shop: _Workshop,
-    benchmark: Benchmark,
-    knowledge_base: KnowledgeBase,
-    model: Any,
-    processor: Any,
-    instructions: tuple[datasets.Dataset, datasets.Dataset | None],
-    prepared: PreparedImages | None,
-) -> Tuned:
-    config = shop.config
-    train, held_out = instructions
-    checkpoints = shop.path("checkpoints")
-    with shop.state.main_process_first():
-        checkpoint = last_whole_checkpoint(checkpoints)
-    if checkpoint:
-        shop.say(f"Going on from {Path(checkpoint).name}")
-    retrieval = _validation(shop, benchmark, knowledge_base, processor, prepared)
-    return tune(
-        model,
-        processor,
-        InstructionDataset(train, prepared, processor),
-        checkpoints,
-        config.tuning,
-        validation=None if held_out is None else config.validation,
-        held_out=None if held_out is None else InstructionDataset(held_out, prepared, processor),
-        retrieval=retrieval,
-        fresh=lambda: load_model(config.model, processor, config.tuning.seed),
-    )
-
-
-def _prefer(
-    shop: _Workshop,
-    benchmark: Benchmark,
-    knowledge_base: KnowledgeBase,
-    model: Any,
-    processor: Any,
-    train: datasets.Dataset,
-    prepared: PreparedImages | None,
-) -> tuple[Any, dict[str, Any]]:
-    """Preference tuning, and its figures."""
-    config = shop.config.preferences
-    assert config is not None
-    folder = shop.path("preferences") / "pairs"
-    with shop.state.main_process_first():
-        if not folder.exists():
-            pairs = collect_preferences(
-                GeMKRRetriever(model, processor, knowledge_base),
-                list(_with_images(shop, benchmark, "train")),
-                benchmark.images if prepared is not None else None,
-                train,
-                config,
-                prepared,
-                shop.config.tuning.seed,
-            )
-            save_dataset(pairs, folder)
-        pairs = datasets.load_from_disk(folder)
-    shop.say(f"{len(pairs):,} preferences, {sum(pairs['hard']):,} of them almost distinctive")
-    model, history = tune_preferences(
-        model,
-        processor,
-        pairs,
-        prepared,
-        shop.path("preferences") / "checkpoints",
-        shop.config.tuning,
-        config,
-    )
-    return model, {"preferences": len(pairs), "preferences_history": history}
-
-
-def _finish(
-    shop: _Workshop, model: Any, processor: Any, figures: dict[str, Any], started: float
-) -> None:
-    """Save the model, and say how good it is."""
-    figures["seconds"] = round(time.time() - started, 1)
-    fingerprint = model.config.tokenizer_fingerprint
-    bases = model.config.base_models
-    name = Path(shop.config.output).name
-
-    def describe(folder: Path, base: str | None = None) -> None:
-        keep_facts(folder, shop.config, figures, fingerprint, bases)
-        card = model_card(folder, name, adapter_base=base, ask_the_hub=False)
-        (folder / "README.md").write_text(str(card), encoding="utf-8")
-
-    stages = [
-        shop.path(part) / "adapter"
-        for part in ("checkpoints", "preferences/checkpoints")
-        if (shop.path(part) / "adapter").is_dir()
-    ]
-    if shop.config.tuning.lora_r:
-        base = _save_base(shop, model, processor)
-        save_adapter(
-            stages,
-            processor,
-            shop.path("adapter"),
-            base,
-            also=lambda folder: describe(folder, base or "its base"),
-        )
-    save_model(model, processor, shop.path("model"), describe)
-    write_json(shop.path("metrics.json"), figures, ensure_ascii=True)
-    for name in ("validation", "validation_after_preferences"):
-        if figures.get(name):
-            said = ", ".join(f"{k} {v:.3f}" for k, v in figures[name].items() if k != "questions")
-            shop.say(f"{name.replace('_', ' ').capitalize()}: {said}")
-    shop.say(f"Done in {figures['seconds']:.0f} s. The model is in {shop.path('model')}")
-
-
-def _save_base(shop: _Workshop, model: Any, processor: Any) -> str | None:
-    """What the adapter is on top of: a Hub id or a folder; None where nothing can be named.
-
-    Parts from the Hub are named in a checkpoint by reference, and the small world's are small.
-    """
-    config, target = shop.config.model, shop.path("base")
-    source = checkpoint_source(config)
-    if source.adapter_base is not None:
-        return source.adapter_base
-    if source.save_untuned:
-        untuned = load_model(config, processor, shop.config.tuning.seed)
-        untuned.config.decoding = dict(model.config.decoding)
-        untuned.config.tokenizer_fingerprint = model.config.tokenizer_fingerprint
-        save_model(untuned, processor, target)
-        return str(target.resolve())
-    if model.config.base_models:
-        save_model(model, processor, target, by_reference=True)
-        return str(target.resolve())
-    return None
-
-
-def as_figures(metrics: Metrics) -> dict[str, float]:
-    """A ``Metrics`` as JSON has it."""
-    return {**metrics.as_dict(), "questions": metrics.questions}
-
-
-__all__ = ["as_figures", "captions", "check", "run_training", "save_model"]
+__all__ = [
+    "TrainingRun",
+    "match_document_ids",
+    "object_captions",
+    "open_or_build",
+    "run_training",
+]

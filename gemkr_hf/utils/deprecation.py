@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 REMOVED_IN = "0.3"
 """The version in which the old names of 0.1 go."""
@@ -70,6 +70,24 @@ def with_new_keys(
 
 
 _Class = TypeVar("_Class", bound=type)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def renamed_arguments(names: Mapping[str, str]) -> Callable[[_Function], _Function]:
+    """Decorate a function whose keyword arguments were renamed; the old names warn.
+
+    Args:
+        names: old argument name -> new argument name.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **with_new_keys(kwargs, names))
+
+        return cast(_Function, wrapper)
+
+    return decorate
 
 
 def renamed_fields(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
@@ -82,25 +100,27 @@ def renamed_fields(names: Mapping[str, str]) -> Callable[[_Class], _Class]:
         names: old field name -> new field name.
     """
 
-    def decorate(cls: _Class) -> _Class:
-        init = cls.__init__  # type: ignore[misc]
+    def __getattr__(self: Any, name: str) -> Any:
+        kind = type(self).__name__
+        if name not in names:
+            raise AttributeError(f"'{kind}' object has no attribute '{name}'")
+        warn_renamed(f"{kind}.{name}", f"{kind}.{names[name]}")
+        return getattr(self, names[name])
 
-        @wraps(init)
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-            init(self, *args, **with_new_keys(kwargs, names))
-
-        def __getattr__(self: Any, name: str) -> Any:
-            if name not in names:
-                raise AttributeError(f"'{cls.__name__}' object has no attribute '{name}'")
-            warn_renamed(f"{cls.__name__}.{name}", f"{cls.__name__}.{names[name]}")
-            return getattr(self, names[name])
-
-        cls.__init__ = __init__  # type: ignore[misc]
-        cls.__getattr__ = __getattr__  # type: ignore[attr-defined]
-        cls.renamed_fields = names  # type: ignore[attr-defined]
+    def decorate(cls: Any) -> Any:
+        cls.__init__ = renamed_arguments(names)(cls.__init__)
+        cls.__getattr__ = __getattr__
+        cls.renamed_fields = names
         return cls
 
     return decorate
 
 
-__all__ = ["REMOVED_IN", "renamed_attributes", "renamed_fields", "warn_renamed", "with_new_keys"]
+__all__ = [
+    "REMOVED_IN",
+    "renamed_arguments",
+    "renamed_attributes",
+    "renamed_fields",
+    "warn_renamed",
+    "with_new_keys",
+]

@@ -164,7 +164,7 @@ def test_log_probabilities_are_those_of_the_model(ground, tmp_path) -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="beta must be positive"):
         PreferenceConfig(beta=0)
-    with pytest.raises(ValueError, match=r"hard_negatives lies in 0\.\.2 \(pairs\), got 3"):
+    with pytest.raises(ValueError, match=r"hard_negatives must be in 0\.\.2 \(pairs\), got 3"):
         replace(PreferenceConfig(), hard_negatives=3)
 
 

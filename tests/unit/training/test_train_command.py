@@ -137,7 +137,7 @@ def test_a_training_that_was_killed_gives_the_same_curve(whole, files) -> None:
     assert not (output / "model").exists()
     done = train(*arguments)
     assert done.exit_code == 0, done.output
-    assert "Going on from checkpoint-" in done.output
+    assert "Resuming from checkpoint-" in done.output
     assert losses(output) == losses(whole[0])
 
 
@@ -204,7 +204,7 @@ def test_wrong_settings_fail_before_a_model_is_loaded(files, monkeypatch, settin
     def never(*arguments, **options):
         raise AssertionError("something was loaded")
 
-    for name in ("load_model", "load_processor", "_knowledge_base"):
+    for name in ("load_model", "load_processor", "open_or_build"):
         monkeypatch.setattr(run, name, never)
     others = files / "others"
     others.mkdir(exist_ok=True)
@@ -318,7 +318,7 @@ def test_preferences_follow_where_wanted(files) -> None:
     )  # fmt: skip
     done = train("--config", path)
     assert done.exit_code == 0, done.output
-    assert "of them almost distinctive" in done.output
+    assert "of them hard negatives" in done.output
     assert "Validation after preferences: P@1" in done.output
     assert "after preference tuning" in (files / "runs/preferred/model/README.md").read_text()
 

@@ -11,7 +11,7 @@ from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.toy.stand_ins.assemble import load_untuned_model
 from gemkr_hf.training import trainer as tuning
 from gemkr_hf.training.arguments import TuningConfig, ValidationConfig
-from gemkr_hf.training.trainer import add_lora, last_whole_checkpoint, tune
+from gemkr_hf.training.trainer import add_lora, last_complete_checkpoint, tune
 
 CONFIG = TuningConfig(
     learning_rate=1e-3,
@@ -51,7 +51,7 @@ def whole(ground, tmp_path_factory):
 def test_a_stopped_tuning_ends_as_if_it_had_not_stopped(ground, whole, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         tuned(ground, tmp_path, callbacks=[StopAfter(5)])
-    assert last_whole_checkpoint(tmp_path).endswith("checkpoint-4")
+    assert last_complete_checkpoint(tmp_path).endswith("checkpoint-4")
     # The process was killed while it wrote the next state.
     half = tmp_path / "checkpoint-6"
     half.mkdir()
@@ -90,7 +90,7 @@ def test_rank_0_leaves_the_language_model_frozen(ground, tmp_path) -> None:
     before = load_untuned_model(ground.processor, seed=CONFIG.seed).language_model.state_dict()
     for name, weight in result.model.language_model.state_dict().items():
         assert torch.equal(weight, before[name]), name
-    assert result.trainable < 0.2 * result.parameters
+    assert result.trainable_parameters < 0.2 * result.parameters
 
 
 def test_lora_is_on_the_language_model_only(ground) -> None:
@@ -122,7 +122,7 @@ def test_the_best_state_is_kept_and_ties_go_to_the_lower_loss(ground, tmp_path) 
         ground,
         tmp_path,
         validation=ValidationConfig(eval_steps=1),
-        held_out=ground.dataset(ground.held_out),
+        validation_set=ground.dataset(ground.validation),
         retrieval=retrieval,
     )
     validated = [entry for entry in result.history if "eval_R@5" in entry]
@@ -183,9 +183,11 @@ def test_divided_weights_are_merged_from_the_saved_adapter(
     ground, whole, tmp_path, monkeypatch
 ) -> None:
     """As with FSDP, where no process holds the whole model."""
-    monkeypatch.setattr(tuning, "weights_are_divided", lambda: True)
+    monkeypatch.setattr(tuning, "weights_are_sharded", lambda: True)
     result = tuned(
-        ground, tmp_path, fresh=lambda: load_untuned_model(ground.processor, seed=CONFIG.seed)
+        ground,
+        tmp_path,
+        load_untuned=lambda: load_untuned_model(ground.processor, seed=CONFIG.seed),
     )
     state = result.model.state_dict()
     for name, weight in whole.model.state_dict().items():
@@ -204,11 +206,11 @@ def test_divided_weights_are_merged_from_the_saved_adapter(
 def test_divided_weights_are_known_from_accelerate(variables, divided, monkeypatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert tuning.weights_are_divided() is divided
+    assert tuning.weights_are_sharded() is divided
 
 
 def test_no_checkpoint_is_no_checkpoint(tmp_path) -> None:
-    assert last_whole_checkpoint(tmp_path) is None
+    assert last_complete_checkpoint(tmp_path) is None
 
 
 def test_fewer_instructions_than_a_batch_are_told(ground, tmp_path) -> None:
@@ -217,7 +219,7 @@ def test_fewer_instructions_than_a_batch_are_told(ground, tmp_path) -> None:
 
 
 def test_a_validation_needs_something_to_validate_on(ground, tmp_path) -> None:
-    with pytest.raises(ValueError, match="held out"):
+    with pytest.raises(ValueError, match="give validation_set"):
         tuned(ground, tmp_path, validation=ValidationConfig())
 
 

@@ -48,7 +48,7 @@ def test_processes_share_the_questions(retriever, questions, monkeypatch) -> Non
     monkeypatch.setattr(module, "gather_object", lambda found: parts.append(found) or found)
     for rank in range(2):
         part = validate(retriever, questions)
-        part._rank, part._processes = rank, 2
+        part.rank, part.processes = rank, 2
         part(retriever.model)
     assert len(parts[0]) + len(parts[1]) == len(questions)
     monkeypatch.setattr(module, "gather_object", lambda found: parts[0] + parts[1])
@@ -69,5 +69,5 @@ def test_an_answer_in_the_text_is_a_hit_where_wanted(retriever, questions) -> No
 
 def test_only_the_loss_needs_no_questions() -> None:
     assert ValidationConfig(questions=0, metric="loss").questions == 0
-    with pytest.raises(ValueError, match="set metric to loss, not R@5"):
+    with pytest.raises(ValueError, match="metric R@5 needs questions: set metric to loss"):
         ValidationConfig(questions=0)

@@ -27,23 +27,23 @@ class Ground:
     knowledge_base: KnowledgeBase
     prepared: PreparedImages
     train: datasets.Dataset
-    held_out: datasets.Dataset
+    validation: datasets.Dataset
 
     def dataset(self, instructions: datasets.Dataset | None = None) -> InstructionDataset:
         return InstructionDataset(instructions or self.train, self.prepared, self.processor)
 
 
 def make_ground(folder) -> Ground:
-    """24 instructions about 6 images, and those of 3 held-out ones."""
+    """24 instructions about 6 images, and those of 3 others for validation."""
     processor = load_processor()
     benchmark = symbols_benchmark(load_symbols(FEW, cache_dir=folder / "data"))
     knowledge_base = KnowledgeBase.from_documents(benchmark.documents, processor.tokenizer)
-    train, held_out = (
+    train, validation = (
         write_instructions(benchmark.questions[split], knowledge_base, processor.tokenizer)
         for split in ("train", "validation")
     )
-    names = [*train["image_id"], *held_out["image_id"]]
+    names = [*train["image_id"], *validation["image_id"]]
     images = prepare_images(
         benchmark.images, names, load_untuned_model(processor), processor, folder / "images"
     )
-    return Ground(benchmark, processor, knowledge_base, images, train, held_out)
+    return Ground(benchmark, processor, knowledge_base, images, train, validation)

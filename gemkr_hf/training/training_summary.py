@@ -1,4 +1,4 @@
-"""What a training knows of itself: for the card, and for whoever reads the checkpoint."""
+"""The summary of a training beside its model: ``training.json`` and ``curves.png``."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,91 +13,81 @@ from gemkr_hf.hub.training_record import EvaluationResult, write_training_record
 from gemkr_hf.training.arguments import TrainConfig
 from gemkr_hf.training.starting_model import checkpoint_source
 from gemkr_hf.utils.config import as_plain
+from gemkr_hf.utils.hit_presets import check_preset
 
-PRESETS = {"gold": "gold", "answer": "vrr"}
-"""Names of the hit presets by those of the validation's settings."""
-_OF_PARTS = ("language_model", "vision_model", "detector", "preset", "config", "processor")
-"""Settings of a model that is made of parts: a checkpoint has its own."""
 METRICS = ("P@1", "P@5", "R@5", "R@10")
+_PART_SETTINGS = ("language_model", "vision_model", "detector", "preset", "config", "processor")
+"""Model settings that are unused where ``model.checkpoint`` is set."""
 _STAGES = {
     "validation": "after instruction tuning",
     "validation_after_preferences": "after preference tuning",
 }
 
 
-def keep_facts(
-    folder: Path,
-    config: TrainConfig,
-    figures: Mapping[str, Any],
-    tokenizer_fingerprint: str,
-    base_models: Mapping[str, Any] | None,
+def write_summary(
+    folder: Path, config: TrainConfig, metrics: Mapping[str, Any], model_config: Any
 ) -> None:
-    """Write ``training.json`` and ``curves.png`` beside a model.
+    """Write ``training.json`` and ``curves.png``.
 
     Args:
-        folder: of the model.
-        config: the settings of the training.
-        figures: what came of it, as in ``metrics.json``.
-        tokenizer_fingerprint: of the tokenizer that it was tuned with.
-        base_models: Hub ids and commits of its towers, where they are known.
+        folder: Of the model.
+        config: Settings of the training.
+        metrics: The content of ``metrics.json``.
+        model_config: ``GeMKRConfig`` of the tuned model.
     """
-    plot_curves(
-        figures["history"], folder / "curves.png", figures["best_step"], config.validation.metric
-    )
+    metric = config.validation.metric
+    plot_curves(metrics["history"], folder / "curves.png", metrics["best_step"], metric)
     results = [
         EvaluationResult(
             split="validation",
             stage=stage,
-            questions=figures[name]["questions"],
-            preset=PRESETS[config.validation.hit],
-            metrics={metric: figures[name][metric] for metric in METRICS},
+            questions=metrics[name]["questions"],
+            preset=check_preset(config.validation.hit),
+            metrics={metric: metrics[name][metric] for metric in METRICS},
         )
         for name, stage in _STAGES.items()
-        if figures.get(name)
+        if metrics.get(name)
     ]
+    source = checkpoint_source(config.model)
     write_training_record(
         folder,
         {
-            "starts_from": checkpoint_source(config.model).describe(base_models or {}),
+            "starts_from": source.describe(model_config.base_models or {}),
             "data": {
                 "format": config.data.format,
-                **{name: figures[name] for name in ("questions", "instructions", "documents")},
+                **{name: metrics[name] for name in ("questions", "instructions", "documents")},
             },
             "parameters": {
-                "trained": figures["trainable_parameters"],
-                "all": figures["parameters"],
+                "trained": metrics["trainable_parameters"],
+                "all": metrics["parameters"],
             },
             "selection": {
-                "step": figures["best_step"],
-                "metric": config.validation.metric if results else None,
+                "step": metrics["best_step"],
+                "metric": metric if results else None,
             },
-            "tokenizer_fingerprint": tokenizer_fingerprint,
+            "tokenizer_fingerprint": model_config.tokenizer_fingerprint,
             "hardware": _hardware(),
-            "seconds": figures["seconds"],
+            "seconds": metrics["seconds"],
             "versions": {
                 name: version(name) for name in ("gemkr-hf", "torch", "transformers", "peft")
             },
-            "settings": _settings_in_use(config),
+            "settings": _used_settings(config),
             "results": [asdict(result) for result in results],
         },
     )
 
 
-def _last_part(name: str) -> str:
-    """A Hub id, or the last folder of a path: a card does not tell how a machine is laid out."""
-    return Path(name).name if Path(name).is_absolute() else name
-
-
-def _settings_in_use(config: TrainConfig) -> dict[str, Any]:
-    """Settings that had a part in the training, without what is laid out on a machine."""
+def _used_settings(config: TrainConfig) -> dict[str, Any]:
+    """Settings that were used, without the layout of a machine's folders."""
     settings = as_plain(config)
     if config.model.checkpoint is not None:
-        for name in _OF_PARTS:
+        for name in _PART_SETTINGS:
             del settings["model"][name]
     return _without_paths(settings)
 
 
 def _without_paths(settings: Any) -> Any:
+    """Drop empty settings, and reduce absolute paths to their last folder."""
     if isinstance(settings, Mapping):
         return {
             name: _without_paths(value)
@@ -106,26 +96,27 @@ def _without_paths(settings: Any) -> Any:
         }
     if isinstance(settings, list | tuple):
         return [_without_paths(value) for value in settings]
-    return _last_part(settings) if isinstance(settings, str) else settings
+    if isinstance(settings, str) and Path(settings).is_absolute():
+        return Path(settings).name
+    return settings
 
 
 def _hardware() -> str:
     if torch.cuda.is_available():
-        number = torch.cuda.device_count()
-        return f"{number} x {torch.cuda.get_device_name()}"
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
 
 
 def plot_curves(
     history: Sequence[Mapping[str, float]], path: Path, best_step: int, metric: str = "R@5"
 ) -> None:
-    """Loss and metrics over the steps, the kept state marked.
+    """Draw loss and retrieval metrics by step, with the kept checkpoint marked.
 
     Args:
-        history: the Trainer's entries.
-        path: of the image.
-        best_step: the state that was kept.
-        metric: what it was kept by.
+        history: The Trainer's ``log_history``.
+        path: Of the image.
+        best_step: Step of the kept checkpoint.
+        metric: Criterion of the choice.
     """
     from matplotlib.figure import Figure
 
@@ -138,8 +129,8 @@ def plot_curves(
     axes = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
     axes[0].plot(*curve("loss"), color="0.35", label="training")
     if curve("eval_loss")[0]:
-        axes[0].plot(*curve("eval_loss"), color="firebrick", marker="o", ms=3, label="held out")
-    axes[0].set(xlabel="step", ylabel="loss a token (nats)", ylim=(0, None))
+        axes[0].plot(*curve("eval_loss"), color="firebrick", marker="o", ms=3, label="validation")
+    axes[0].set(xlabel="step", ylabel="loss per token (nats)", ylim=(0, None))
     axes[0].legend(frameon=False)
     if validated:
         for name in validated:
@@ -152,4 +143,4 @@ def plot_curves(
     figure.savefig(path, dpi=120)
 
 
-__all__ = ["keep_facts", "plot_curves"]
+__all__ = ["plot_curves", "write_summary"]
