@@ -66,7 +66,7 @@ def _load_local(folder: Path) -> "KnowledgeBase":
     from gemkr_hf.knowledge_base.storage import HEADER_FILE
 
     if not (folder / HEADER_FILE).is_file():
-        raise FileNotFoundError(f"Knowledge base not found: '{folder}'")
+        raise FileNotFoundError(f"No knowledge base found in '{folder}'")
     return _load(folder)
 
 
@@ -116,7 +116,7 @@ def build(
 ) -> None:
     """Build a knowledge base. An interrupted build resumes when the command is repeated.
 
-    Example: gemkr index documents.csv --id-column no --text-column words
+    Example: gemkr index build documents.csv --id-column no --text-column words
     --tokenizer runs/quickstart/model --output runs/kb
     """
     be_quiet()
@@ -240,7 +240,7 @@ def remove(
     known = {str(identifier): identifier for identifier in before.row_ids()}
     unknown = [identifier for identifier in ids if identifier not in known]
     if unknown:
-        raise ValueError(f"Unknown document id: '{unknown[0]}'")
+        raise ValueError(f"No document with the id '{unknown[0]}'")
     after = before.remove(known[identifier] for identifier in ids)
     after.save_pretrained(knowledge_base)
     typer.echo(

@@ -9,7 +9,8 @@ from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
 
 push = typer.Typer(
     help="Upload to the Hugging Face Hub in one commit. Interrupted uploads resume when the "
-    "command is repeated.",
+    "command is repeated.\n"
+    "\nExample: gemkr push model runs/quickstart/model org/gemkr-symbols --dry-run",
     no_args_is_help=True,
 )
 

@@ -28,7 +28,7 @@ def retrieve(
             "logsumexp; by default the model's own setting."
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Number of documents to retrieve.")] = 5,
+    k: Annotated[int, typer.Option("-k", help="Number of documents to retrieve.")] = 5,
     strategy: Annotated[
         str,
         typer.Option(
@@ -52,6 +52,8 @@ def retrieve(
 
     if not question.strip():
         raise ValueError("The question is empty")
+    if k < 1:
+        raise ValueError(f"-k must be at least 1, got {k}")
     if image is not None and "://" not in image and not Path(image).is_file():
         raise FileNotFoundError(f"Image not found: '{image}'")
     if strategy not in STRATEGIES:

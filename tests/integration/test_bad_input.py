@@ -92,7 +92,7 @@ def test_the_command_line_says_it_in_one_line(short_quickstart, tmp_path) -> Non
         "--knowledge-base", str(short_quickstart / "knowledge_base"),
     ]  # fmt: skip
     for arguments, said in (
-        (["--question", QUESTION, "--image", "nowhere.png"], "There is no image at"),
+        (["--question", QUESTION, "--image", "nowhere.png"], "Image not found: "),
         (["--question", " "], "The question is empty"),
         (["--question", QUESTION, "-k", "0"], "at least 1, got 0"),
         (["--question", QUESTION, "--model", str(tmp_path)], "Checkpoint not found in"),
