@@ -16,8 +16,7 @@ push = typer.Typer(
 
 RepoId = Annotated[str, typer.Argument(help="Repository on the Hub: owner/name.")]
 Private = Annotated[
-    bool,
-    typer.Option("--private", help="Create a private repository; an existing public one fails."),
+    bool, typer.Option("--private", help="Private repository; fails if it exists and is public.")
 ]
 Revision = Annotated[
     str | None, typer.Option(help="Branch, created if needed; the main branch by default.")
@@ -32,12 +31,9 @@ License = Annotated[
 Language = Annotated[
     list[str] | None, typer.Option(help="Language of the documents, such as en; repeatable.")
 ]
-CardKnowledgeBase = Annotated[
+KnowledgeBaseId = Annotated[
     str | None,
-    typer.Option(
-        "--knowledge-base",
-        help="Hub id of the knowledge base for the card's example and its results.",
-    ),
+    typer.Option(help="Hub id of the knowledge base, for the card's example and results."),
 ]
 Question = Annotated[str | None, typer.Option(help="Question of the card's example.")]
 
@@ -50,7 +46,7 @@ def model(
     private: Private = False,
     revision: Revision = None,
     dry_run: DryRun = False,
-    knowledge_base: CardKnowledgeBase = None,
+    knowledge_base: KnowledgeBaseId = None,
     license: License = None,
     language: Language = None,
     question: Question = None,
@@ -61,9 +57,10 @@ def model(
     Example: gemkr push model runs/quickstart/model org/gemkr-symbols --dry-run
     """
     be_quiet()
-    from gemkr_hf.hub import plan_model
+    from gemkr_hf.hub import CardSettings, plan_model
 
-    card = _model_card(knowledge_base, license, language, question)
+    question = question or CardSettings.question
+    card = CardSettings(license, knowledge_base, language or None, question)
     _upload([plan_model(folder, repo_id, card)], dry_run, private, revision, message)
 
 
@@ -82,7 +79,7 @@ def adapter(
     private: Private = False,
     revision: Revision = None,
     dry_run: DryRun = False,
-    knowledge_base: CardKnowledgeBase = None,
+    knowledge_base: KnowledgeBaseId = None,
     license: License = None,
     language: Language = None,
     question: Question = None,
@@ -90,12 +87,14 @@ def adapter(
 ) -> None:
     """Upload an adapter: LoRA, prefix, gates and projections, with processor, code and card.
 
-    Example: gemkr push adapter runs/okvqa org/gemkr-okvqa-lora --base org/gemkr-llama-7b --dry-run
+    Example: gemkr push adapter runs/quickstart/training org/gemkr-lora --base org/gemkr-base
     """
     be_quiet()
+    from gemkr_hf.hub import CardSettings
     from gemkr_hf.hub.checkpoint_upload import plan_adapter_and_base
 
-    card = _model_card(knowledge_base, license, language, question)
+    question = question or CardSettings.question
+    card = CardSettings(license, knowledge_base, language or None, question)
     plans = plan_adapter_and_base(folder, repo_id, base, card)
     _upload(plans, dry_run, private, revision, message)
 
@@ -154,18 +153,6 @@ def space(
 
     settings = SpaceSettings(model, knowledge_base, title, license)
     _upload([plan_space(repo_id, settings, examples)], dry_run, private, revision, message)
-
-
-def _model_card(
-    knowledge_base: str | None,
-    license: str | None,
-    language: list[str] | None,
-    question: str | None,
-) -> Any:
-    from gemkr_hf.hub import CardSettings
-
-    question = question or CardSettings.question
-    return CardSettings(license, knowledge_base, language or None, question)
 
 
 def _upload(

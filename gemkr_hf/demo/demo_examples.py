@@ -7,14 +7,13 @@ from gemkr_hf.utils.io import read_json
 
 EXAMPLES_FILE = "examples.json"
 _SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
-_QUICKSTART_QUESTION = "What does the sign in the picture mean?"
 
 
 def read_examples(folder: Path) -> list[tuple[Path, str]]:
     """Read example images and their questions.
 
     ``examples.json`` is a list of ``{"image": file name, "question": text}``. Without it, every
-    image of the folder is an example without a question; of a quickstart's folder, only the scenes.
+    image of the folder is an example without a question.
 
     Args:
         folder: contains the images.
@@ -32,14 +31,8 @@ def read_examples(folder: Path) -> list[tuple[Path, str]]:
     if listed.is_file():
         examples = _read_list(listed)
     else:
-        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-        scenes = [path for path in images if path.stem.startswith("scene-")]
-        # A quickstart also saves example-N.png, which shows the answers for scene-N.png.
-        answers = {path.name.replace("scene-", "example-", 1) for path in scenes}
-        if scenes and {path.name for path in images if path not in scenes} <= answers:
-            examples = [(path, _QUICKSTART_QUESTION) for path in scenes]
-        else:
-            examples = [(path, "") for path in images]
+        images = (path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        examples = [(path, "") for path in sorted(images)]
     if not examples:
         raise FileNotFoundError(f"No images found in '{folder}'")
     for path, _ in examples:

@@ -47,7 +47,7 @@ def is_repo_id(name: str, bare_ids: bool = True) -> bool:
 
 
 def check_repo_id(name: str, local: bool = True) -> None:
-    """Check the Hub id of something that is, or will be, on the Hub.
+    """Check that a name is a Hub id with an owner.
 
     Args:
         name: to check.
@@ -56,12 +56,8 @@ def check_repo_id(name: str, local: bool = True) -> None:
     Raises:
         ValueError: it is not of the form ``"owner/name"``, or is a local path.
     """
-    if not is_repo_id(name):
-        raise ValueError(
-            f"'{name}' is not a valid Hub id: write 'owner/name', of letters, digits, '-', '_', '.'"
-        )
-    if "/" not in name:
-        raise ValueError(f"'{name}' is not a valid Hub id: add its owner, 'owner/{name}'")
+    if not is_repo_id(name, bare_ids=False):
+        raise ValueError(f"'{name}' is not a valid Hub id: write 'owner/name'")
     if not local and Path(name).exists():
         raise ValueError(f"'{name}' is a local folder: a Hub id is needed here")
 

@@ -1,4 +1,4 @@
-"""An adapter on published parts: the base names them, and the Hub's reader gets them all."""
+"""Adapters on published parts: the base is a checkpoint by reference."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Cards say what is known, and the Hub takes them."""
+"""Cards are complete and valid."""
 
 from dataclasses import asdict
 
@@ -22,7 +22,7 @@ RESULT = EvaluationResult(
 )
 
 
-def test_what_was_pushed_is_valid_and_complete(full_hub) -> None:
+def test_pushed_cards_are_valid_and_complete(full_hub) -> None:
     hub, _ = full_hub
     for repo_id, repo_type in (
         ("alice/gemkr", "model"), ("alice/lora", "model"), ("alice/base", "model"),
@@ -34,8 +34,8 @@ def test_what_was_pushed_is_valid_and_complete(full_hub) -> None:
     card = ModelCard(hub.files("alice/gemkr")["README.md"].decode())
     assert card.data.license == "agpl-3.0" and card.data.datasets == ["alice/symbols"]
     assert {result.dataset_split for result in card.data.eval_results} == {"test", "unseen"}
-    for said in ("| `gold` |", "learning_rate: ", "AGPL-3.0", "CPU", "minutes", "## Limits"):
-        assert said in card.text, said
+    for text in ("| `gold` |", "learning_rate: ", "AGPL-3.0", "CPU", "minutes", "## Limits"):
+        assert text in card.text, text
     # Settings without effect are not listed.
     assert "checkpoint: small-world" in card.text
     assert "language_model:" not in card.text and "null" not in card.text
@@ -83,7 +83,7 @@ def test_a_space(short_quickstart) -> None:
     compile(files["app.py"], "app.py", "exec")
     assert b"'alice/gemkr', knowledge_base='alice/kb'" in files["app.py"]
     assert "examples/examples.json" in files and "examples/scene-1.png" in files
-    with pytest.raises(ValueError, match="add its owner"):
+    with pytest.raises(ValueError, match="'gemkr' is not a valid Hub id: write 'owner/name'"):
         plan_space("alice/ask", SpaceSettings("gemkr", "alice/kb"))
 
 

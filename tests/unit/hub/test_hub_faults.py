@@ -1,4 +1,4 @@
-"""What goes wrong between a machine and the Hub, and what its user is told."""
+"""Failures of uploads and downloads, and their messages."""
 
 import signal
 import subprocess
@@ -43,7 +43,7 @@ push_model({str(short_quickstart / "model")!r}, "alice/gemkr")
     return hub
 
 
-def test_an_upload_that_is_killed_goes_on(hub, client, short_quickstart, tmp_path) -> None:
+def test_a_killed_upload_resumes(hub, client, short_quickstart, tmp_path) -> None:
     """Two large files are there when the process dies; the repository is as it was, and the same
     call sends the others."""
     command = [
@@ -72,7 +72,7 @@ def test_an_upload_that_is_killed_goes_on(hub, client, short_quickstart, tmp_pat
     assert len(hub.repository("alice/gemkr").messages) == 2
 
 
-def test_the_hub_fails_in_the_middle(hub, client, short_quickstart) -> None:
+def test_the_hub_fails_during_an_upload(hub, client, short_quickstart) -> None:
     code = f"""
 from gemkr_hf.hub import push_model
 push_model({str(short_quickstart / "model")!r}, "alice/gemkr")
@@ -83,7 +83,7 @@ push_model({str(short_quickstart / "model")!r}, "alice/gemkr")
     assert "repeat the upload to resume it" in last
 
 
-def test_a_damaged_knowledge_base_is_found_and_mended(own_hub, client) -> None:
+def test_a_damaged_knowledge_base_is_detected_and_repaired(own_hub, client) -> None:
     name = next(n for n in own_hub.files("alice/symbols", "dataset") if n.startswith("shard-"))
     own_hub.damage("alice/symbols", name, "dataset")
     last = client(load_kb(), fails=True)
@@ -95,7 +95,7 @@ def test_a_damaged_knowledge_base_is_found_and_mended(own_hub, client) -> None:
     assert client(load_kb()).split() == ["596"]
 
 
-def test_damaged_weights_are_found_and_mended(own_hub, client) -> None:
+def test_damaged_weights_are_detected_and_repaired(own_hub, client) -> None:
     own_hub.damage("alice/gemkr", "model.safetensors")
     last = client(load(), fails=True)
     assert "The cached model.safetensors differs from the Hub's" in last
@@ -149,7 +149,7 @@ KnowledgeBase.from_pretrained({folder!r}).push_to_hub("alice/secret", private=Tr
 
 
 @pytest.mark.parametrize("token", [None, "hf_test_bob"])
-def test_who_may_not_write(hub, client, short_quickstart, token) -> None:
+def test_tokens_without_write_access(hub, client, short_quickstart, token) -> None:
     hub.tokens["hf_test_bob"] = "bob"
     folder = str(short_quickstart / "knowledge_base")
     code = f"""
@@ -193,7 +193,7 @@ print(retriever.retrieve(image, "What does the sign mean?", k=1)[0].document["id
     assert "is not, or not completely, cached, and the Hub cannot be reached" in last
 
 
-def test_names_that_lead_nowhere(hub, client) -> None:
+def test_names_that_do_not_exist(hub, client) -> None:
     last = client(load_kb("alice/nowhere"), fails=True)
     assert "No local folder 'alice/nowhere' found, and the dataset repository on the Hub" in last
     last = client(load_kb("nowhere"), fails=True)

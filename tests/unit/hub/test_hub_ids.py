@@ -1,4 +1,4 @@
-"""Is a name a local path or a Hub id?"""
+"""Local paths and Hub ids."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_ids_for_an_upload(tmp_path, monkeypatch) -> None:
     check_repo_id("org/model")
     with pytest.raises(ValueError, match="is a local folder: a Hub id is needed"):
         check_repo_id("org/model", local=False)
-    with pytest.raises(ValueError, match="add its owner, 'owner/model'"):
+    with pytest.raises(ValueError, match="'model' is not a valid Hub id: write 'owner/name'"):
         check_repo_id("model")
     with pytest.raises(ValueError, match="'a/b/c' is not a valid Hub id"):
         check_repo_id("a/b/c")

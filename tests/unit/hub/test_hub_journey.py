@@ -1,4 +1,4 @@
-"""Pushed in one process, pulled in another: the same answers, to the bit."""
+"""Upload in one process, download in another: identical answers."""
 
 import re
 from pathlib import Path
@@ -82,7 +82,7 @@ print(type(ask).__module__)
     assert printed.startswith("gemkr_hf." if first else "transformers_modules.")
 
 
-def test_the_pipeline_says_what_is_missing(full_hub, tmp_path) -> None:
+def test_the_pipeline_reports_what_is_missing(full_hub, tmp_path) -> None:
     hub, _ = full_hub
     code = """
 from transformers import pipeline
@@ -127,7 +127,7 @@ def test_the_code_of_the_cards_runs(full_hub, tmp_path) -> None:
     process_of(hub, tmp_path)("\n".join(code), token=None)
 
 
-def test_an_adapter_is_hardly_larger_than_its_tensors(full_hub) -> None:
+def test_an_adapter_file_contains_only_its_tensors(full_hub) -> None:
     from safetensors.torch import load
 
     hub, _ = full_hub
@@ -143,7 +143,7 @@ def test_an_adapter_is_hardly_larger_than_its_tensors(full_hub) -> None:
     assert {"processor_config.json", "tokenizer.json", "processing_gemkr.py"} <= set(files)
 
 
-def test_what_a_checkpoint_holds(full_hub) -> None:
+def test_files_of_a_checkpoint(full_hub) -> None:
     hub, _ = full_hub
     names = set(hub.files("alice/gemkr"))
     assert names >= {

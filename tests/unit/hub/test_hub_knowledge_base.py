@@ -1,4 +1,4 @@
-"""Knowledge bases on the Hub: whole, by parts, changed, and of older revisions."""
+"""Knowledge bases on the Hub: complete, in parts, changed, and of older revisions."""
 
 from pathlib import Path
 
@@ -60,7 +60,7 @@ print(maps.count("/blobs/"), kb.tokenizer.name_or_path != "")
     assert int(printed.split()[0]) >= 4
 
 
-def test_the_index_alone(pushed, client) -> None:
+def test_the_index_only(pushed, client) -> None:
     client(
         """
 from gemkr_hf import KnowledgeBase
@@ -107,7 +107,7 @@ again.verify()
     assert sum(name.startswith("documents-") for name in names) == 2
 
 
-def test_shards_that_are_not_there(saved) -> None:
+def test_shards_that_do_not_exist(saved) -> None:
     with pytest.raises(ValueError, match=r"has 4 shard\(s\), counted from 0: there is no shard 4"):
         KnowledgeBase.from_pretrained(saved, shards=[0, 4])
     with pytest.raises(ValueError, match="names none"):
@@ -144,7 +144,7 @@ def test_one_file_of_documents_for_several_shards(saved, tokenizer, tmp_path) ->
     assert [document["id"] for document in some] == ["d2", "d3", "d4", "d5"]
 
 
-def test_only_what_is_new_is_sent_and_what_is_old_is_deleted(pushed, client, saved) -> None:
+def test_only_new_files_are_sent_and_old_ones_deleted(pushed, client, saved) -> None:
     before = set(pushed.files("alice/ships", "dataset"))
     client(
         f"""
@@ -185,7 +185,7 @@ def _commit(hub, number: int) -> str:
     return list(hub.repository("alice/ships", "dataset").commits)[number]
 
 
-def test_a_branch_of_its_own(pushed, client, saved) -> None:
+def test_a_branch(pushed, client, saved) -> None:
     client(
         f"""
 from gemkr_hf import KnowledgeBase
@@ -220,7 +220,7 @@ def test_the_documents_are_a_data_set(saved, tmp_path) -> None:
     assert sorted(table["id"]) == [f"d{n}" for n in range(8)]
 
 
-def test_a_card_of_ones_own_is_kept(saved, hub, tmp_path) -> None:
+def test_a_custom_card_is_kept(saved, hub, tmp_path) -> None:
     made = KnowledgeBase.from_pretrained(saved)
     made.save_pretrained(tmp_path / "kb")
     (tmp_path / "kb" / "README.md").write_text("---\nlicense: mit\n---\nMine.\n")
@@ -230,7 +230,7 @@ def test_a_card_of_ones_own_is_kept(saved, hub, tmp_path) -> None:
     assert plan_knowledge_base(tmp_path / "kb", "alice/ships").left_out == ("notes.docx",)
 
 
-def test_what_the_library_needs_of_the_hub_is_little(pushed, client) -> None:
+def test_a_second_load_sends_few_requests(pushed, client) -> None:
     client("from gemkr_hf import KnowledgeBase\nKnowledgeBase.from_pretrained('alice/ships')", None)
     first = len(pushed.requests)
     client("from gemkr_hf import KnowledgeBase\nKnowledgeBase.from_pretrained('alice/ships')", None)

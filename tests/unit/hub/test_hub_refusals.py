@@ -1,4 +1,4 @@
-"""What must not be uploaded is found, named, and nothing is sent."""
+"""Exclusion rules of uploads."""
 
 import pickle
 import zipfile
@@ -26,7 +26,7 @@ def zipped_pickle() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "reason"),
     [
         ("pytorch_model.bin", b"x", "a pickle"),
         ("model.safetensors", pickle.dumps([1]), "a pickle"),
@@ -46,8 +46,8 @@ def zipped_pickle() -> bytes:
         ("README.md", str(Path.home() / "x").encode(), "a local path"),
     ],
 )
-def test_what_is_refused(name, content, said) -> None:
-    assert said in why(name, content)
+def test_forbidden_files(name, content, reason) -> None:
+    assert reason in why(name, content)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_refused(name, content, said) -> None:
         ("documents-00000.parquet", b"PAR1 /home/ann/x"),
     ],
 )
-def test_what_is_not(name, content) -> None:
+def test_allowed_files(name, content) -> None:
     assert why(name, content) == ""
 
 
@@ -78,5 +78,5 @@ def test_nothing_is_sent(hub, client, tmp_path) -> None:
     with pytest.raises(UploadRefused, match=r"a\.pkl \(a pickle.*b\.txt \(contains a Hugging"):
         upload(plan)
     assert not hub.requests
-    with pytest.raises(ValueError, match="add its owner, 'owner/x'"):
+    with pytest.raises(ValueError, match="'x' is not a valid Hub id: write 'owner/name'"):
         upload(UploadPlan("x", "model", ()))

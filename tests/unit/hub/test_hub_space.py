@@ -1,4 +1,4 @@
-"""A Space is served from the Hub alone: its app.py, run as the Hub runs it."""
+"""A Space, run as the Hub runs it."""
 
 import os
 import socket
@@ -45,7 +45,7 @@ def served(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         process.wait()
 
 
-def test_a_space_answers_with_what_it_names(
+def test_a_space_answers_like_the_retriever(
     full_hub, short_quickstart, retriever, tmp_path, monkeypatch
 ) -> None:
     pytest.importorskip("gradio")

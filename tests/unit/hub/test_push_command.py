@@ -1,4 +1,4 @@
-"""``gemkr push`` as its users run it."""
+"""``gemkr push``."""
 
 import re
 import shlex
@@ -16,43 +16,43 @@ def gemkr(*arguments) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_dry_run_lists_sizes_and_asks_nothing(short_quickstart) -> None:
-    code, said = gemkr("model", short_quickstart / "model", "alice/gemkr", "--dry-run")
-    assert code == 0, said
-    assert "model.safetensors" in said and " MB" in said
-    assert "for the model repository alice/gemkr" in said
-    assert "Nothing was uploaded (--dry-run)" in said
-    code, said = gemkr("kb", short_quickstart / "knowledge_base", "alice/kb", "--dry-run")
-    assert code == 0 and "shard-" in said and "kB" in said
-    code, said = gemkr(
+def test_a_dry_run_lists_sizes_offline(short_quickstart) -> None:
+    code, output = gemkr("model", short_quickstart / "model", "alice/gemkr", "--dry-run")
+    assert code == 0, output
+    assert "model.safetensors" in output and " MB" in output
+    assert "for the model repository alice/gemkr" in output
+    assert "Nothing was uploaded (--dry-run)" in output
+    code, output = gemkr("kb", short_quickstart / "knowledge_base", "alice/kb", "--dry-run")
+    assert code == 0 and "shard-" in output and "kB" in output
+    code, output = gemkr(
         "space", "alice/ask", "--model", "alice/gemkr", "--knowledge-base", "alice/kb", "--dry-run"
     )
-    assert code == 0 and "requirements.txt" in said
+    assert code == 0 and "requirements.txt" in output
 
 
-def test_what_must_not_go_is_named(short_quickstart, tmp_path) -> None:
+def test_forbidden_files_are_listed(short_quickstart, tmp_path) -> None:
     shutil.copytree(short_quickstart / "model", tmp_path / "model")
     (tmp_path / "model" / "optimizer.pt").write_bytes(b"x")
-    code, said = gemkr("model", tmp_path / "model", "alice/gemkr", "--dry-run")
-    assert code == 2 and "optimizer.pt (a training state" in said
+    code, output = gemkr("model", tmp_path / "model", "alice/gemkr", "--dry-run")
+    assert code == 2 and "optimizer.pt (a training state" in output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("model", "nowhere", "alice/x"), "No model found in 'nowhere'"),
         (("kb", "nowhere", "alice/x"), "No knowledge base found in 'nowhere'"),
         (("adapter", "nowhere", "alice/x"), "No adapter found in 'nowhere'"),
     ],
 )
-def test_mistakes(arguments, said) -> None:
+def test_invalid_arguments(arguments, message) -> None:
     code, output = gemkr(*arguments)
-    assert code == 2 and said in output
+    assert code == 2 and message in output
 
 
 def test_an_adapter_needs_a_base(short_quickstart) -> None:
-    code, said = gemkr("adapter", short_quickstart / "training", "alice/lora")
-    assert code == 2 and "name its Hub id with --base" in said
+    code, output = gemkr("adapter", short_quickstart / "training", "alice/lora")
+    assert code == 2 and "name its Hub id with --base" in output
 
 
 def test_the_commands_of_the_docs_push_all_of_a_quickstart(
@@ -101,5 +101,5 @@ def test_a_private_repository_and_a_branch(hub, client, short_quickstart) -> Non
     assert "knowledge_base.json" in hub.files("alice/kb", "dataset", "trial")
     assert "knowledge_base.json" not in hub.files("alice/kb", "dataset", "main")
     repository.private = False
-    said = client(run.format(options=["--private"]))
-    assert said.startswith("2 ") and "exists and is public" in said
+    output = client(run.format(options=["--private"]))
+    assert output.startswith("2 ") and "exists and is public" in output
