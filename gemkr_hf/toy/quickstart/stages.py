@@ -183,7 +183,7 @@ def _tune(folder: Path, config: QuickstartConfig, train: datasets.Dataset, log: 
     benchmark = symbols_benchmark(
         datasets.DatasetDict({"train": train}), str(folder / "knowledge_base")
     )
-    run_training(train_config, folder, say=lambda line: log(f"  {line}"), benchmark=benchmark)
+    run_training(train_config, folder, lambda line: log(f"  {line}"), benchmark=benchmark)
     (training / "model").rename(folder / "model")
 
 

@@ -1,5 +1,6 @@
 """The training loop of the stand-ins; an interrupted training resumes."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gemkr_hf.toy.stand_ins.optimizers import MuonAndAdamW
 from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.io import atomic_file
 
@@ -21,8 +21,9 @@ class LoopSettings(Settings):
 
     Attributes:
         steps: Number of optimizer steps.
+        learning_rate: Peak of both optimizers; a linear warm-up precedes it, and a cosine down to
+            2 percent follows.
         warmup: Number of warm-up steps.
-        learning_rate: Peak of both optimizers.
         seed: Seed of the weights and of all training data.
         save_steps: Number of steps between two saved states.
     """
@@ -32,6 +33,12 @@ class LoopSettings(Settings):
     warmup: int = 100
     seed: int = 0
     save_steps: int = 500
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        warm = min(1.0, (step + 1) / self.warmup)
+        cosine = 1 + math.cos(math.pi * min(1.0, step / self.steps))
+        return self.learning_rate * (warm * (0.02 + 0.98 * 0.5 * cosine))
 
 
 def train_steps(
@@ -64,15 +71,14 @@ def train_steps(
         for module in modules.values():
             module.train(training)
 
-    optimizers = MuonAndAdamW(
-        layers, modules.values(), settings.learning_rate, settings.warmup, settings.steps
-    )
+    optimizers = _optimizers(modules.values(), layers)
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         for part, module in modules.items():
             module.load_state_dict(state[part])
-        optimizers.load_state_dict(state["optimizers"])
+        for optimizer, optimizer_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(optimizer_state)
         first = state["step"]
         log(f"{name}: resuming from step {first}")
     started = time.time()
@@ -85,7 +91,11 @@ def train_steps(
             loss.backward()
             values.append(loss.item())
         torch.nn.utils.clip_grad_norm_(modules["model"].parameters(), 1.0)
-        optimizers.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate_at(step)
+            optimizer.step()
+            optimizer.zero_grad()
         done = step + 1
         if done % 100 == 0:
             left = (time.time() - started) / (done - first) * (settings.steps - done)
@@ -96,7 +106,22 @@ def train_steps(
             log(f"{name}: {evaluate()}")
             set_training(True)
             state = {part: module.state_dict() for part, module in modules.items()}
-            state |= {"optimizers": optimizers.state_dict(), "step": done}
+            state["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
             with atomic_file(state_file) as temporary:
-                torch.save(state, temporary)
+                torch.save({**state, "step": done}, temporary)
     set_training(False)
+
+
+def _optimizers(
+    modules: Iterable[torch.nn.Module], layers: Iterable[torch.nn.Module]
+) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the layers and AdamW for all other parameters.
+
+    Small transformers need fewer steps with Muon; its updates are scaled to the size of AdamW's.
+    """
+    matrices = {id(p): p for layer in layers for p in layer.parameters() if p.ndim == 2}
+    others = {id(p): p for module in modules for p in module.parameters() if id(p) not in matrices}
+    return [
+        torch.optim.Muon([*matrices.values()], weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([*others.values()], betas=(0.9, 0.98), weight_decay=0.0),
+    ]
