@@ -277,7 +277,8 @@ def open_documents(
     config: str | None = None,
 ) -> DocumentFile | DocumentDataset:
     """Documents of a file, a saved data set's folder, or a data set on the Hub."""
-    if is_local(source, file_suffixes=FILE_SUFFIXES) and not Path(source).is_dir():
+    local = is_local(source, bare_ids=True, file_suffixes=FILE_SUFFIXES)
+    if local and not Path(source).is_dir():
         return DocumentFile(Path(source), id_column, text_column)
     return DocumentDataset(source, id_column, text_column, split, config)
 

@@ -249,7 +249,7 @@ def _loading_options(config: ModelConfig) -> dict[str, Any]:
 
 
 def _part(part: str, name: str, revision: str | None) -> dict[str, Any]:
-    if is_local(name):
+    if is_local(name, bare_ids=True):
         return {"part": part, "source": f"the folder `{Path(name).name}`"}
     return {"part": part, "name": name, **({"revision": revision} if revision else {})}
 

@@ -32,15 +32,15 @@ def split_hub_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     return hub, given
 
 
-def is_repo_id(name: str, bare_ids: bool = True) -> bool:
+def is_repo_id(name: str, bare_ids: bool = False) -> bool:
     """Whether a name has the form of a Hub id. The Hub is not asked.
 
     Args:
-        name: ``"owner/name"``, or ``"name"``.
-        bare_ids: accept a name without an owner.
+        name: to check.
+        bare_ids: accept ``"name"`` beside ``"owner/name"``.
 
     >>> [is_repo_id(name) for name in ("org/model", "gpt2", "./model", "a/b/c", "/model")]
-    [True, True, False, False, False]
+    [True, False, False, False, False]
     """
     valid = _REPO_ID.fullmatch(name) is not None and not name.endswith(".git")
     return valid and "--" not in name and ".." not in name and (bare_ids or "/" in name)
@@ -56,7 +56,7 @@ def check_repo_id(name: str, local: bool = True) -> None:
     Raises:
         ValueError: it is not of the form ``"owner/name"``, or is a local path.
     """
-    if not is_repo_id(name, bare_ids=False):
+    if not is_repo_id(name):
         raise ValueError(f"'{name}' is not a valid Hub id: write 'owner/name'")
     if not local and Path(name).exists():
         raise ValueError(f"'{name}' is a local folder: a Hub id is needed here")
@@ -65,7 +65,7 @@ def check_repo_id(name: str, local: bool = True) -> None:
 def is_local(
     name: str | PathLike[str],
     base: str | PathLike[str] = ".",
-    bare_ids: bool = True,
+    bare_ids: bool = False,
     file_suffixes: Collection[str] = (),
 ) -> bool:
     """Whether a name is a local path and not a Hub id; see the module's docstring.
@@ -73,7 +73,7 @@ def is_local(
     Args:
         name: path or Hub id.
         base: folder that relative paths start from.
-        bare_ids: take a name without an owner for a Hub id.
+        bare_ids: accept ``"name"`` as a Hub id, for base models and data sets.
         file_suffixes: a name that ends in one of them (``".csv"``) is local.
     """
     return (
@@ -90,7 +90,7 @@ def portable_name(name: str | PathLike[str]) -> str:
     >>> portable_name("org/model"), portable_name("/home/me/model")
     ('org/model', 'model')
     """
-    return Path(name).name if is_local(name) else str(name)
+    return Path(name).name if is_local(name, bare_ids=True) else str(name)
 
 
 def resolve_source(

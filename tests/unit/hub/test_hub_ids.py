@@ -27,14 +27,16 @@ def test_ids_are_valid_where_huggingface_hub_says_so(name: str) -> None:
     try:
         validate_repo_id(name)
     except HFValidationError:
-        assert not is_repo_id(name)
+        assert not is_repo_id(name, bare_ids=True)
     else:
-        assert is_repo_id(name)
+        assert is_repo_id(name, bare_ids=True)
 
 
-def test_an_owner_may_be_required() -> None:
-    assert is_repo_id("org/model", bare_ids=False)
-    assert not is_repo_id("gpt2", bare_ids=False)
+def test_ids_without_an_owner() -> None:
+    assert is_repo_id("org/model")
+    assert not is_repo_id("gpt2")
+    assert is_local("gpt2")
+    assert not is_local("gpt2", bare_ids=True)
 
 
 def test_existing_and_impossible_names_are_local(tmp_path, monkeypatch) -> None:
@@ -47,9 +49,7 @@ def test_existing_and_impossible_names_are_local(tmp_path, monkeypatch) -> None:
     assert is_local("runs/first/model")
     assert not is_local("org/data.csv")
     assert is_local("org/data.csv", file_suffixes=(".csv",))
-    assert is_local("model", base="org")
-    assert not is_local("gpt2")
-    assert is_local("gpt2", bare_ids=False)
+    assert is_local("model", base="org", bare_ids=True)
 
 
 def test_a_source_is_a_path_or_an_id(tmp_path, monkeypatch) -> None:
