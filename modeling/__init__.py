@@ -1,8 +1,7 @@
 """The model: ``GeMKRForRetrieval``, whose files ``*_gemkr.py`` travel with every checkpoint."""
 
-from .beam_search_gemkr import BeamSearchOutput, DiverseBeamSearch
 from .configuration_gemkr import PAPER_DECODING, GeMKRConfig
-from .generation_gemkr import diverse_beam_search
+from .generation_gemkr import BeamSearchOutput, DiverseBeamSearch, diverse_beam_search
 from .modeling_gemkr import GeMKRForRetrieval, GeMKROutput
 from .pipeline_gemkr import KnowledgeRetrievalPipeline
 from .presets import ABLATIONS, LANGUAGE_MODELS, PRESETS

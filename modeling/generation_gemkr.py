@@ -1,46 +1,656 @@
-"""`generate` for retrieval: a bare constraint, images encoded once, diverse beam search."""
+"""Diverse beam search (Vijayakumar et al. 2016) and the `generate` method that uses it.
+
+transformers no longer ships group beam search. `DiverseBeamSearch` is a `custom_generate` of core's
+`generate`, which prepares inputs, logits processors and cache as for its own strategies. What may
+follow a beam, and with which probability, is the business of a `BeamScorer`: `RowScorer` runs the
+model on one row per beam, and `gemkr_hf.decoding.TreeScorer` on the tree of all beams.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    MaxLengthCriteria,
     PrefixConstrainedLogitsProcessor,
     PreTrainedModel,
+    StoppingCriteriaList,
 )
-from transformers.generation import GenerationMixin
+from transformers.generation import (
+    EosTokenCriteria,
+    GenerateBeamDecoderOnlyOutput,
+    GenerationMixin,
+)
 
-from .beam_search_gemkr import BeamSearchOutput, DiverseBeamSearch
 from .configuration_gemkr import GeMKRConfig
 
 Processors = LogitsProcessor | list[LogitsProcessor] | None
 
-_IMAGES = ("pixel_values", "object_pixel_values", "object_features")
-SEARCH_SETTINGS = tuple(DiverseBeamSearch.__dataclass_fields__)
+# Processors forbid a token with -inf, or with a very low score where transformers needs a number.
+FORBIDDEN = -1e8
+IMAGE_INPUTS = ("pixel_values", "object_pixel_values", "object_features")
+
+
+@dataclass
+class BeamSearchOutput(GenerateBeamDecoderOnlyOutput):
+    """Output of diverse beam search, best first within each query.
+
+    It has all fields of core's beam search output, those on demand (`output_scores`,
+    `output_logits`, `output_attentions`, `output_hidden_states`) included.
+
+    Attributes:
+        sequences: int64 (batch_size * num_return_sequences, longest), prompt, clue and end token,
+            padded on the right. If fewer clues were found, the last rows hold the prompt only.
+        sequences_scores: float (batch_size * num_return_sequences,), log of Eq. 1, divided by
+            length ** length_penalty; -inf for rows without a clue.
+        beam_indices: int64 (batch_size * num_return_sequences, longest), with `output_scores` only:
+            the row of `scores[step]` in which each token was chosen; -1 after the clue.
+        cache: Cache of the open beams after the last step.
+        beam_groups: int64 (batch_size * num_return_sequences,), the group that found each clue; -1
+            for rows without a clue.
+    """
+
+    beam_groups: torch.Tensor | None = None
+
+
+class Hypothesis:
+    """A sequence of tokens that the search has written, open or finished.
+
+    Attributes:
+        parent: the hypothesis without the last token; None for the empty one.
+        token: the last token, -1 for the empty hypothesis.
+        score: sum of the log-probabilities of its tokens.
+        depth: number of its tokens.
+        following: int64 (n,), the tokens that may follow; set by the scorer.
+        log_probs: float (n,), their log-probabilities; None until the scorer has set them.
+        finished: nothing follows. `end` is the end token to append, None if it is there already.
+        dropped: nothing may follow, but this is not a result.
+        group, step: the group and the step that chose it first; -1 for the empty hypothesis.
+        row: its row in the batch of `RowScorer`.
+    """
+
+    __slots__ = (
+        "depth", "dropped", "end", "finished", "following", "group", "log_probs", "parent", "row",
+        "score", "step", "token",
+    )  # fmt: skip
+
+    def __init__(self, parent: Any, token: int, score: float, row: int = -1) -> None:
+        self.parent = parent
+        self.token = token
+        self.score = score
+        self.row = row
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.following: NDArray[np.int64] = np.empty(0, np.int64)
+        self.log_probs: Any = None
+        self.finished = self.dropped = False
+        self.end: int | None = None
+        self.group = self.step = -1
+
+    def child(self, position: int) -> Any:
+        """The hypothesis with the token `following[position]` appended."""
+        # In single precision, as core adds scores up.
+        score = float(np.float32(self.score) + self.log_probs[position])
+        return Hypothesis(self, int(self.following[position]), score)
+
+    def path(self) -> list[Any]:
+        """The hypotheses from the first token to this one."""
+        path = []
+        node = self
+        while node.parent is not None:
+            path.append(node)
+            node = node.parent
+        return path[::-1]
+
+    def output_ids(self) -> list[int]:
+        """All tokens with the end token."""
+        ids = [node.token for node in self.path()]
+        return ids if self.end is None else [*ids, self.end]
+
+    def key(self) -> Any:
+        """Equal for hypotheses that count as the same result."""
+        return tuple(self.output_ids())
+
+
+class Beam(NamedTuple):
+    """A hypothesis, and the score less the diversity penalties by which it was chosen."""
+
+    hypothesis: Any
+    guide: float
+
+
+class HypothesisPool:
+    """The `size` best different hypotheses of one query.
+
+    Of equal results (`Hypothesis.key`), which several groups may find, the best score is kept.
+    """
+
+    def __init__(self, size: float) -> None:
+        self.size = size
+        self._best: dict[Any, tuple[float, Any]] = {}
+
+    def add(self, hypothesis: Any, score: float) -> None:
+        """Keep a finished hypothesis if it is among the best."""
+        key = hypothesis.key()
+        if key in self._best and self._best[key][0] >= score:
+            return
+        self._best[key] = (score, hypothesis)
+        if len(self._best) > self.size:
+            # Of equal scores the one found last goes.
+            del self._best[min(reversed(self._best), key=lambda key: self._best[key][0])]
+
+    def worst(self) -> float:
+        """The score that another hypothesis has to beat."""
+        full = len(self._best) >= self.size
+        return min(score for score, _ in self._best.values()) if full else -math.inf
+
+    def ranked(self) -> list[tuple[float, Any]]:
+        """Scores and hypotheses, best first; of equal scores the one found first."""
+        return sorted(self._best.values(), key=lambda entry: -entry[0])
+
+
+@dataclass
+class Query:
+    """One query of the batch: the beams of each group, and the finished hypotheses."""
+
+    number: int
+    beams: list[list[Beam]]
+    pool: HypothesisPool
+    steps: int = 0
+    closed: bool = False
+
+
+class BeamScorer(Protocol):
+    """Computes what may follow the beams of a search; serves one search at a time.
+
+    Attributes:
+        num_ends: number of different end tokens.
+    """
+
+    @property
+    def num_ends(self) -> int: ...
+
+    def prefill(self, call: GenerateCall) -> list[Any]:
+        """Compute the prompts; returns the empty `Hypothesis` of each query."""
+        ...
+
+    def score(self, queries: Sequence[Query]) -> None:
+        """Set `following` and `log_probs` of all beams of these queries.
+
+        May also mark beams as `finished` (only an end token can follow) or `dropped`.
+        """
+        ...
+
+    def ends(self, choices: Sequence[tuple[Any, int]]) -> list[bool]:
+        """Whether a token is the last one: for pairs of a hypothesis and a position in its
+        `following`."""
+        ...
+
+    def advance(self, hypotheses: Sequence[Any]) -> None:
+        """Called with the hypotheses that were chosen in a step, before the next `score`."""
+        ...
+
+
+class BeamSearch:
+    """The loop of diverse beam search over a batch of queries.
+
+    Args:
+        settings: the numbers of beams and groups, and the penalties.
+        scorer: what may follow the beams.
+        roots: the empty hypothesis of each query, from the scorer.
+        on_step: called after each step with the query and the hypotheses that each group's beams
+            were at before it.
+    """
+
+    def __init__(
+        self,
+        settings: DiverseBeamSearch,
+        scorer: BeamScorer,
+        roots: Sequence[Any],
+        on_step: Callable[[Query, list[list[Any]]], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.scorer = scorer
+        self.on_step = on_step
+        self.width = settings.num_beams // settings.num_beam_groups
+        self.queries = [
+            Query(
+                number,
+                # Only the first beam of each group is open: the others would repeat it.
+                [[Beam(root, 0.0)] for _ in range(settings.num_beam_groups)],
+                HypothesisPool(self.pool_size()),
+                closed=root.dropped,
+            )
+            for number, root in enumerate(roots)
+        ]
+
+    def pool_size(self) -> float:
+        """Hypotheses to keep for each query."""
+        settings = self.settings
+        if settings.length_penalty == 0:
+            return settings.num_return_sequences
+        # A longer hypothesis may overtake; core keeps a pool of `num_beams`.
+        return max(settings.num_return_sequences, settings.num_beams)
+
+    def run(self) -> list[Query]:
+        """Search until no open beam can improve the results."""
+        while open_queries := [query for query in self.queries if not query.closed]:
+            self.scorer.score(open_queries)
+            chosen = [self.choose(query) for query in open_queries]
+            self.scorer.advance([hypothesis for of_query in chosen for hypothesis in of_query])
+            self.settle(open_queries)
+        return self.queries
+
+    def choose(self, query: Query) -> list[Any]:
+        """Append a token to every beam, group after group; returns the new hypotheses.
+
+        As in core: of the best (1 + end tokens) * width continuations of a group, those that end
+        and rank among the first `width` are finished, and the best `width` others stay open.
+        """
+        self.collect(query)  # beams that can only end leave before any group chooses
+        before = [[hypothesis for hypothesis, _ in beams] for beams in query.beams]
+        used: Counter[int] = Counter()
+        new = []
+        for group, beams in enumerate(query.beams):
+            if not beams:
+                continue
+            guides = np.concatenate([guide + hypothesis.log_probs for hypothesis, guide in beams])
+            if used and self.settings.diversity_penalty > 0:
+                tokens = np.concatenate([hypothesis.following for hypothesis, _ in beams])
+                for token, times in used.items():
+                    guides[tokens == token] -= self.settings.diversity_penalty * times
+            best = largest(guides, num_candidates(self.width, self.scorer.num_ends))
+            starts = np.cumsum([0, *(len(hypothesis.following) for hypothesis, _ in beams)])
+            owners = np.searchsorted(starts, best, side="right") - 1
+            choices = [
+                (beams[owner].hypothesis, position)
+                for owner, position in zip(
+                    owners.tolist(), (best - starts[owners]).tolist(), strict=True
+                )
+            ]
+            open_beams: list[Beam] = []
+            finished: list[Beam] = []
+            for rank, ends in enumerate(self.scorer.ends(choices)):
+                left_out = rank >= self.width if ends else len(open_beams) == self.width
+                if left_out:
+                    continue
+                hypothesis, position = choices[rank]
+                child = hypothesis.child(position)
+                child.finished = child.finished or ends
+                if child.group < 0:
+                    child.group, child.step = group, query.steps
+                beam = Beam(child, float(guides[best[rank]]))
+                (finished if ends else open_beams).append(beam)
+            used.update(beam.hypothesis.token for beam in open_beams)
+            query.beams[group] = open_beams + finished
+            new += [beam.hypothesis for beam in query.beams[group]]
+        query.steps += 1
+        if self.on_step is not None:
+            self.on_step(query, before)
+        return new
+
+    def settle(self, queries: Sequence[Query]) -> None:
+        """Collect finished hypotheses, and close the queries that are done."""
+        for query in queries:
+            self.collect(query)
+            self.close(query)
+
+    def collect(self, query: Query) -> None:
+        """Move finished hypotheses from the beams to the pool, and remove dropped ones."""
+        for group, beams in enumerate(query.beams):
+            for hypothesis, _ in beams:
+                if hypothesis.finished:
+                    length = max(hypothesis.depth, 1) ** self.settings.length_penalty
+                    query.pool.add(hypothesis, hypothesis.score / length)
+            query.beams[group] = [
+                beam for beam in beams if not (beam.hypothesis.finished or beam.hypothesis.dropped)
+            ]
+
+    def close(self, query: Query) -> None:
+        """Close a query that no open beam can improve, by core's default rule."""
+        length = query.steps**self.settings.length_penalty
+        query.closed = best_open_score(query) / length <= query.pool.worst()
+
+
+def best_open_score(query: Query) -> float:
+    """The best score of a query's beams, which they can still keep; -inf without beams."""
+    scores = (hypothesis.score for beams in query.beams for hypothesis, _ in beams)
+    return max(scores, default=-math.inf)
+
+
+def num_candidates(width: int, num_ends: int) -> int:
+    """Continuations of a group that are looked at in a step, as in core's beam search."""
+    return max(2, 1 + num_ends) * width
+
+
+def largest(values: NDArray[np.floating], number: int) -> NDArray[np.int64]:
+    """Positions of the largest values in descending order, the first of equal values first."""
+    if len(values) > number:
+        least = np.partition(values, len(values) - number)[len(values) - number]
+        positions = np.flatnonzero(values >= least)
+    else:
+        positions = np.arange(len(values))
+    return positions[np.argsort(-values[positions], kind="stable")][:number]
+
+
+@dataclass
+class GenerateCall:
+    """What core's `generate` hands to a `custom_generate`."""
+
+    search: DiverseBeamSearch
+    model: Any
+    input_ids: torch.Tensor
+    logits_processor: LogitsProcessorList
+    stopping_criteria: StoppingCriteriaList
+    generation_config: GenerationConfig
+    model_kwargs: dict[str, Any]
+
+    def wants(self, name: str) -> bool:
+        """Whether `output_<name>` was asked for."""
+        config = self.generation_config
+        return bool(config.return_dict_in_generate and getattr(config, f"output_{name}"))
+
+    def extra_criteria(self) -> StoppingCriteriaList:
+        """The stopping criteria other than the length and the end tokens."""
+        own = (MaxLengthCriteria, EosTokenCriteria)
+        return StoppingCriteriaList(c for c in self.stopping_criteria if not isinstance(c, own))
+
+
+@dataclass
+class DiverseBeamSearch:
+    """Settings of the search; calling it is core's `custom_generate`.
+
+    Args:
+        num_beams: beams per query, in all groups together.
+        num_beam_groups: groups, which choose one after the other; must divide `num_beams`.
+        diversity_penalty: subtracted from a token's log-probability for each beam of an earlier
+            group that chose this token in the same step. It guides the choice and is not part of
+            the scores.
+        num_return_sequences: finished hypotheses to keep per query; may exceed `num_beams`.
+        length_penalty: scores are divided by length ** length_penalty; 0 is Eq. 1.
+        score_eos: whether the end token counts where nothing else is allowed. False: the score is
+            Eq. 1 over the clue's tokens, and such a hypothesis is finished whatever its rank. True:
+            with one group and no penalty, sequences and scores are those of core's beam search. An
+            end token that was one of several choices always counts.
+        shared_prompt: compute the prompt once per query. False: once per beam, as core does; scores
+            then equal core's to the last bit, since matrix products of other shapes round
+            differently.
+        scorer: what may follow the beams; by default a `RowScorer`.
+        tree_search: deprecated, without effect: pass `scorer=TreeScorer(constraint)`.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    num_beams: int = 20
+    num_beam_groups: int = 4
+    diversity_penalty: float = 0.5
+    num_return_sequences: int = 1
+    length_penalty: float = 0.0
+    score_eos: bool = False
+    shared_prompt: bool = True
+    scorer: BeamScorer | None = None
+    tree_search: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("num_beams", "num_beam_groups", "num_return_sequences"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.num_beams % self.num_beam_groups != 0:
+            raise ValueError(
+                f"num_beams={self.num_beams} must be a multiple of "
+                f"num_beam_groups={self.num_beam_groups}."
+            )
+        if self.diversity_penalty < 0:
+            raise ValueError(
+                f"diversity_penalty must not be negative, but is {self.diversity_penalty}."
+            )
+        if self.tree_search is not None:
+            warnings.warn(
+                "'tree_search' is deprecated and has no effect: pass "
+                "scorer=gemkr_hf.decoding.TreeScorer(constraint) for the search over a tree.",
+                FutureWarning,
+                stacklevel=3,
+            )
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **model_kwargs: Any,
+    ) -> torch.Tensor | BeamSearchOutput:
+        """Search; the arguments are those that core hands to a `custom_generate`."""
+        call = GenerateCall(
+            self, model, input_ids, logits_processor, stopping_criteria, generation_config,
+            model_kwargs,
+        )  # fmt: skip
+        scorer = self.scorer or RowScorer()
+        queries = BeamSearch(self, scorer, scorer.prefill(call)).run()
+        return self._output(call, queries, getattr(scorer, "recorded", {}))
+
+    def _output(
+        self, call: GenerateCall, queries: Sequence[Query], recorded: Mapping[str, Any]
+    ) -> torch.Tensor | BeamSearchOutput:
+        """The best `num_return_sequences` hypotheses of every query, in core's form."""
+        number, config = self.num_return_sequences, call.generation_config
+        best = [query.pool.ranked()[:number] for query in queries]
+        ids = [[hypothesis.output_ids() for _, hypothesis in of_query] for of_query in best]
+        longest = max((len(row) for of_query in ids for row in of_query), default=0)
+        prompts = call.input_ids.repeat_interleave(number, dim=0)
+        clues = prompts.new_full((len(prompts), longest), padding_id(config))
+        scores = torch.full((len(prompts),), -torch.inf, device=prompts.device)
+        groups = prompts.new_full((len(prompts),), -1)
+        indices = torch.full_like(clues, -1)
+        for query, of_query in enumerate(best):
+            for rank, (score, hypothesis) in enumerate(of_query):
+                row, tokens = query * number + rank, ids[query][rank]
+                rows = [node.parent.row for node in hypothesis.path()] + [hypothesis.row]
+                clues[row, : len(tokens)] = clues.new_tensor(tokens)
+                indices[row, : len(tokens)] = indices.new_tensor(rows[: len(tokens)])
+                scores[row] = score
+                groups[row] = hypothesis.group
+        sequences = torch.cat([prompts, clues], dim=-1)
+        if not config.return_dict_in_generate:
+            return sequences
+        return BeamSearchOutput(
+            sequences=sequences,  # type: ignore[arg-type]
+            sequences_scores=scores,
+            beam_indices=indices if config.output_scores else None,  # type: ignore[arg-type]
+            beam_groups=groups,
+            **recorded,
+        )
+
+
+def padding_id(config: GenerationConfig) -> int:
+    """The padding token, or an end token if there is none."""
+    for tensor in (config._pad_token_tensor, config._eos_token_tensor):
+        if tensor is not None:
+            return int(tensor.flatten()[0])
+    return 0
+
+
+class RowScorer:
+    """The default scorer: the model and the logits processors on a row for each beam.
+
+    A query has `num_beams` rows, in the order of groups and beams. The prompt is computed once per
+    query, then its keys and values are repeated for the rows.
+    """
+
+    @property
+    def num_ends(self) -> int:
+        """See `BeamScorer`."""
+        return len(self.ends_of_clues)
+
+    def prefill(self, call: GenerateCall) -> list[Hypothesis]:
+        """See `BeamScorer`.
+
+        Raises:
+            ValueError: if the cache is static.
+        """
+        if getattr(call.model_kwargs.get("cache"), "is_compileable", False):
+            raise ValueError(
+                "Diverse beam search shares one prompt among its beams, which a static cache "
+                "cannot; leave cache_implementation out."
+            )
+        search, config, input_ids = call.search, call.generation_config, call.input_ids
+        self.call = call
+        self.recorded: dict[str, Any] = {}
+        ends = config._eos_token_tensor
+        self.ends_of_clues = [] if ends is None else ends.tolist()
+        width = search.num_beams // search.num_beam_groups
+        # A penalty moves at most one token per beam of earlier groups behind others.
+        self.num_following = num_candidates(width, self.num_ends) + search.num_beams
+        self.extra_criteria = call.extra_criteria()
+        self.sequences = self._for_beams(input_ids)
+        self.model_kwargs = {"use_cache": True, **call.model_kwargs}
+        shared = search.shared_prompt
+        if not shared:
+            self.model_kwargs = self._all_for_beams(self.model_kwargs)
+        self._compute(input_ids if shared else self.sequences, is_first_iteration=True)
+        if shared:
+            if self.model_kwargs["use_cache"]:
+                self.model_kwargs["cache"].batch_repeat_interleave(search.num_beams)
+            self.logits = self._for_beams(self.logits)
+            self.model_kwargs = self._all_for_beams(self.model_kwargs)
+        self.computed = True
+        return [
+            Hypothesis(None, -1, 0.0, query * search.num_beams) for query in range(len(input_ids))
+        ]
+
+    def score(self, queries: Sequence[Query]) -> None:
+        """See `BeamScorer`."""
+        if not self.computed:
+            self._append(queries)
+        self.computed = False
+        # A processor may write into what it gets.
+        self._record("logits", self.logits.clone() if self.call.wants("logits") else None)
+        log_probs = self.call.logits_processor(self.sequences, self.logits.log_softmax(-1))  # type: ignore[arg-type]
+        self._record("scores", log_probs)
+        log_probs = log_probs.masked_fill(log_probs <= FORBIDDEN, -torch.inf)
+        best = log_probs.topk(min(self.num_following, log_probs.shape[-1]))
+        values, tokens = best.values.cpu().numpy(), best.indices.cpu().numpy()
+        for query in queries:
+            for hypothesis in {id(h): h for beams in query.beams for h, _ in beams}.values():
+                allowed = values[hypothesis.row] > -np.inf
+                hypothesis.following = tokens[hypothesis.row, allowed]
+                hypothesis.log_probs = values[hypothesis.row, allowed]
+                hypothesis.dropped = not allowed.any()
+                only_ends = set(hypothesis.following.tolist()) <= set(self.ends_of_clues)
+                if only_ends and not hypothesis.dropped and not self.call.search.score_eos:
+                    hypothesis.finished, hypothesis.end = True, int(hypothesis.following[0])
+
+    def ends(self, choices: Sequence[tuple[Hypothesis, int]]) -> list[bool]:
+        """See `BeamScorer`: an end token, the greatest length, or a stopping criterion."""
+        if self.sequences.shape[1] + 1 >= self.call.generation_config.max_length:
+            return [True] * len(choices)
+        tokens = [int(hypothesis.following[position]) for hypothesis, position in choices]
+        ends = [token in self.ends_of_clues for token in tokens]
+        if len(self.extra_criteria) > 0 and choices:
+            rows = [hypothesis.row for hypothesis, _ in choices]
+            continued = torch.cat(
+                [self.sequences[rows], self.sequences.new_tensor(tokens)[:, None]], dim=-1
+            )
+            stopped = self.extra_criteria(continued, None).tolist()  # type: ignore[arg-type]
+            ends = [end or stop for end, stop in zip(ends, stopped, strict=True)]
+        return ends
+
+    def advance(self, hypotheses: Sequence[Hypothesis]) -> None:
+        """See `BeamScorer`: rows are appended to when the beams that stay open are known."""
+
+    def _append(self, queries: Sequence[Query]) -> None:
+        """Give each beam its row, append the beams' tokens and compute the logits after them."""
+        search = self.call.search
+        width = search.num_beams // search.num_beam_groups
+        parents = list(range(len(self.sequences)))
+        tokens = [padding_id(self.call.generation_config)] * len(parents)
+        for query in queries:
+            first = query.number * search.num_beams
+            open_beams = [h for beams in query.beams for h, _ in beams]
+            # Rows without a beam repeat one, so that all rows are what processors expect.
+            for row in range(first, first + search.num_beams):
+                parents[row], tokens[row] = open_beams[0].parent.row, open_beams[0].token
+            for group, beams in enumerate(query.beams):
+                for place, (hypothesis, _) in enumerate(beams):
+                    row = hypothesis.row = first + group * width + place
+                    parents[row], tokens[row] = hypothesis.parent.row, hypothesis.token
+        device = self.sequences.device
+        rows = torch.tensor(parents, device=device)
+        appended = torch.tensor(tokens, device=device)[:, None]
+        self.sequences = torch.cat([self.sequences[rows], appended], dim=-1)
+        if self.model_kwargs.get("cache") is not None:
+            self.model_kwargs["cache"].reorder_cache(rows)
+        self._compute(
+            self.sequences, next_sequence_length=1 if self.model_kwargs["use_cache"] else None
+        )
+
+    def _compute(self, input_ids: torch.Tensor, **options: Any) -> None:
+        """Run the model; `logits` is then float32 (rows, vocab_size), as core's beam search has."""
+        model, prefill = self.call.model, options.get("is_first_iteration", False)
+        inputs = model.prepare_inputs_for_generation(input_ids, **options, **self.model_kwargs)
+        outputs = model(**inputs, return_dict=True)
+        self.model_kwargs = model._update_model_kwargs_for_generation(outputs, self.model_kwargs)
+        self.logits = outputs.logits[:, -1].to(device=input_ids.device, dtype=torch.float32)
+        shared = prefill and self.call.search.shared_prompt
+        for name in ("attentions", "hidden_states"):
+            layers = getattr(outputs, name)
+            if shared and layers:
+                layers = tuple(map(self._for_beams, layers))
+            self._record(name, layers)
+        if self.model_kwargs.get("cache") is not None:
+            self.recorded["cache"] = self.model_kwargs["cache"]
+
+    def _record(self, name: str, value: Any) -> None:
+        """Keep a part of the output that was asked for."""
+        if value is not None and self.call.wants(name):
+            self.recorded[name] = (*self.recorded.get(name, ()), value)
+
+    def _for_beams(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.repeat_interleave(self.call.search.num_beams, dim=0)
+
+    def _all_for_beams(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Each query's rows once for each of its beams."""
+        return {
+            name: self._for_beams(value)
+            if isinstance(value, torch.Tensor) and value.dim() > 0
+            else value
+            for name, value in arguments.items()
+        }
 
 
 def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
-    """One processor, a list of them or None, as the list that core's `generate` needs."""
+    """A bare processor, a list of them or None, as the list that core's `generate` needs."""
     if logits_processor is None:
-        return LogitsProcessorList()
-    if isinstance(logits_processor, list):
-        for processor in logits_processor:
-            _begin_anew(processor)
-        return LogitsProcessorList(logits_processor)
-    if not callable(logits_processor):
+        processors = LogitsProcessorList()
+    elif isinstance(logits_processor, list):
+        processors = LogitsProcessorList(logits_processor)
+    elif callable(logits_processor):
+        processors = LogitsProcessorList([logits_processor])
+    else:
         hint = ": pass its constraint()" if hasattr(logits_processor, "constraint") else ""
-        raise TypeError(f"A {type(logits_processor).__name__} is no logits processor{hint}.")
-    _begin_anew(logits_processor)
-    return LogitsProcessorList([logits_processor])
+        name = type(logits_processor).__name__
+        raise TypeError(f"A {name} is not a logits processor{hint}.")
+    for processor in processors:
+        reset = getattr(processor, "reset", None)
+        if callable(reset):
+            reset()  # a constraint must not take this call for the continuation of the last one
+    return processors
 
 
-def check_tokenizers(fingerprint: str | None, processors: LogitsProcessorList) -> None:
+def check_tokenizers(fingerprint: str | None, processors: Sequence[Any]) -> None:
     """Raise ValueError for the constraint of a knowledge base that another tokenizer indexed."""
     for processor in processors:
         other = getattr(processor, "tokenizer_fingerprint", None)
@@ -51,11 +661,7 @@ def check_tokenizers(fingerprint: str | None, processors: LogitsProcessorList) -
             )
 
 
-def _begin_anew(processor: LogitsProcessor) -> None:
-    """Tell a constraint that what comes is no continuation of the call before."""
-    reset = getattr(processor, "reset", None)
-    if callable(reset):
-        reset()
+SEARCH_SETTINGS = tuple(DiverseBeamSearch.__dataclass_fields__)
 
 
 def diverse_beam_search(
@@ -64,21 +670,21 @@ def diverse_beam_search(
     logits_processor: Processors = None,
     **settings: Any,
 ) -> torch.Tensor | BeamSearchOutput:
-    """Diverse beam search over any causal language model, the prompt computed once per query.
+    """Diverse beam search with any causal language model; the prompt is computed once per query.
 
-    Scores are sums of log-probabilities of the unconstrained distribution (Eq. 1): log-softmax
-    first, then the processors' masks. `DiverseBeamSearch` says what is scored and kept.
+    Scores are sums of log-probabilities of the unconstrained distribution (Eq. 1): first the
+    log-softmax, then the processors' masks.
 
     Args:
-        model: PreTrainedModel. A causal language model, a GeMKR, or one of them wrapped by PEFT.
-        inputs: int64 tensor (batch_size, length) or mapping. Prompts, or what a tokenizer or
+        model: a causal language model, a GeMKR, or one of them wrapped by PEFT.
+        inputs: int64 tensor (batch_size, length) of prompts, or the mapping that a tokenizer or
             processor returns; padded on the left.
-        logits_processor: LogitsProcessor or list of them. The constraint.
+        logits_processor: the constraint, or a list of processors.
         **settings: fields of `DiverseBeamSearch`, and anything else that `generate` takes
             (max_new_tokens, return_dict_in_generate, eos_token_id...).
 
     Returns:
-        int64 tensor (batch_size * num_return_sequences, longest), or `BeamSearchOutput` with,
+        int64 tensor (batch_size * num_return_sequences, longest), or a `BeamSearchOutput` with
         `return_dict_in_generate=True`.
 
     Raises:
@@ -87,14 +693,14 @@ def diverse_beam_search(
     if isinstance(inputs, torch.Tensor):
         inputs = {"input_ids": inputs}
     search = DiverseBeamSearch(**{k: v for k, v in settings.items() if k in SEARCH_SETTINGS})
-    others = {k: v for k, v in settings.items() if k not in SEARCH_SETTINGS}
-    return model.generate(**inputs, **search_arguments(search, logits_processor, others))
+    arguments = {k: v for k, v in settings.items() if k not in SEARCH_SETTINGS}
+    return model.generate(**inputs, **search_arguments(search, logits_processor, arguments))
 
 
 def search_arguments(
     search: DiverseBeamSearch, logits_processor: Processors, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Arguments with which core's `generate` runs `search`, which brings its own beams."""
+    """Arguments with which core's `generate` runs `search`, which expands the rows itself."""
     arguments = dict(arguments)
     processors = as_processor_list(logits_processor)
     allowed_tokens = arguments.pop("prefix_allowed_tokens_fn", None)
@@ -133,18 +739,16 @@ class GeMKRGenerationMixin(GenerationMixin):
         `do_sample=True` are core's greedy search and sampling.
 
         Args:
-            inputs, generation_config, custom_generate, **kwargs: as in transformers, and the inputs
-                of `forward`.
-            logits_processor: LogitsProcessor or list of them. The constraint; a bare one is fine.
-            num_beams, num_beam_groups, diversity_penalty, length_penalty, num_return_sequences,:
-                see above.
-            score_eos: fields of `DiverseBeamSearch`. Where only `num_beams` is given, the groups
-                are those of the configuration as far as they divide it.
-            max_new_tokens: the constraint's `max_length` and one for the end token, or the
+            inputs, generation_config, custom_generate: as in transformers.
+            logits_processor: the constraint, bare or in a list of processors.
+            **kwargs: the inputs of `forward`, the fields of `DiverseBeamSearch`, and other
+                arguments of core's `generate`. If `num_beams` is given without `num_beam_groups`,
+                the configured groups are used as far as they divide it. `max_new_tokens` is by
+                default the constraint's `max_length` and one for the end token, or else the
                 configuration's.
 
         Returns:
-            int64 tensor (batch_size * num_return_sequences, longest), prompts and clues; or,
+            int64 tensor (batch_size * num_return_sequences, longest), prompts and clues; or a
             `BeamSearchOutput` with `return_dict_in_generate=True`.
 
         Raises:
@@ -154,17 +758,18 @@ class GeMKRGenerationMixin(GenerationMixin):
             kwargs = self._encode_images(kwargs)
         given = _given(generation_config, kwargs)
         processors = as_processor_list(logits_processor)
-        check_tokenizers(self.config.tokenizer_fingerprint, processors)
-        # Slots are for prompts. A constraint with a search of its own only writes what documents
-        # hold, and steps aside for no other processor.
-        if not any(hasattr(processor, "search_tree") for processor in processors):
+        constraints = [*processors, given.get("scorer")]
+        check_tokenizers(self.config.tokenizer_fingerprint, constraints)
+        if "scorer" not in given:  # a scorer has a constraint of its own
             configs = (generation_config, self.generation_config)
-            found = (getattr(config, "suppress_tokens", None) for config in configs)
-            more = kwargs.get("suppress_tokens") or next(filter(None, found), ())
+            defaults = (getattr(config, "suppress_tokens", None) for config in configs)
+            suppressed = kwargs.get("suppress_tokens") or next(filter(None, defaults), ())
             slots = (self.config.image_token_id, self.config.object_token_id)
-            kwargs["suppress_tokens"] = sorted({*more, *slots})
+            kwargs["suppress_tokens"] = sorted({*suppressed, *slots})
         if "max_new_tokens" not in given and "max_length" not in given:
-            kwargs["max_new_tokens"] = self._clue_length(processors)
+            lengths = (getattr(constraint, "max_length", None) for constraint in constraints)
+            limits = [length + 1 for length in lengths if isinstance(length, int)]
+            kwargs["max_new_tokens"] = max(limits or [self.config.decoding["max_new_tokens"]])
         if custom_generate is not None:
             kwargs.update(logits_processor=processors, custom_generate=custom_generate)
         else:
@@ -178,8 +783,8 @@ class GeMKRGenerationMixin(GenerationMixin):
                 search = DiverseBeamSearch(
                     **{name: decoding[name] for name in SEARCH_SETTINGS if name in decoding}
                 )
-                others = {k: v for k, v in kwargs.items() if k not in SEARCH_SETTINGS}
-                kwargs = search_arguments(search, processors, others)
+                arguments = {k: v for k, v in kwargs.items() if k not in SEARCH_SETTINGS}
+                kwargs = search_arguments(search, processors, arguments)
         return super().generate(  # type: ignore[misc]
             inputs, generation_config=generation_config, **kwargs
         )
@@ -187,21 +792,15 @@ class GeMKRGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def _encode_images(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Replace images by their features, so that no beam and no step encodes them again."""
-        images = {
-            name: kwargs[name] for name in (*_IMAGES, "object_mask") if kwargs.get(name) is not None
-        }
+        names = (*IMAGE_INPUTS, "object_mask")
+        images = {name: kwargs[name] for name in names if kwargs.get(name) is not None}
         # Weights that a device map keeps elsewhere are on "meta", and move their inputs.
         if self.vision_tower is not None and self.vision_tower.device.type != "meta":
             device = self.vision_tower.device
             images = {name: value.to(device) for name, value in images.items()}
         features = self.get_image_features(**images)
-        others = {name: value for name, value in kwargs.items() if name not in _IMAGES}
-        return {**others, "image_features": features.pooler_output}
-
-    def _clue_length(self, processors: LogitsProcessorList) -> int:
-        found = (getattr(processor, "max_length", None) for processor in processors)
-        limits = [limit for limit in found if isinstance(limit, int)]
-        return max(limits) + 1 if limits else self.config.decoding["max_new_tokens"]
+        kept = {name: value for name, value in kwargs.items() if name not in IMAGE_INPUTS}
+        return {**kept, "image_features": features.pooler_output}
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self,
@@ -210,7 +809,7 @@ class GeMKRGenerationMixin(GenerationMixin):
         is_first_iteration: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """As in transformers; images belong to the prompt and leave after it."""
+        """As in transformers; images belong to the prompt and are left out after it."""
         inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
             input_ids,  # type: ignore[arg-type]
             inputs_embeds=inputs_embeds,
@@ -218,16 +817,16 @@ class GeMKRGenerationMixin(GenerationMixin):
             **kwargs,
         )
         cache = kwargs.get("cache")
-        # The first step of an assistant in assisted decoding is none for core.
-        begun = not is_first_iteration and cache is not None and cache.get_seq_length() > 0
-        if begun and kwargs.get("use_cache", True):
-            for name in (*_IMAGES, "object_mask", "image_features"):
+        # In assisted decoding, the assistant's first step is not core's first iteration.
+        after_prompt = not is_first_iteration and cache is not None and cache.get_seq_length() > 0
+        if after_prompt and kwargs.get("use_cache", True):
+            for name in (*IMAGE_INPUTS, "object_mask", "image_features"):
                 inputs.pop(name, None)
         return inputs
 
 
 def _given(generation_config: GenerationConfig | None, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the caller decided: keyword arguments before the fields of a generation config."""
+    """The caller's settings: keyword arguments before the fields of a generation config."""
     names = (*SEARCH_SETTINGS, "do_sample", "max_new_tokens", "max_length")
     given = {name: getattr(generation_config, name, None) for name in names}
     given.update({name: kwargs[name] for name in names if name in kwargs})
@@ -235,10 +834,18 @@ def _given(generation_config: GenerationConfig | None, kwargs: Mapping[str, Any]
 
 
 __all__ = [
+    "Beam",
+    "BeamScorer",
+    "BeamSearch",
     "BeamSearchOutput",
     "DiverseBeamSearch",
     "GeMKRGenerationMixin",
-    "as_processor_list",
-    "check_tokenizers",
+    "GenerateCall",
+    "Hypothesis",
+    "HypothesisPool",
+    "Query",
+    "RowScorer",
+    "best_open_score",
     "diverse_beam_search",
+    "largest",
 ]

@@ -6,6 +6,7 @@ from gemkr_hf.decoding.clue_rules import ClueRules
 from gemkr_hf.decoding.constraint import FMIndexConstraint
 from gemkr_hf.decoding.search_trace import SearchTrace
 from gemkr_hf.decoding.tree_attention import supports_tree_attention
+from gemkr_hf.decoding.tree_scorer import TreeScorer
 from gemkr_hf.decoding.tree_search import TreeSearch
 from gemkr_hf.utils.deprecation import renamed_attributes
 
@@ -16,6 +17,7 @@ __all__ = [
     "ClueRules",
     "FMIndexConstraint",
     "SearchTrace",
+    "TreeScorer",
     "TreeSearch",
     "plot_beams",
     "supports_tree_attention",

@@ -47,22 +47,22 @@ class Scope:
         """Places of an empty piece: before every token."""
         return np.flatnonzero(self.text >= 0)
 
-    def extend(self, places: Int64, token: int) -> Int64:
+    def extend(self, positions: Int64, token: int) -> Int64:
         """Places behind the piece with one token more."""
-        return places[self.text[places] == token] + 1
+        return positions[self.text[positions] == token] + 1
 
-    def following(self, places: Int64) -> Int64:
+    def following(self, positions: Int64) -> Int64:
         """The tokens that may come next, sorted."""
-        tokens = np.unique(self.text[places])
+        tokens = np.unique(self.text[positions])
         return tokens[tokens >= 0]
 
-    def at_end(self, places: Int64) -> bool:
+    def at_end(self, positions: Int64) -> bool:
         """Whether one of the documents ends with the piece."""
-        return bool((self.text[places] < 0).any())
+        return bool((self.text[positions] < 0).any())
 
-    def holding(self, places: Int64) -> Int64:
+    def rows_with(self, positions: Int64) -> Int64:
         """The rows of the documents that hold the piece."""
-        return self.rows[np.unique(self.owners[places])]
+        return self.rows[np.unique(self.owners[positions])]
 
 
 __all__ = ["MOST_DOCUMENTS", "Scope"]

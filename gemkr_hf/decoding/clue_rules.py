@@ -157,19 +157,19 @@ class ClueRules:
         return rows[ends == 1 if self.whole else ends > 0]
 
     def next_of_piece(
-        self, scope: Scope, places: Int64, length: int, vocab_size: int
+        self, scope: Scope, positions: Int64, length: int, vocab_size: int
     ) -> tuple[bool, Int64]:
         """Whether a further piece of a clue is finished, and what may come next; by the rules of a
         first piece, for the documents that hold all pieces so far."""
-        alone = len(scope.holding(places)) == 1
-        following = scope.following(places)
+        alone = len(scope.rows_with(positions)) == 1
+        following = scope.following(positions)
         following = following[(following < vocab_size) & ~is_one_of(following, self.ends)]
         ended = (
             length >= self.max_length
             or (length >= self.min_length and alone)
             or len(following) == 0
         )
-        if not ended and 0 < length < self.min_length and alone and scope.at_end(places):
+        if not ended and 0 < length < self.min_length and alone and scope.at_end(positions):
             following = np.concatenate([following, self.ends])
         return ended, following
 

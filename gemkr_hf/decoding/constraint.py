@@ -2,7 +2,7 @@
 Constraint Decoding")."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from transformers import LogitsProcessor
 
 from gemkr_hf.decoding.clue_rules import ClueRules, is_one_of
-from gemkr_hf.decoding.tree_attention import on, supports_tree_attention
-from gemkr_hf.decoding.tree_search import TreeSearch
+from gemkr_hf.decoding.device import to_device
 from gemkr_hf.index import FMIndex, Intervals
 from gemkr_hf.index.bit_vectors import KERNEL
 
@@ -206,46 +205,9 @@ class FMIndexConstraint(LogitsProcessor):
             masked = masked.log_softmax(-1)
         if len(lowered):
             by = np.minimum(by, -_lowest(scores.dtype)).astype(np.float32)
-            at = on(lowered, scores.device)
-            masked.view(-1).index_add_(0, at, on(-by, scores.device).to(scores.dtype))
+            at = to_device(lowered, scores.device)
+            masked.view(-1).index_add_(0, at, to_device(-by, scores.device).to(scores.dtype))
         return masked
-
-    def search_tree(
-        self, model: Any, inputs: Mapping[str, Any], search: Any, generation_config: Any
-    ) -> list[list[tuple[tuple[int, ...], float, int]]] | None:
-        """Diverse beam search over the tree of clues, for `generate` of `modeling/`.
-
-        Args:
-            model, inputs: what computes the prompts.
-            search: its `DiverseBeamSearch`.
-            generation_config: what core's `generate` made of the caller's arguments.
-
-        Returns:
-            For each query the tokens with the end token, the score and the group of each clue;
-            None, where rows have to be searched: the model supports no tree attention, the end
-            tokens are, others or several, clues may not become as long as here, or a clue is begun
-            in the prompt.
-        """
-        ends = generation_config._eos_token_tensor
-        length = inputs["input_ids"].shape[1]
-        if (
-            not supports_tree_attention(model)
-            or ends is None
-            or len(self.rules.ends) > 1  # rows return the end token that the model finds best
-            or set(ends.tolist()) != set(self.rules.ends.tolist())
-            or generation_config.max_length <= length + self.max_length
-            or self.prompt_length not in (None, length)
-        ):
-            return None
-        tree = TreeSearch(
-            model, self, search.num_beams, search.num_beam_groups, search.diversity_penalty,
-            wanted=search.num_return_sequences,
-        )  # fmt: skip
-        end = self.rules.eos_token_ids[0]
-        return [
-            [((*clue.token_ids, end), clue.score, clue.group) for clue in clues]
-            for clues in tree.run(inputs)
-        ]
 
     # -- following the beams -----------------------------------------------------------------------
 
@@ -403,7 +365,7 @@ def _lowest(dtype: torch.dtype) -> float:
 
 def _keep(scores: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
     """A copy of the scores with -inf outside of the places."""
-    at = on(places, scores.device)
+    at = to_device(places, scores.device)
     kept = torch.full_like(scores, -torch.inf, memory_format=torch.contiguous_format)
     kept.view(-1).index_copy_(0, at, scores.reshape(-1).index_select(0, at))
     return kept

@@ -92,8 +92,8 @@ class SearchTrace:
         for node, depth in _visited(self.root):
             parent = -1 if node.parent is None else numbers[id(node.parent)]
             state = "passed" if any(child.step >= 0 for child in node.children.values()) else "left"
-            if node.found or node.dropped:
-                state = "found" if node.found else "dropped"
+            if node.finished or node.dropped:
+                state = "found" if node.finished else "dropped"
             numbers[id(node)] = len(self.nodes)
             entry = TraceNode(
                 node.token, parent, depth, node.step, node.group, node.score, len(node.following),

@@ -13,6 +13,7 @@ from transformers import StaticCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 from gemkr_hf.decoding.clue_tree import Node
+from gemkr_hf.decoding.device import to_device
 
 
 class Engine(Protocol):
@@ -130,11 +131,11 @@ class TreeAttention:
                 seen[row, place, self._columns + place] = True
         device = self._prompts.mask.device
         prompt = self._prompt_mask[:, None, :].expand(-1, width, -1)
-        mask = torch.cat([prompt, on(seen, device)], dim=2)
+        mask = torch.cat([prompt, to_device(seen, device)], dim=2)
         if not self._takes_bool:
             bias = torch.zeros(mask.shape, dtype=self._dtype, device=device)
             mask = bias.masked_fill_(~mask, torch.finfo(self._dtype).min)
-        inputs = on(np.stack([ids, positions]), device)
+        inputs = to_device(np.stack([ids, positions]), device)
         outputs = self._step(
             input_ids=inputs[0],
             attention_mask=mask[:, None],
@@ -144,7 +145,7 @@ class TreeAttention:
             return_dict=True,
         )
         self._columns = total
-        row, place = on(places, device)
+        row, place = to_device(places, device)
         return outputs.logits[row, place]
 
     def keep(self, queries: Sequence[int]) -> None:
@@ -242,10 +243,10 @@ class RowByRow:
         for node in nodes:
             node.computed = True
         device = self._prompts.mask.device
-        queries = on(np.array([leaf.query for leaf in leaves]), device)
-        arguments = self._behind_prompts(queries, on(ids, device), on(real, device))
+        queries = to_device(np.array([leaf.query for leaf in leaves]), device)
+        arguments = self._behind_prompts(queries, to_device(ids, device), to_device(real, device))
         logits = self.model(**arguments, return_dict=True).logits[:, -width:]
-        row, column = on(np.array([place[id(node)] for node in nodes]).T, device)
+        row, column = to_device(np.array([place[id(node)] for node in nodes]).T, device)
         return logits[row, column]
 
     def _behind_prompts(
@@ -348,12 +349,4 @@ def _parameters(model: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(_language_model(model).forward).parameters
 
 
-def on(values: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An array on a device, without waiting for what the device is doing."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
-__all__ = ["Engine", "RowByRow", "TreeAttention", "make_engine", "on", "supports_tree_attention"]
+__all__ = ["Engine", "RowByRow", "TreeAttention", "make_engine", "supports_tree_attention"]

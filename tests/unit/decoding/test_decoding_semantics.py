@@ -114,7 +114,7 @@ def test_no_clue_is_no_answer(model, documents) -> None:
     assert everything(model, constraint, documents=True) == []
     output = diverse_beam_search(
         model, inputs(), constraint, num_beams=4, num_return_sequences=2, max_new_tokens=5,
-        return_dict_in_generate=True, tree_search=False,
+        return_dict_in_generate=True,
     )  # fmt: skip
     assert torch.isneginf(output.sequences_scores).all()
 
@@ -151,7 +151,7 @@ def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:
         constraint = make(documents, lengths, whole=whole, renormalize=renormalize)
         output = diverse_beam_search(
             model, inputs(), constraint, num_beams=300, num_beam_groups=1, diversity_penalty=0.0,
-            num_return_sequences=400, return_dict_in_generate=True, tree_search=False,
+            num_return_sequences=400, return_dict_in_generate=True,
             max_new_tokens=lengths[1] + 1,
         )  # fmt: skip
         found = {
@@ -183,7 +183,7 @@ def test_penalty_of_what_was_ambiguous(model, seed, penalty) -> None:
     # As a mask it lowers what an ambiguous clue goes on with, by as much.
     output = diverse_beam_search(
         model, inputs(), make(documents, (1, 5), ambiguity_penalty=penalty), num_beams=300,
-        num_beam_groups=1, diversity_penalty=0.0, num_return_sequences=400, tree_search=False,
+        num_beam_groups=1, diversity_penalty=0.0, num_return_sequences=400,
         return_dict_in_generate=True, max_new_tokens=6,
     )  # fmt: skip
     scores = output.sequences_scores[output.sequences_scores > -torch.inf].tolist()
@@ -227,7 +227,7 @@ def test_what_ends_ambiguous_never_comes_back(model) -> None:
         assert {clue.token_ids for clue in found} == {(5, 6, 7), (6, 7), (8, 9), (7,), (9,)}
     output = diverse_beam_search(
         model, inputs(), constraint, num_beams=20, num_beam_groups=1, diversity_penalty=0.0,
-        num_return_sequences=20, max_new_tokens=4, return_dict_in_generate=True, tree_search=False,
+        num_return_sequences=20, max_new_tokens=4, return_dict_in_generate=True,
     )  # fmt: skip
     alive = output.sequences[output.sequences_scores > -torch.inf, len(PROMPT) :].tolist()
     assert len(alive) == 5

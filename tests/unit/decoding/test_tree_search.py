@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from gemkr_hf.decoding import (
     FMIndexConstraint,
+    TreeScorer,
     TreeSearch,
     supports_tree_attention,
 )
@@ -175,7 +176,7 @@ def test_any_causal_language_model_finds_documents(index, kind) -> None:
     search = TreeSearch(model, constraint, 8, 4, 0.5, wanted=5, documents=True)
     if kind == "llama":
         expected = search.run(prompts())
-        search.engine = RowByRow(model)
+        search.scorer.engine = RowByRow(model)
         found = search.run(prompts())
         for theirs, ours in zip(expected, found, strict=True):
             assert [clue.token_ids for clue in ours] == [clue.token_ids for clue in theirs]
@@ -258,29 +259,44 @@ def test_equal_to_transformers_beam_search(beams, lengths) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_generate_leaves_the_search_to_the_tree(index, groups, monkeypatch) -> None:
+def test_generate_with_a_tree_scorer(index, groups) -> None:
     model, constraint = make_model("llama"), FMIndexConstraint(index, EOS, 3, 6)
     options = {
         "num_beams": 8, "num_beam_groups": groups, "num_return_sequences": 5, "max_new_tokens": 7,
         "return_dict_in_generate": True,
     }  # fmt: skip
-    rows = diverse_beam_search(model, prompts(), constraint, **options, tree_search=False)
-    runs = []
-    original = TreeSearch.run
-    monkeypatch.setattr(TreeSearch, "run", lambda *args: runs.append(1) or original(*args))
-    tree = diverse_beam_search(model, prompts(), constraint, **options)
-    assert len(runs) == 1
+    rows = diverse_beam_search(model, prompts(), constraint, **options)
+    passes = []
+    model.register_forward_hook(lambda module, *_: passes.append(module))
+    tree = diverse_beam_search(model, prompts(), scorer=TreeScorer(constraint), **options)
     assert torch.equal(tree.sequences, rows.sequences)
     assert torch.equal(tree.beam_groups, rows.beam_groups)
     assert torch.allclose(tree.sequences_scores, rows.sequences_scores, atol=1e-4)
-    # What only the search over rows gives is left to it.
-    for extra in (
-        {"output_scores": True}, {"score_eos": True}, {"length_penalty": 1.0},
-        {"max_new_tokens": 4}, {"use_cache": False}, {"no_repeat_ngram_size": 3},
-        {"eos_token_id": [EOS, 5]}, {"stop_strings": None, "max_time": 1e3},
-    ):  # fmt: skip
-        diverse_beam_search(model, prompts(), constraint, **{**options, **extra})
-    assert len(runs) == 1
+    assert 0 < len(passes) < 7
+    settings = {**options, "score_eos": True, "length_penalty": 1.0}
+    rows = diverse_beam_search(model, prompts(), constraint, **settings)
+    tree = diverse_beam_search(model, prompts(), scorer=TreeScorer(constraint), **settings)
+    assert torch.equal(tree.sequences, rows.sequences)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"output_scores": True}, "does not support output_scores"),
+        ({"max_new_tokens": 6}, "does not support clues shorter than max_length=6"),
+        ({"use_cache": False}, "does not support use_cache=False"),
+        ({"no_repeat_ngram_size": 3}, "does not support a logits_processor"),
+        ({"max_time": 1e3}, "does not support stopping criteria"),
+    ],
+)
+def test_what_only_rows_support(index, option, message) -> None:
+    constraint = FMIndexConstraint(index, EOS, 3, 6)
+    options = {"num_beams": 4, "max_new_tokens": 7, "return_dict_in_generate": True, **option}
+    with pytest.raises(ValueError, match=message):
+        diverse_beam_search(
+            make_model("llama"), prompts(), scorer=TreeScorer(constraint), **options
+        )
+    assert len(diverse_beam_search(make_model("llama"), prompts(), constraint, **options)) > 0
 
 
 # -- searching for documents -----------------------------------------------------------------------
