@@ -490,6 +490,8 @@ class RowScorer:
     query, then its keys and values are repeated for the rows.
     """
 
+    logits: torch.Tensor
+
     @property
     def num_ends(self) -> int:
         """See `BeamScorer`."""

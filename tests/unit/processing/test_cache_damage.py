@@ -79,7 +79,9 @@ def test_a_database_of_something_else(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match=r"Cannot create the folder of the object cache .*deep.objects"):
+    with pytest.raises(
+        OSError, match=r"Cannot create the folder of the object cache .*deep.objects"
+    ):
         ObjectCache(tmp_path / "file" / "deep" / "objects")
 
 

@@ -51,7 +51,9 @@ def test_settings_of_the_processor_are_none_of_a_call(processor, image, name):
 
 
 def test_captions_need_a_text(processor, image):
-    with pytest.raises(ValueError, match="Captions accompany or replace images of questions: give text"):
+    with pytest.raises(
+        ValueError, match="Captions accompany or replace images of questions: give text"
+    ):
         processor(images=image, captions="a cat")
 
 
@@ -76,7 +78,9 @@ FLOATS = np.linspace(-1, 1, 300, dtype=np.float32).reshape(10, 10, 3)
 
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
 def test_floats_below_zero_are_refused(make):
-    with pytest.raises(ValueError, match=r"floats from -1 to 1, but they must lie in 0\.\.1 or 0\.\.255"):
+    with pytest.raises(
+        ValueError, match=r"floats from -1 to 1, but they must lie in 0\.\.1 or 0\.\.255"
+    ):
         load_image(make(FLOATS))
     loaded = np.asarray(load_image(make((FLOATS + 1) / 2)))
     assert loaded[0, 0, 0] == 0 and loaded[-1, -1, -1] == 255
