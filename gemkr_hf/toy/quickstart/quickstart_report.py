@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
 
-from gemkr_hf.retrieval.retriever import Hit
+from gemkr_hf.retrieval.types import Hit
 from gemkr_hf.utils.text import mark_clue
 
 _COLUMNS = ("P@1", "P@5", "R@5", "R@10")

@@ -8,8 +8,8 @@ import numpy as np
 
 from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.evaluation.metrics import Metrics, score_run
-from gemkr_hf.retrieval.retriever import GeMKRRetriever, Hit
-from gemkr_hf.retrieval.types import Run
+from gemkr_hf.retrieval.retriever import GeMKRRetriever
+from gemkr_hf.retrieval.types import Hit, Run
 from gemkr_hf.utils.logging import progress
 
 Questions = Sequence[Mapping[str, Any]]
