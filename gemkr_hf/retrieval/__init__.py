@@ -12,12 +12,9 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "Clue": "types",
-        "GeMKRRetriever": "retriever",
-        "Hit": "types",
-        "Retriever": "protocol",
-        "Run": "types",
-        "STRATEGIES": "retriever",
+        "protocol": ["Retriever"],
+        "retriever": ["GeMKRRetriever", "STRATEGIES"],
+        "types": ["Clue", "Hit", "Run"],
     },
 )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "run_training": "training_run",
+        "training_run": ["run_training"],
     },
 )
 

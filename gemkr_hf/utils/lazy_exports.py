@@ -1,7 +1,7 @@
 """Names that a package exports without importing their modules before they are used (PEP 562)."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -11,16 +11,18 @@ from gemkr_hf.utils.deprecation import warn_renamed
 
 def lazy_exports(
     package: str,
-    modules: Mapping[str, str],
+    exports: Mapping[str, Sequence[str]],
     renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package whose exports are imported on first use.
 
     Args:
         package: the package's ``__name__``.
-        modules: exported name -> name of the module that defines it, relative to the package.
+        exports: module, relative to the package -> names that are exported from it.
         renamed: deprecated name -> exported name that replaces it.
     """
+
+    modules = {name: module for module, names in exports.items() for name in names}
 
     def __getattr__(name: str) -> Any:
         if name in renamed:
