@@ -1,11 +1,11 @@
-"""How much of an image the caption model of Table 1 says (docs/evaluation.md).
+"""Measure how much of an image the caption model of Table 1 describes (docs/evaluation.md).
 
     gemkr evaluate table1 --system bm25-caption --seed 0
     python benchmarks/captions.py
 
-Systems that cannot see know no more of an image than its caption: the share of the objects in the
-images of ``test`` whose symbol is named in it, and of those whose colour stands before the name,
-as a scene's own caption has it.
+Text-only systems know nothing of an image but its caption. This prints the share of objects in the
+images of a split whose symbol the caption names, and of those whose colour precedes the name, as
+in a scene's own caption.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
             named += item["symbol"].lower() in caption
             colored += f"{item['color']} {item['symbol']}".lower() in caption
     print(f"{len(images)} images of {arguments.split}, {objects} objects")
-    print(f"named: {named / objects:.1%}, with the colour before it: {colored / objects:.1%}")
+    print(f"named: {named / objects:.1%}, with the colour: {colored / objects:.1%}")
     first = next(iter(images))
     print(f"for example: {images[first]['caption']}\n    written: {written[first]}")
 

@@ -1,5 +1,6 @@
-"""The systems of the paper's Table 1, each behind one small protocol (`Retriever`)."""
+"""The systems of the paper's Table 1 besides GeMKR; all implement `Retriever`."""
 
+from gemkr_hf.baselines.baseline import with_caption
 from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.baselines.captioning import (
     CaptionModel,
@@ -9,17 +10,32 @@ from gemkr_hf.baselines.captioning import (
 )
 from gemkr_hf.baselines.clip import CLIPRetriever, CLIPTowers
 from gemkr_hf.baselines.contrastive_training import Pair, fit_towers
-from gemkr_hf.baselines.corpusbrain import CorpusBrainRetriever, name_of, pretraining_examples
+from gemkr_hf.baselines.corpusbrain import (
+    CorpusBrainRetriever,
+    pretraining_examples,
+    title_or_first_sentence,
+)
 from gemkr_hf.baselines.dense_retrieval import DenseRetriever, SentenceRetriever
-from gemkr_hf.baselines.gemkr_baseline import GeMKRSystem
 from gemkr_hf.baselines.image_inputs import ImageReader
-from gemkr_hf.baselines.query_encoders import WordsEncoder
+from gemkr_hf.baselines.query_encoders import TextEncoder
 from gemkr_hf.baselines.rank_fusion import FusionRetriever
 from gemkr_hf.baselines.seal import SEALRetriever, SEALSettings
 from gemkr_hf.baselines.text_language_model import Example, TextModel, fit_text_model, write_prompt
 from gemkr_hf.baselines.tower_factory import new_towers
 from gemkr_hf.baselines.two_towers import TwoTowers
-from gemkr_hf.retrieval.protocol import Found, Retriever, with_caption
+from gemkr_hf.retrieval.protocol import Retriever
+from gemkr_hf.retrieval.types import Hit
+from gemkr_hf.utils.deprecation import renamed_attributes
+
+__getattr__ = renamed_attributes(
+    __name__,
+    {
+        "Found": "gemkr_hf.retrieval.types:Hit",
+        "GeMKRSystem": "gemkr_hf.retrieval.retriever:GeMKRRetriever",
+        "WordsEncoder": "TextEncoder",
+        "name_of": "title_or_first_sentence",
+    },
+)
 
 __all__ = [
     "BM25Retriever",
@@ -29,9 +45,8 @@ __all__ = [
     "CorpusBrainRetriever",
     "DenseRetriever",
     "Example",
-    "Found",
     "FusionRetriever",
-    "GeMKRSystem",
+    "Hit",
     "ImageReader",
     "Pair",
     "PublishedCaptions",
@@ -39,16 +54,16 @@ __all__ = [
     "SEALRetriever",
     "SEALSettings",
     "SentenceRetriever",
+    "TextEncoder",
     "TextModel",
     "TwoTowers",
-    "WordsEncoder",
     "fit_captions",
     "fit_text_model",
     "fit_towers",
     "load_captioner",
-    "name_of",
     "new_towers",
     "pretraining_examples",
+    "title_or_first_sentence",
     "with_caption",
     "write_prompt",
 ]

@@ -1,7 +1,7 @@
-"""Caption models: the image in words, for the systems that cannot see (paper, "Baselines")."""
+"""Caption models: text about an image, for the text-only systems (paper, "Baselines")."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.utils.data import Dataset
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
@@ -18,26 +17,40 @@ from transformers import (
     CLIPVisionModel,
     GPT2Config,
     GPT2LMHeadModel,
-    Trainer,
 )
 
+from gemkr_hf.baselines.baseline import batches
+from gemkr_hf.baselines.baseline_training import train_model
 from gemkr_hf.processing import load_image
-from gemkr_hf.retrieval.protocol import batches
 from gemkr_hf.training.arguments import TuningConfig
-from gemkr_hf.training.progress_callback import show_progress
-from gemkr_hf.training.trainer import training_arguments
 from gemkr_hf.utils.io import atomic_folder
 from gemkr_hf.utils.logging import progress
 
 SETTINGS_FILE = "caption_model.json"
 MAX_TOKENS = 64
+GREEDY: dict[str, Any] = {"max_new_tokens": MAX_TOKENS, "num_beams": 1, "do_sample": False}
+
+
+def _write_captions(
+    images: Sequence[Any],
+    batch_size: int,
+    generate: Callable[[list[Image.Image]], torch.Tensor],
+    tokenizer: Any,
+) -> list[str]:
+    """Return a caption for each image, from the token ids that ``generate`` returns for a batch."""
+    captions: list[str] = []
+    for rows in progress(batches(len(images), batch_size), "write captions"):
+        tokens = generate([load_image(image) for image in images[rows]])
+        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        captions += [text.strip() for text in texts]
+    return captions
 
 
 class PublishedCaptions:
     """Any caption model of transformers, such as BLIP or GIT.
 
     Args:
-        model: writes texts about ``pixel_values``.
+        model: generates text from ``pixel_values``.
         processor: of its images and texts.
     """
 
@@ -46,38 +59,34 @@ class PublishedCaptions:
         self.processor = processor
 
     def to(self, device: torch.device) -> "PublishedCaptions":
-        """Move the model."""
+        """Move the model to a device."""
         self.model.to(device)
         return self
 
     @torch.no_grad()
     def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
-        """A caption for each image, by greedy search."""
-        captions: list[str] = []
-        for rows in progress(batches(len(images), batch_size), "write captions"):
-            loaded = [load_image(image) for image in images[rows]]
-            inputs = self.processor(images=loaded, return_tensors="pt").to(self.model.device)
-            written = self.model.generate(
-                **inputs, max_new_tokens=MAX_TOKENS, num_beams=1, do_sample=False
-            )
-            texts = self.processor.batch_decode(written, skip_special_tokens=True)
-            captions += [text.strip() for text in texts]
-        return captions
+        """Return a caption for each image, by greedy search."""
+
+        def generate(batch: list[Image.Image]) -> torch.Tensor:
+            inputs = self.processor(images=batch, return_tensors="pt").to(self.model.device)
+            return self.model.generate(**inputs, **GREEDY)
+
+        return _write_captions(images, batch_size, generate, self.processor)
 
 
 class CaptionModel(nn.Module):
-    """A small caption model: a frozen CLIP vision tower, and a GPT-2 that attends to what it sees.
+    """A small caption model: a frozen CLIP vision tower, and a GPT-2 with cross-attention to it.
 
-    The tower sees the image as a whole and in a grid of tiles, as models of today do to see small
-    things (LLaVA-NeXT, Liu et al. 2024); no detector tells it where to look.
+    The tower encodes the whole image and a grid of tiles, as current models do to recognize small
+    details (LLaVA-NeXT, Liu et al. 2024); there is no detector.
 
     Args:
         encoder: the vision tower.
-        decoder: with cross-attention.
-        image_processor: of images.
-        tokenizer: of captions.
-        grid: tiles in a row.
-        tile: side of one as a share of the image's: neighbours overlap.
+        decoder: a GPT-2 with cross-attention.
+        image_processor: of the tower.
+        tokenizer: of the captions.
+        grid: tiles per row and column.
+        tile: side of a tile relative to the image's; neighbouring tiles overlap.
     """
 
     def __init__(
@@ -96,14 +105,15 @@ class CaptionModel(nn.Module):
         self.tokenizer = tokenizer
         self.grid, self.tile = grid, tile
         width, states = decoder.config.n_embd, 2 * (grid * grid + 1)
-        # What all tiles have in common tells nothing; the scale is that of the training images.
+        # Removes what all tiles have in common; mean and variance are those of the training images.
         self.norm = nn.BatchNorm1d(encoder.config.hidden_size, affine=False, momentum=None)
         self.projection = nn.Linear(encoder.config.hidden_size, width)
+        # One embedding for each position; the name is that of saved weights.
         self.places = nn.Parameter(0.3 * torch.randn(states, width))
         self.dropout = nn.Dropout(decoder.config.resid_pdrop)
 
-    def tiles_of(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """The pixels of n images, and of the tiles over them, row by row.
+    def tile_pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Return the pixels of n images and of their tiles, row by row.
 
         Returns:
             float32 ``(n, 1 + grid * grid, 3, side, side)``.
@@ -119,9 +129,7 @@ class CaptionModel(nn.Module):
             )["pixel_values"]
             for edge in (side, large)
         )
-        starts = [
-            round(place * (large - side) / max(1, self.grid - 1)) for place in range(self.grid)
-        ]
+        starts = [round(n * (large - side) / max(1, self.grid - 1)) for n in range(self.grid)]
         tiles = [
             detailed[:, :, top : top + side, left : left + side]
             for top in starts
@@ -130,62 +138,59 @@ class CaptionModel(nn.Module):
         return torch.stack([whole, *tiles], dim=1)
 
     @torch.no_grad()
-    def see(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """What the tower sees of n images.
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Return the tower's states of n images.
 
         Returns:
-            float32 ``(n, 2 * tiles, d)``: of each tile the first token's hidden state and the mean
-            of the others'.
+            float32 ``(n, 2 * tiles, d)``: for each tile the first token's hidden state and the mean
+            of the other tokens'.
         """
-        pixels = self.tiles_of(images).flatten(0, 1).to(self.encoder.device)
+        pixels = self.tile_pixels(images).flatten(0, 1).to(self.encoder.device)
         states = self.encoder(pixel_values=pixels).last_hidden_state
         states = torch.stack([states[:, 0], states[:, 1:].mean(1)], dim=1).float()
         return states.reshape(len(images), -1, states.shape[-1])
 
-    def _read(self, states: torch.Tensor) -> torch.Tensor:
+    def _project(self, states: torch.Tensor) -> torch.Tensor:
         normed = self.norm(states.flatten(0, 1)).reshape(states.shape)
         return self.dropout(self.projection(normed) + self.places)
 
     def forward(self, states: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The loss of captions.
+        """Return the loss of captions.
 
         Args:
-            states: of `see`.
-            labels: int64 ``(n, length)``, what is written; -100 behind it.
+            states: from `encode_images`, ``(n, 2 * tiles, d)``.
+            labels: int64 ``(n, length)``, token ids of the captions; -100 for padding.
         """
         start = torch.full_like(labels[:, :1], self.tokenizer.bos_token_id)
         rows = torch.cat([start, labels], dim=1)
         output = self.decoder(
             input_ids=rows.masked_fill(rows == -100, self.tokenizer.pad_token_id),
             labels=torch.cat([torch.full_like(start, -100), labels], dim=1),
-            encoder_hidden_states=self._read(states),
+            encoder_hidden_states=self._project(states),
             use_cache=False,
         )
         return {"loss": output.loss}
 
     @torch.no_grad()
     def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
-        """A caption for each image, by greedy search."""
+        """Return a caption for each image, by greedy search."""
         self.eval()
-        captions: list[str] = []
-        for rows in progress(batches(len(images), batch_size), "write captions"):
-            states = self.see([load_image(image) for image in images[rows]])
+
+        def generate(batch: list[Image.Image]) -> torch.Tensor:
+            states = self.encode_images(batch)
             start = torch.full((len(states), 1), self.tokenizer.bos_token_id, device=states.device)
-            written = self.decoder.generate(
+            return self.decoder.generate(
                 input_ids=start,
                 attention_mask=torch.ones_like(start),
-                encoder_hidden_states=self._read(states),
-                max_new_tokens=MAX_TOKENS,
-                num_beams=1,
-                do_sample=False,
+                encoder_hidden_states=self._project(states),
                 pad_token_id=self.tokenizer.pad_token_id,
+                **GREEDY,
             )
-            texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
-            captions += [text.strip() for text in texts]
-        return captions
+
+        return _write_captions(images, batch_size, generate, self.tokenizer)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """A folder of transformers' own files; there whole or not at all."""
+        """Save the parts as transformers checkpoints; the folder is written atomically."""
         with atomic_folder(folder) as target:
             self.encoder.save_pretrained(target / "encoder")
             self.decoder.save_pretrained(target / "decoder")
@@ -202,7 +207,7 @@ class CaptionModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "CaptionModel":
-        """What `save_pretrained` left."""
+        """Load what `save_pretrained` wrote."""
         folder = Path(folder)
         settings = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         model = cls(
@@ -217,42 +222,11 @@ class CaptionModel(nn.Module):
 
 
 def load_captioner(name: str | Path) -> CaptionModel | PublishedCaptions:
-    """A folder of `CaptionModel`, or a folder or Hub id of a caption model of transformers."""
+    """Load a `CaptionModel`, or a caption model of transformers, from a folder or the Hub."""
     if (Path(name) / SETTINGS_FILE).is_file():
         return CaptionModel.from_pretrained(name)
     model = AutoModelForImageTextToText.from_pretrained(name, dtype=torch.float32)
     return PublishedCaptions(model, AutoProcessor.from_pretrained(name))
-
-
-class _Captioned(Dataset):
-    """What the frozen tower sees, computed once, and the captions."""
-
-    def __init__(
-        self, model: CaptionModel, images: Mapping[str, Any], captions: Sequence[tuple[str, str]]
-    ) -> None:
-        states = []
-        for rows in progress(batches(len(captions), 32), "look at images"):
-            some = [load_image(images[name]) for name, _ in captions[rows]]
-            states.append(model.see(some).half())
-        self._states = torch.cat(states)
-        texts = [" " + text for _, text in captions]
-        encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        self._rows = [ids[: MAX_TOKENS - 1] for ids in encoded]
-        self._eos = model.tokenizer.eos_token_id
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
-        labels = torch.tensor([*self._rows[row], self._eos])
-        return {"states": self._states[row], "labels": labels}
-
-
-def _collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
-    labels = nn.utils.rnn.pad_sequence(
-        [item["labels"] for item in items], batch_first=True, padding_value=-100
-    )
-    return {"states": torch.stack([item["states"] for item in items]).float(), "labels": labels}
 
 
 def fit_captions(
@@ -270,17 +244,17 @@ def fit_captions(
 
     Args:
         vision: the vision tower.
-        image_processor: of that tower.
+        image_processor: of the tower.
         tokenizer: of the captions.
         images: id -> image.
-        captions: image's id and its caption.
-        config: of the training; what is of LoRA is left aside.
-        folder: for the Trainer.
+        captions: pairs of an image's id and its caption.
+        config: learning rate, batch size, epochs, precision and seed; LoRA settings are ignored.
+        folder: working folder of the Trainer.
         layers, dropout: of the decoder.
     """
     torch.manual_seed(config.seed)
     encoder = CLIPVisionModel(vision.config)
-    # GeMKR's tower, less its prefix.
+    # GeMKR's tower without its prefix.
     encoder.load_state_dict(vision.state_dict(), strict=False)
     width = vision.config.hidden_size
     decoder = GPT2LMHeadModel(
@@ -300,15 +274,33 @@ def fit_captions(
         )
     )
     model = CaptionModel(encoder.eval(), decoder, image_processor, tokenizer)
-    trainer = Trainer(
-        model=model,
-        args=training_arguments(folder, config, save_strategy="no"),
-        train_dataset=_Captioned(model, images, captions),
-        data_collator=_collate,
-    )
-    show_progress(trainer, "train captions")
-    trainer.train()
+    examples = _encode(model, images, captions)
+    train_model(model, examples, _collate, config, folder, "train captions")
     return model.eval()
+
+
+def _encode(
+    model: CaptionModel, images: Mapping[str, Any], captions: Sequence[tuple[str, str]]
+) -> list[dict[str, torch.Tensor]]:
+    """Return the states of the frozen tower, computed once, and the token ids of the captions."""
+    states: list[torch.Tensor] = []
+    for rows in progress(batches(len(captions), 32), "encode images"):
+        batch = [load_image(images[name]) for name, _ in captions[rows]]
+        states += model.encode_images(batch).half()
+    texts = [" " + text for _, text in captions]
+    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    end = model.tokenizer.eos_token_id
+    return [
+        {"states": of_image, "labels": torch.tensor([*ids[: MAX_TOKENS - 1], end])}
+        for of_image, ids in zip(states, encoded, strict=True)
+    ]
+
+
+def _collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    labels = nn.utils.rnn.pad_sequence(
+        [item["labels"] for item in items], batch_first=True, padding_value=-100
+    )
+    return {"states": torch.stack([item["states"] for item in items]).float(), "labels": labels}
 
 
 __all__ = ["CaptionModel", "PublishedCaptions", "fit_captions", "load_captioner"]

@@ -1,24 +1,20 @@
-"""Contrastive training of two encoders with the HF Trainer."""
+"""Contrastive training of dual encoders with in-batch negatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import Dataset
-from transformers import Trainer
 
-from gemkr_hf.baselines.clip import CLIPTowers
-from gemkr_hf.baselines.image_inputs import SeenImages
-from gemkr_hf.baselines.query_encoders import tensors_of
-from gemkr_hf.baselines.two_towers import TwoTowers
+from gemkr_hf.baselines.baseline_training import train_model
+from gemkr_hf.baselines.image_inputs import ImageInputs
+from gemkr_hf.baselines.two_towers import DualEncoder
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.prepared_images import PreparedImages
-from gemkr_hf.training.progress_callback import show_progress
-from gemkr_hf.training.trainer import training_arguments
 
-Towers = TypeVar("Towers", TwoTowers, CLIPTowers)
+Towers = TypeVar("Towers", bound=DualEncoder)
 
 
 @dataclass(frozen=True)
@@ -26,10 +22,10 @@ class Pair:
     """A query and a document that answers it.
 
     Attributes:
-        text: the query's words.
-        image_id: of its image.
-        document: the number of its document among the texts.
-        also: numbers of further documents that answer it: no negatives of it.
+        text: text of the query.
+        image_id: id of its image.
+        document: index of the document among the texts.
+        also: indices of further documents that answer the query; they are not used as negatives.
     """
 
     text: str
@@ -38,44 +34,24 @@ class Pair:
     also: tuple[int, ...] = ()
 
 
-class _Pairs(Dataset):
-    def __init__(self, pairs: Sequence[Pair]) -> None:
-        self._pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, row: int) -> Pair:
-        return self._pairs[row]
-
-
-class _Collator:
-    def __init__(
-        self,
-        towers: TwoTowers | CLIPTowers,
-        texts: Sequence[str],
-        images: PreparedImages | None,
-    ) -> None:
-        self._towers, self._texts, self._images = towers, texts, images
-
-    def __call__(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        towers = self._towers
-        answers = [{pair.document, *pair.also} for pair in pairs]
-        excluded = torch.tensor(
-            [
-                [row != column and other.document in own for column, other in enumerate(pairs)]
-                for row, own in enumerate(answers)
-            ]
-        )
-        batch: dict[str, Any] = {
-            "words": towers.tokenize([pair.text for pair in pairs]),
-            "documents": towers.tokenize([self._texts[pair.document] for pair in pairs]),
-            "excluded": excluded,
-        }
-        if towers.kind != "words" and self._images is not None:
-            seen = SeenImages.of_prepared(self._images, [pair.image_id for pair in pairs])
-            batch["images"] = tensors_of(seen, towers.kind, torch.device("cpu"))
-        return batch
+def collate_pairs(
+    pairs: Sequence[Pair], towers: DualEncoder, texts: Sequence[str], images: PreparedImages | None
+) -> dict[str, Any]:
+    """Return the arguments of `TwoTowers.forward` for a batch of pairs."""
+    answers = [{pair.document, *pair.also} for pair in pairs]
+    excluded = [
+        [row != column and other.document in own for column, other in enumerate(pairs)]
+        for row, own in enumerate(answers)
+    ]
+    batch: dict[str, Any] = {
+        "texts": towers.tokenize([pair.text for pair in pairs]),
+        "documents": towers.tokenize([texts[pair.document] for pair in pairs]),
+        "excluded": torch.tensor(excluded),
+    }
+    if towers.kind != "text" and images is not None:
+        inputs = ImageInputs.from_prepared(images, [pair.image_id for pair in pairs])
+        batch["images"] = inputs.tensors(towers.kind)
+    return batch
 
 
 def fit_towers(
@@ -92,14 +68,14 @@ def fit_towers(
     Args:
         towers: ``TwoTowers`` or ``CLIPTowers``; changed in place.
         pairs: queries with their documents.
-        texts: of the documents.
-        config: learning rate, batch, epochs, precision, seed; what is of LoRA is left aside.
-        folder: for the Trainer.
-        images: of the queries, for encoders that see.
-        description: of the line that tells how far it is.
+        texts: texts of the documents.
+        config: learning rate, batch size, epochs, precision and seed; LoRA settings are ignored.
+        folder: working folder of the Trainer.
+        images: images of the queries, for encoders that read images or objects.
+        description: label of the progress bar.
 
     Raises:
-        ValueError: there are fewer pairs than a batch takes.
+        ValueError: There are fewer pairs than the batch size.
     """
     if len(pairs) < config.per_device_train_batch_size:
         raise ValueError(
@@ -107,15 +83,9 @@ def fit_towers(
             f"{config.per_device_train_batch_size}"
         )
     towers.train()
-    trainer = Trainer(
-        model=towers,
-        args=training_arguments(folder, config, save_strategy="no", label_names=[]),
-        train_dataset=_Pairs(pairs),
-        data_collator=_Collator(towers, texts, images),
-    )
-    show_progress(trainer, description)
-    trainer.train()
+    collate = partial(collate_pairs, towers=towers, texts=texts, images=images)
+    train_model(towers, pairs, collate, config, folder, description, label_names=[])
     return towers.eval()
 
 
-__all__ = ["Pair", "fit_towers"]
+__all__ = ["Pair", "collate_pairs", "fit_towers"]

@@ -1,5 +1,5 @@
-"""Encoders of queries, all classes of transformers: of words (DPR), of words and objects (LXMERT,
-in VRR), of words and the whole image (ViLT, in ReViz)."""
+"""Query encoders, all built from transformers: text (DPR), text and objects (LXMERT, in VRR), text
+and the whole image (ViLT, in ReViz)."""
 
 from collections.abc import Mapping
 
@@ -7,26 +7,25 @@ import torch
 from torch import nn
 from transformers import CLIPVisionModel, DPRQuestionEncoder, LxmertModel, ViltModel
 
-from gemkr_hf.baselines.image_inputs import SeenImages
-
 Tensors = Mapping[str, torch.Tensor]
 
 
-class WordsEncoder(nn.Module):
-    """DPR's encoder of questions; the image stands in the words, if at all."""
+class TextEncoder(nn.Module):
+    """DPR's question encoder; the image reaches it only through a caption."""
 
-    kind = "words"
+    kind = "text"
 
     def __init__(self, text: DPRQuestionEncoder) -> None:
         super().__init__()
         self.text = text
 
-    def forward(self, words: Tensors, images: Tensors | None = None) -> torch.Tensor:
-        return self.text(**words).pooler_output
+    def forward(self, texts: Tensors, images: Tensors | None = None) -> torch.Tensor:
+        """Return vectors ``(n, d)`` of n tokenized texts."""
+        return self.text(**texts).pooler_output
 
 
 class ObjectsEncoder(nn.Module):
-    """LXMERT: words and objects, each with its box, attend to each other (Tan and Bansal 2019)."""
+    """LXMERT: cross-attention between text and objects with their boxes (Tan and Bansal 2019)."""
 
     kind = "objects"
 
@@ -34,22 +33,23 @@ class ObjectsEncoder(nn.Module):
         super().__init__()
         self.text = model
 
-    def forward(self, words: Tensors, images: Tensors | None = None) -> torch.Tensor:
+    def forward(self, texts: Tensors, images: Tensors | None = None) -> torch.Tensor:
+        """Return vectors ``(n, d)`` of n tokenized texts and the objects of n images."""
         assert images is not None
         return self.text(
-            input_ids=words["input_ids"],
-            attention_mask=words["attention_mask"],
+            input_ids=texts["input_ids"],
+            attention_mask=texts["attention_mask"],
             visual_feats=images["object_features"],
-            visual_pos=images["object_places"],
+            visual_pos=images["object_boxes"],
             visual_attention_mask=images["object_mask"].float(),
         ).pooled_output
 
 
 class ImageEncoder(nn.Module):
-    """ViLT: one stream of words and patches of the whole image (Kim et al. 2021).
+    """ViLT: one transformer over text and patches of the whole image (Kim et al. 2021).
 
-    The patches are embedded by a CLIP vision tower in the place of ViLT's linear layer: it is what
-    the other systems see with.
+    A CLIP vision tower embeds the patches instead of ViLT's linear layer, so that all systems read
+    images through the same features.
     """
 
     kind = "image"
@@ -60,31 +60,18 @@ class ImageEncoder(nn.Module):
         self.vision = vision
         self.projection = nn.Linear(vision.config.hidden_size, model.config.hidden_size)
 
-    def forward(self, words: Tensors, images: Tensors | None = None) -> torch.Tensor:
+    def forward(self, texts: Tensors, images: Tensors | None = None) -> torch.Tensor:
+        """Return vectors ``(n, d)`` of n tokenized texts and n images."""
         assert images is not None
         patches = self.vision(pixel_values=images["pixel_values"]).last_hidden_state
         embeds = self.projection(patches)
         mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
         return self.text(
-            input_ids=words["input_ids"],
-            attention_mask=words["attention_mask"],
+            input_ids=texts["input_ids"],
+            attention_mask=texts["attention_mask"],
             image_embeds=embeds,
             pixel_mask=mask,
         ).pooler_output
 
 
-def tensors_of(
-    images: SeenImages | None, kind: str, device: torch.device
-) -> dict[str, torch.Tensor] | None:
-    """What an encoder of this kind reads of the images."""
-    if kind == "words" or images is None:
-        return None
-    names = (
-        ("pixel_values",)
-        if kind == "image"
-        else ("object_features", "object_places", "object_mask")
-    )
-    return {name: getattr(images, name).to(device) for name in names}
-
-
-__all__ = ["ImageEncoder", "ObjectsEncoder", "Tensors", "WordsEncoder", "tensors_of"]
+__all__ = ["ImageEncoder", "ObjectsEncoder", "Tensors", "TextEncoder"]

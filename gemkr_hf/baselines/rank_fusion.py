@@ -1,39 +1,43 @@
-"""Several retrievers as one, by reciprocal-rank fusion: VRR (paper, Table 1)."""
+"""VRR: several retrievers joined by reciprocal-rank fusion (paper, Table 1)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gemkr_hf.retrieval.protocol import Captions, Found, Images, Retriever, check_query
+from gemkr_hf.baselines.baseline import Baseline, Captions, Images
+from gemkr_hf.retrieval.protocol import Retriever
+from gemkr_hf.retrieval.types import Hit
 
 CONSTANT = 60
-"""Added to each rank, as Cormack et al. (2009) have it."""
+"""Added to each rank (Cormack et al. 2009)."""
 DEPTH = 100
-"""Documents that each retriever gives."""
+"""Documents requested from each retriever."""
 
 
-class FusionRetriever:
-    """Documents in the order of the sum of 1 / (60 + rank) over the retrievers that found them.
+class FusionRetriever(Baseline):
+    """Documents ordered by the sum of 1 / (60 + rank) over the retrievers that return them.
 
     VRR (Luo et al. 2021) joins BM25, DPR and LXMERT: "integrates three retrievers".
 
     Args:
-        retrievers: those that are joined.
-        name: for messages.
-        depth: documents that each of them gives.
+        retrievers: the retrievers to join.
+        name: of the system, for messages.
+        depth: documents requested from each of them.
+
+    Raises:
+        ValueError: ``retrievers`` is empty.
     """
 
     def __init__(
         self, retrievers: Sequence[Retriever], name: str = "VRR", depth: int = DEPTH
     ) -> None:
+        super().__init__(name)
         if not retrievers:
-            raise ValueError(f"{name} joins retrievers: give one at least")
+            raise ValueError(f"{name} needs at least one retriever")
         self._retrievers = list(retrievers)
-        self._name = name
         self._depth = depth
-        self._indexed: bool | None = None
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        """See ``Retriever``; documents are read once for each retriever."""
+        """Index the documents, which are read once for each retriever."""
         records = list(documents) if isinstance(documents, Iterator) else documents
         for retriever in self._retrievers:
             retriever.index(records)
@@ -41,25 +45,28 @@ class FusionRetriever:
 
     def retrieve(
         self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
-    ) -> list[list[Found]]:
-        """See ``Retriever``."""
-        check_query(self._name, self._indexed, images, questions, k, captions)
-        of_each = [
-            retriever.retrieve(images, questions, max(k, self._depth), captions)
-            for retriever in self._retrievers
+    ) -> list[list[Hit]]:
+        """Return up to ``k`` hits for each question, best first; see `Retriever.retrieve`."""
+        self._check(images, questions, k, captions)
+        depth = max(k, self._depth)
+        rankings = [
+            retriever.retrieve(images, questions, depth, captions) for retriever in self._retrievers
         ]
-        return [_fuse(lists, k) for lists in zip(*of_each, strict=True)]
+        return [_fuse(lists, k) for lists in zip(*rankings, strict=True)]
 
 
-def _fuse(lists: Sequence[Sequence[Found]], k: int) -> list[Found]:
+def _fuse(rankings: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
     scores: dict[str, float] = {}
-    clues: dict[str, str] = {}
-    for found in lists:
-        for rank, one in enumerate(found, start=1):
-            scores[one.id] = scores.get(one.id, 0.0) + 1 / (CONSTANT + rank)
-            clues.setdefault(one.id, one.clue)
+    first: dict[str, Hit] = {}
+    for hits in rankings:
+        for rank, hit in enumerate(hits, start=1):
+            name = hit.document_id
+            scores[name] = scores.get(name, 0.0) + 1 / (CONSTANT + rank)
+            first.setdefault(name, hit)
     best = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:k]
-    return [Found(name, score, clues[name]) for name, score in best]
+    return [
+        Hit(score, first[name].row, first[name].document, first[name].clues) for name, score in best
+    ]
 
 
 __all__ = ["CONSTANT", "DEPTH", "FusionRetriever"]

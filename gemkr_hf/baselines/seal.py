@@ -1,4 +1,4 @@
-"""SEAL: n-grams that a text-only language model writes under the FM-index, counted together.
+"""SEAL: n-grams that a text-only language model writes under the FM-index, scored jointly.
 
 Bevilacqua et al. (2022), "Autoregressive Search Engines: Generating Substrings as Document
 Identifiers", with its score of an n-gram (their Eq. 2) and its intersective score of a document
@@ -10,21 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gemkr_hf.baselines.text_language_model import TextModel, write_prompt
+from gemkr_hf.baselines.baseline import Images, document_hit
+from gemkr_hf.baselines.text_language_model import TextModel, WritingBaseline
 from gemkr_hf.decoding import FMIndexConstraint, SearchTrace, TreeSearch
+from gemkr_hf.decoding.clue import Clue
 from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.retrieval.protocol import Captions, Found, Images, check_query
+from gemkr_hf.retrieval.types import Hit
 from gemkr_hf.utils.logging import progress
 
 
 @dataclass(frozen=True)
 class NGram:
-    """An n-gram that a beam came by.
+    """An n-gram that the beam search visited.
 
     Attributes:
-        tokens: its ids.
-        weight: w(n, q), not below 0.
+        tokens: its token ids.
+        weight: w(n, q), at least 0.
         count: occurrences in all documents.
     """
 
@@ -35,15 +37,15 @@ class NGram:
 
 @dataclass(frozen=True)
 class SEALSettings:
-    """How n-grams are written and counted; the values are the paper's.
+    """Settings of the search and of the scores; the defaults are the paper's.
 
     Attributes:
         num_beams: of the search.
-        length: tokens of the longest n-grams; their beginnings count as well.
-        alpha: power of an n-gram's weight in a document's score.
-        beta: what a document's n-gram loses where heavier ones hold its tokens already.
-        max_occurrences: n-grams that occur more often do not make a document a candidate.
-        candidates: documents that are scored by all n-grams.
+        length: tokens of the longest n-grams; their prefixes count as well.
+        alpha: exponent of an n-gram's weight in a document's score.
+        beta: how much an n-gram loses when heavier n-grams contain its tokens.
+        max_occurrences: more frequent n-grams do not make a document a candidate.
+        candidates: documents that are scored with all n-grams.
     """
 
     num_beams: int = 15
@@ -54,15 +56,15 @@ class SEALSettings:
     candidates: int = 500
 
 
-class SEALRetriever:
-    """Documents by the n-grams of theirs that a language model writes.
+class SEALRetriever(WritingBaseline):
+    """Documents by the n-grams of their texts that a language model writes.
 
     Args:
-        model: what writes, on the question in words.
-        captions: the captions stand in the prompts as well.
+        model: the language model.
+        captions: add the captions to the prompts.
         settings: of the search and the scores.
-        knowledge_base: made of the documents and with the model's tokenizer already; `index` makes
-            one in memory where None.
+        knowledge_base: of the documents, with the model's tokenizer; `index` builds one in memory
+            if None.
         batch_size: questions decoded together.
     """
 
@@ -74,32 +76,21 @@ class SEALRetriever:
         knowledge_base: KnowledgeBase | None = None,
         batch_size: int = 8,
     ) -> None:
-        self._model = model
-        self._captions = captions
+        super().__init__("SEAL", model, captions, batch_size)
         self._settings = settings or SEALSettings()
-        self._given = knowledge_base
-        self._batch_size = batch_size
-        self._knowledge_base: KnowledgeBase | None = None
+        self._knowledge_base = knowledge_base
 
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        """See ``Retriever``."""
+        """Index the documents, or check the tokenizer of the given knowledge base."""
         tokenizer = self._model.tokenizer
-        if self._given is not None:
-            self._given.check_tokenizer(tokenizer)
-        self._knowledge_base = self._given or KnowledgeBase.from_documents(documents, tokenizer)
+        if self._knowledge_base is not None:
+            self._knowledge_base.check_tokenizer(tokenizer)
+        self._indexed = self._knowledge_base or KnowledgeBase.from_documents(documents, tokenizer)
 
-    def retrieve(
-        self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
-    ) -> list[list[Found]]:
-        """See ``Retriever``."""
-        needs = "captions" if self._captions else None
-        check_query("SEAL", self._knowledge_base, images, questions, k, captions, needs)
-        kb = self._knowledge_base
-        assert kb is not None
-        described = list(captions) if self._captions and captions else [""] * len(questions)
-        prompts = [write_prompt(*pair) for pair in zip(questions, described, strict=True)]
+    def _search(self, images: Images, texts: Sequence[str], k: int) -> list[list[Hit]]:
+        index = self._indexed.index
         constraint = FMIndexConstraint(
-            kb.index,
+            index,
             self._model.tokenizer.eos_token_id,
             min_length=self._settings.length,
             max_length=self._settings.length,
@@ -112,40 +103,35 @@ class SEALRetriever:
             num_beam_groups=1,
             wanted=self._settings.num_beams,
         )
-        found: list[list[Found]] = []
-        batches = self._model.inputs(prompts, self._batch_size)
-        for _, inputs in progress(batches, "SEAL", total=-(-len(prompts) // self._batch_size)):
+        results: list[list[Hit]] = []
+        batches = self._model.inputs(texts, self._batch_size)
+        for inputs in progress(batches, self.name, total=-(-len(texts) // self._batch_size)):
             search.run(inputs, return_trace=True)
             for trace in search.traces:
-                ranked = rank_documents(kb.index, weigh_ngrams(kb.index, trace), self._settings)
-                found.append(
-                    [
-                        Found(
-                            str(kb[row]["id"]),
-                            score,
-                            " ... ".join(
-                                self._model.tokenizer.decode(ngram.tokens).strip()
-                                for ngram in ngrams[:3]
-                            ),
-                        )
-                        for row, score, ngrams in ranked[:k]
-                    ]
-                )
-        return found
+                ranked = rank_documents(index, weigh_ngrams(index, trace), self._settings)
+                results.append([self._hit(*document) for document in ranked[:k]])
+        return results
+
+    def _hit(self, row: int, score: float, ngrams: Sequence[NGram]) -> Hit:
+        pieces = tuple(ngram.tokens for ngram in ngrams[:3])
+        decode = self._model.tokenizer.decode
+        text = " ... ".join(decode(tokens).strip() for tokens in pieces)
+        document_id = self._indexed[row]["id"]
+        return document_hit(document_id, score, (Clue(pieces, score, text=text, row=row),))
 
 
 def weigh_ngrams(index: FMIndex, trace: SearchTrace) -> list[NGram]:
-    """The n-grams that the beams came by, with their weights, heaviest first.
+    """Return the n-grams that the beam search visited, with their weights, heaviest first.
 
     w(n, q) = max(0, log P(n|q) (1 - P(n)) / (P(n) (1 - P(n|q)))), where P(n) is the n-gram's
-    occurrences over all tokens: n-grams that any question would bring weigh nothing.
+    occurrences divided by all tokens: n-grams that are likely for any question weigh 0.
     """
     written = [
         (tuple(trace.clue(number)), node.score)
         for number, node in enumerate(trace.nodes)
         if node.depth > 0 and node.state != "dropped"
     ]
-    # A clue that has ended is followed by an end token, which no document holds.
+    # A finished clue ends with an end token, which no document contains.
     counts = index.count([tokens for tokens, _ in written])
     ngrams: dict[tuple[int, ...], NGram] = {}
     for (tokens, score), count in zip(written, counts.tolist(), strict=True):
@@ -161,16 +147,16 @@ def weigh_ngrams(index: FMIndex, trace: SearchTrace) -> list[NGram]:
 def rank_documents(
     index: FMIndex, ngrams: Sequence[NGram], settings: SEALSettings
 ) -> list[tuple[int, float, list[NGram]]]:
-    """Rows of documents, their scores, and the n-grams that these come from; best first.
+    """Return the rows of documents, their scores and their n-grams, best first.
 
-    W(d, q) = sum of w(n, q)^alpha cover(n, K(d)) over K(d), the n-grams of d whose occurrences no
-    heavier one overlaps; cover(n, K) = 1 - beta + beta |set(n) - C(n, K)| / |set(n)|, where C(n, K)
-    are the tokens of the heavier n-grams.
+    W(d, q) = sum of w(n, q)^alpha cover(n, K(d)) over K(d), the n-grams of d that have an
+    occurrence which no heavier n-gram overlaps; cover(n, K) = 1 - beta + beta |set(n) - C(n, K)| /
+    |set(n)|, where C(n, K) are the tokens of the heavier n-grams.
 
     Args:
         index: over the documents.
         ngrams: heaviest first.
-        settings: alpha, beta and how many documents are looked at.
+        settings: alpha, beta and the number of candidates.
     """
     first: dict[int, float] = {}
     for ngram in ngrams:
@@ -193,23 +179,23 @@ def rank_documents(
 
 
 def _without_overlaps(document: Sequence[int], ngrams: Sequence[NGram]) -> list[NGram]:
-    """K(d): the n-grams with an occurrence that no heavier one's overlaps, heaviest first."""
+    """Return K(d): the n-grams with an occurrence that no heavier one overlaps, heaviest first."""
     starts: dict[int, list[int]] = {}
-    for place, token in enumerate(document):
-        starts.setdefault(token, []).append(place)
+    for position, token in enumerate(document):
+        starts.setdefault(token, []).append(position)
     taken = [False] * len(document)
     kept = []
     for ngram in ngrams:
         length = len(ngram.tokens)
-        free = False
+        counts = False
         for start in starts.get(ngram.tokens[0], ()):
             if tuple(document[start : start + length]) != ngram.tokens or any(
                 taken[start : start + length]
             ):
                 continue
             taken[start : start + length] = [True] * length
-            free = True
-        if free:
+            counts = True
+        if counts:
             kept.append(ngram)
     return kept
 

@@ -1,4 +1,4 @@
-"""Small encoders with new weights, where no published ones fit the benchmark."""
+"""New small encoders, for benchmarks that no published encoder fits."""
 
 import copy
 from typing import Any
@@ -18,18 +18,19 @@ from transformers import (
     ViltModel,
 )
 
-from gemkr_hf.baselines.query_encoders import ImageEncoder, ObjectsEncoder, WordsEncoder
-from gemkr_hf.baselines.two_towers import TwoTowers
+from gemkr_hf.baselines.query_encoders import ImageEncoder, ObjectsEncoder, TextEncoder
+from gemkr_hf.baselines.two_towers import EARLIER_KINDS, TwoTowers
+from gemkr_hf.utils.deprecation import warn_renamed
 
 
 def encoder_tokenizer(tokenizer: Any) -> Any:
-    """A language model's tokenizer as encoders need it: padded on the right, and a first token that
-    stands for the text."""
+    """Return a copy of a language model's tokenizer for encoders: padded on the right, with a first
+    token whose state is the vector of the text."""
     changed = copy.deepcopy(tokenizer)
     changed.padding_side = "right"
     if changed.cls_token_id is None:
         last = changed.eos_token
-        first = changed.bos_token or last  # Qwen2 has no begin token
+        first = changed.bos_token or last  # Qwen2 has no bos token
         ids = {token: changed.convert_tokens_to_ids(token) for token in (first, last)}
         changed.backend_tokenizer.post_processor = TemplateProcessing(
             single=f"{first} $A {last}", special_tokens=list(ids.items())
@@ -46,17 +47,20 @@ def new_towers(
     seed: int = 0,
     attention: str | None = None,
 ) -> TwoTowers:
-    """Small encoders with new weights, their word embeddings those of a language model.
+    """Return small encoders with new weights and the word embeddings of a language model.
 
     Args:
-        kind: ``words``, ``objects`` or ``image``.
-        tokenizer: the language model's.
-        embeddings: float ``(vocabulary, d)``; d is the encoders' width.
-        vision: the CLIP vision tower, for images and for the width of objects.
+        kind: ``text``, ``objects`` or ``image``.
+        tokenizer: of the language model.
+        embeddings: float ``(vocabulary, d)``; d becomes the encoders' width.
+        vision: the CLIP vision tower, for images and for the width of object features.
         layers: of each encoder.
         seed: of the new weights.
-        attention: ``eager`` or ``sdpa``; transformers' choice where None.
+        attention: ``eager`` or ``sdpa``; None for the default of transformers.
     """
+    if kind in EARLIER_KINDS:
+        warn_renamed(kind, EARLIER_KINDS[kind])
+        kind = EARLIER_KINDS[kind]
     torch.manual_seed(seed)
     width = embeddings.shape[1]
     size: dict[str, Any] = {
@@ -66,50 +70,37 @@ def new_towers(
         "intermediate_size": 2 * width,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
-    }
-    positions: dict[str, Any] = {
         "max_position_embeddings": 512,
-        "pad_token_id": tokenizer.pad_token_id,
     }
-    document = DPRContextEncoder(DPRConfig(**size, **positions, num_hidden_layers=layers))
-    # transformers' own deviation for embeddings, which the layers behind expect.
-    scaled = embeddings.float() * (0.02 / embeddings.float().std())
+    padded: dict[str, Any] = {**size, "pad_token_id": tokenizer.pad_token_id}
+    document = DPRContextEncoder(DPRConfig(**padded, num_hidden_layers=layers))
     query: Any
-    if kind == "words":
-        query = WordsEncoder(
-            DPRQuestionEncoder(DPRConfig(**size, **positions, num_hidden_layers=layers))
-        )
-        words = query.text.question_encoder.bert_model.embeddings
+    if kind == "text":
+        query = TextEncoder(DPRQuestionEncoder(DPRConfig(**padded, num_hidden_layers=layers)))
+        embedding = query.text.question_encoder.bert_model.embeddings
     elif kind == "objects":
-        query = ObjectsEncoder(
-            LxmertModel(
-                LxmertConfig(
-                    **size,
-                    **positions,
-                    l_layers=layers,
-                    r_layers=1,
-                    x_layers=layers,
-                    visual_feat_dim=vision.config.hidden_size,
-                )
-            )
+        config = LxmertConfig(
+            **padded,
+            l_layers=layers,
+            r_layers=1,
+            x_layers=layers,
+            visual_feat_dim=vision.config.hidden_size,
         )
-        words = query.text.embeddings
+        query = ObjectsEncoder(LxmertModel(config))
+        embedding = query.text.embeddings
     else:
-        # A tower of its own, which is trained with it; without prefix, a CLIP as any other.
+        # A copy of the tower, which is trained with the encoder. Without its prefix it is a CLIP.
         tower = CLIPVisionModel(vision.config)
         tower.load_state_dict(vision.state_dict(), strict=False)
-        query = ImageEncoder(
-            ViltModel(
-                ViltConfig(**size, num_hidden_layers=2 * layers, max_position_embeddings=512)
-            ),
-            tower,
-        )
-        words = query.text.embeddings.text_embeddings
+        query = ImageEncoder(ViltModel(ViltConfig(**size, num_hidden_layers=2 * layers)), tower)
+        embedding = query.text.embeddings.text_embeddings
+    # The standard deviation of transformers' embeddings, which the layers above expect.
+    scaled = embeddings.float() * (0.02 / embeddings.float().std())
     with torch.no_grad():
-        for table in (words, document.ctx_encoder.bert_model.embeddings):
+        for table in (embedding, document.ctx_encoder.bert_model.embeddings):
             table.word_embeddings.weight.copy_(scaled)
     for part in (query, document):
-        _begin_with_words(part)
+        _initialize_attention(part)
         for module in part.modules():
             if attention is not None and isinstance(module, PreTrainedModel):
                 module.set_attn_implementation(attention)
@@ -117,16 +108,16 @@ def new_towers(
 
 
 @torch.no_grad()
-def _begin_with_words(model: nn.Module) -> None:
-    """Start where the first token gathers all others: values and outputs of the attention are the
-    identity, its weights nearly even. Queries and documents with the same words lie close from the
-    start, as they do for encoders that were pretrained; from weights drawn at random the names in a
-    text were not noticed in 900 steps.
+def _initialize_attention(model: nn.Module) -> None:
+    """Set attention values and outputs to the identity, so that the first token averages the text.
+
+    Queries and documents with the same words are then close from the start, as with pretrained
+    encoders. With random weights the names in a text had no effect after 900 training steps.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and module.in_features == module.out_features:
-            into = name.endswith(".value") or name.endswith("pooler.dense")
-            if into or ("att" in name and name.endswith("output.dense")):
+            value = name.endswith((".value", "pooler.dense"))
+            if value or ("att" in name and name.endswith("output.dense")):
                 module.weight.copy_(torch.eye(module.in_features))
 
 

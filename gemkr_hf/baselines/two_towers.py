@@ -1,4 +1,4 @@
-"""Two encoders, of queries and of documents, trained so that a query lies next to its document."""
+"""Dual encoders: one encoder for queries, one for documents, trained contrastively."""
 
 import json
 import math
@@ -21,29 +21,74 @@ from transformers import (
     ViltModel,
 )
 
-from gemkr_hf.baselines.image_inputs import SeenImages
-from gemkr_hf.baselines.query_encoders import (
-    ImageEncoder,
-    ObjectsEncoder,
-    Tensors,
-    WordsEncoder,
-    tensors_of,
-)
-from gemkr_hf.retrieval.protocol import batches
+from gemkr_hf.baselines.baseline import batches
+from gemkr_hf.baselines.image_inputs import ImageInputs
+from gemkr_hf.baselines.query_encoders import ImageEncoder, ObjectsEncoder, Tensors, TextEncoder
 from gemkr_hf.utils.io import atomic_folder
 
 SETTINGS_FILE = "two_towers.json"
 MAX_LENGTH = 256
-"""Tokens of a text; what is longer is cut."""
+"""Longer texts are truncated to this number of tokens."""
+EARLIER_KINDS = {"words": "text", "picture": "image"}
+"""Names of kinds in settings files of version 0.1."""
 
 
-class TwoTowers(nn.Module):
-    """An encoder of queries, an encoder of documents, and the tokenizer of both.
+class DualEncoder(nn.Module):
+    """Tokenization and contrastive loss of the dual encoders.
+
+    Attributes:
+        kind: what queries consist of besides text: ``text`` (nothing), ``objects`` or ``image``.
+        tokenizer: pads on the right.
+    """
+
+    kind: str
+    tokenizer: Any
+
+    @property
+    def max_length(self) -> int:
+        """Longer texts are truncated to this number of tokens."""
+        return MAX_LENGTH
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    def tokenize(
+        self, texts: Sequence[str], device: torch.device | str = "cpu"
+    ) -> dict[str, torch.Tensor]:
+        """Return ``input_ids`` and ``attention_mask``, int64 ``(n, length)``."""
+        encoded = self.tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
+            return_token_type_ids=False,
+        )
+        return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+
+    def contrastive_loss(
+        self, scores: torch.Tensor, excluded: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the loss of each query's document against the other documents of the batch.
+
+        Args:
+            scores: ``(b, documents)``; document i answers query i.
+            excluded: bool ``(b, documents)``, True where another document also answers the query.
+        """
+        scores = scores.float().masked_fill(excluded, -1e4)
+        labels = torch.arange(len(scores), device=scores.device)
+        return {"loss": nn.functional.cross_entropy(scores, labels)}
+
+
+class TwoTowers(DualEncoder):
+    """A query encoder, a document encoder, and their tokenizer.
 
     Args:
-        query: ``WordsEncoder``, ``ObjectsEncoder`` or ``ImageEncoder``.
-        document: DPR's encoder of passages.
-        tokenizer: pads on the right; a text's first token stands for all of it.
+        query: ``TextEncoder``, ``ObjectsEncoder`` or ``ImageEncoder``.
+        document: DPR's context encoder.
+        tokenizer: pads on the right; the first token's state is the vector of a text.
     """
 
     def __init__(
@@ -53,78 +98,52 @@ class TwoTowers(nn.Module):
         self.query: Any = query
         self.document = document
         self.tokenizer = tokenizer
-
-    @property
-    def kind(self) -> str:
-        """What the queries' encoder reads: ``words``, ``objects`` or ``image``."""
-        return str(self.query.kind)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        self.kind = str(query.kind)
 
     def forward(
         self,
-        words: Tensors,
+        texts: Tensors,
         documents: Tensors,
         excluded: torch.Tensor,
         images: Tensors | None = None,
     ) -> dict[str, torch.Tensor]:
-        """The contrastive loss of DPR: each query's own document against all others of the batch.
+        """Return DPR's contrastive loss, see `contrastive_loss`.
 
         Args:
-            words: ``input_ids`` and ``attention_mask`` of b queries.
-            documents: of b documents, the i-th that of query i, and perhaps of further ones that
-                answer none.
-            excluded: bool ``(b, documents)``, True where another document answers the query too.
-            images: of the queries.
+            texts: ``input_ids`` and ``attention_mask`` of b queries.
+            documents: the same of at least b documents; document i answers query i.
+            excluded: bool ``(b, documents)``, see `contrastive_loss`.
+            images: tensors of `ImageInputs` for the queries.
         """
-        queries = self.query(words, images)
-        found = self.document(**documents).pooler_output
-        # Scaled, so that the loss starts small; no order changes.
-        scores = (queries @ found.T).float() / math.sqrt(queries.shape[-1])
-        scores = scores.masked_fill(excluded, -1e4)
-        labels = torch.arange(len(queries), device=scores.device)
-        return {"loss": nn.functional.cross_entropy(scores, labels)}
-
-    def tokenize(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids and mask, int64 ``(n, length)``, on the CPU."""
-        encoded = self.tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=MAX_LENGTH,
-            return_tensors="pt",
-            return_token_type_ids=False,
-        )
-        return {name: encoded[name] for name in ("input_ids", "attention_mask")}
-
-    def encode_words(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Token ids and mask, int64 ``(n, length)``, where the weights are."""
-        return {name: ids.to(self.device) for name, ids in self.tokenize(texts).items()}
+        queries = self.query(texts, images)
+        vectors = self.document(**documents).pooler_output
+        # Scaling keeps the first losses small and does not change any order.
+        scores = (queries @ vectors.T).float() / math.sqrt(queries.shape[-1])
+        return self.contrastive_loss(scores, excluded)
 
     @torch.no_grad()
     def encode_documents(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
-        """Vectors ``(n, d)`` of documents."""
+        """Return vectors ``(n, d)`` of documents."""
         self.eval()
-        parts = [
-            self.document(**self.encode_words(texts[rows])).pooler_output.float().cpu().numpy()
-            for rows in batches(len(texts), batch_size)
-        ]
+        parts = []
+        for rows in batches(len(texts), batch_size):
+            tokens = self.tokenize(texts[rows], self.device)
+            parts.append(self.document(**tokens).pooler_output.float().cpu().numpy())
         return np.concatenate(parts)
 
     @torch.no_grad()
     def encode_queries(
-        self, texts: Sequence[str], images: SeenImages | None = None
+        self, texts: Sequence[str], images: ImageInputs | None = None
     ) -> NDArray[np.float32]:
-        """Vectors ``(n, d)`` of one batch of queries."""
+        """Return vectors ``(n, d)`` of one batch of queries."""
         self.eval()
-        words = self.encode_words(texts)
-        return self.query(words, tensors_of(images, self.kind, self.device)).float().cpu().numpy()
+        tensors = None
+        if images is not None and self.kind != "text":
+            tensors = images.tensors(self.kind, self.device)
+        return self.query(self.tokenize(texts, self.device), tensors).float().cpu().numpy()
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """A folder of transformers' own files; there whole or not at all."""
+        """Save the encoders as transformers checkpoints; the folder is written atomically."""
         with atomic_folder(folder) as target:
             self.query.text.save_pretrained(target / "query")
             self.document.save_pretrained(target / "document")
@@ -136,18 +155,19 @@ class TwoTowers(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "TwoTowers":
-        """What `save_pretrained` left.
+        """Load what `save_pretrained` wrote, in this version or an earlier one.
 
         Raises:
-            FileNotFoundError: the folder holds no two encoders.
+            FileNotFoundError: The folder contains no encoders.
         """
         folder = Path(folder)
         if not (folder / SETTINGS_FILE).is_file():
-            raise FileNotFoundError(f"There are no encoders in '{folder}': no {SETTINGS_FILE}")
+            raise FileNotFoundError(f"No encoders in '{folder}': {SETTINGS_FILE} not found")
         kind = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))["kind"]
+        kind = EARLIER_KINDS.get(kind, kind)
         query: nn.Module
-        if kind == "words":
-            query = WordsEncoder(DPRQuestionEncoder.from_pretrained(folder / "query"))
+        if kind == "text":
+            query = TextEncoder(DPRQuestionEncoder.from_pretrained(folder / "query"))
         elif kind == "objects":
             query = ObjectsEncoder(LxmertModel.from_pretrained(folder / "query"))
         else:
@@ -155,8 +175,7 @@ class TwoTowers(nn.Module):
             query = ImageEncoder(ViltModel.from_pretrained(folder / "query"), vision)
             query.projection.load_state_dict(load_file(folder / "projection.safetensors"))
         document = DPRContextEncoder.from_pretrained(folder / "document")
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        return cls(query, document, tokenizer)
+        return cls(query, document, AutoTokenizer.from_pretrained(folder / "tokenizer"))
 
 
-__all__ = ["MAX_LENGTH", "SETTINGS_FILE", "TwoTowers"]
+__all__ = ["MAX_LENGTH", "SETTINGS_FILE", "DualEncoder", "TwoTowers"]

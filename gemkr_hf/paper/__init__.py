@@ -1,1 +1,1 @@
-"""``gemkr evaluate``: the tables of the paper, its systems trained and measured in one run."""
+"""``gemkr evaluate``: the tables of the paper, with the systems trained and measured."""

@@ -1,59 +1,51 @@
-"""The report of a system's errors, from the run that its table has."""
+"""The error report of a system, from its run in the tables."""
 
-import dataclasses
 from pathlib import Path
 
-from gemkr_hf.baselines import GeMKRSystem
 from gemkr_hf.evaluation.error_analysis import write_error_report
 from gemkr_hf.evaluation.question_records import read_records
-from gemkr_hf.paper.evaluation_context import Ground
-from gemkr_hf.paper.systems import SYSTEMS
-from gemkr_hf.paper.table_rows import answer, score_row
-from gemkr_hf.paper.tables import check_systems, system_row
+from gemkr_hf.paper.evaluation import Evaluation
+from gemkr_hf.paper.gemkr_systems import gemkr
+from gemkr_hf.paper.runs import make_run, run_folder, score_runs
+from gemkr_hf.paper.systems import SYSTEMS, check_systems, check_trainable
 
 
 def report_errors(
-    ground: Ground,
+    evaluation: Evaluation,
     system: str = "gemkr",
     path: Path | None = None,
     include_hits: bool = False,
     limit: int = 100,
 ) -> tuple[Path, dict[str, int]]:
-    """Write why questions failed, for the first seed's run.
+    """Write why questions failed, for the run of the first seed.
 
     Args:
-        ground: the benchmark.
-        system: of ``SYSTEMS``; it is asked first where it has no run yet.
-        path: of the HTML file; ``errors-SYSTEM.html`` in the evaluation's folder where None.
-        include_hits: show questions that were answered as well.
-        limit: questions shown, at most.
+        evaluation: the evaluation.
+        system: a name in ``SYSTEMS``; its run is made first if it is missing.
+        path: of the HTML file; ``errors-SYSTEM.html`` in the evaluation's folder if None.
+        include_hits: also show questions that were answered.
+        limit: maximum number of questions shown.
 
     Returns:
-        The file, and how many questions failed for which cause.
+        The file, and cause -> number of failed questions.
     """
     check_systems([system])
-    ground.check_scorable()
-    row = system_row(ground, SYSTEMS[system])
-    row = dataclasses.replace(row, seeds=row.seeds[:1])
-    answered = answer(ground, row)
-    score_row(ground, answered)
-    records = read_records(answered.folders[0])
-    retriever = None
-    if system == "gemkr":
-        built = row.build(ground, row.seeds[0])
-        assert isinstance(built, GeMKRSystem)
-        built.index(ground.documents)
-        retriever = built.retriever
-    target = path or ground.path(f"errors-{system}.html")
+    evaluation.check_scorable()
+    chosen, seed = SYSTEMS[system], evaluation.config.seeds[0]
+    check_trainable(evaluation, [chosen])
+    run, _ = make_run(evaluation, chosen, seed)
+    score_runs(evaluation, chosen, {seed: run})
+    scenes = evaluation.benchmark.scenes
+    target = path or evaluation.path(f"errors-{system}.html")
     analysis = write_error_report(
-        records,
+        read_records(run_folder(evaluation, chosen, seed)),
         target,
-        ground.benchmark.images,
-        ground.knowledge_base,
-        # Where nothing was detected, no detector is to blame; GeMKR brings its own.
-        ground.processor if SYSTEMS[system].detects else None,
-        retriever,
-        ground.benchmark.scenes(ground.config.split) if ground.benchmark.scenes else None,
+        evaluation.benchmark.images,
+        evaluation.knowledge_base,
+        # Without object detection, no error can be the detector's; GeMKR has its own processor.
+        evaluation.processor if chosen.detects_objects else None,
+        gemkr(evaluation, seed) if system == "gemkr" else None,
+        scenes(evaluation.config.split) if scenes else None,
         limit=limit,
         include_hits=include_hits,
     )

@@ -1,4 +1,4 @@
-"""The figures that the paper reports, to stand beside one's own."""
+"""The figures that the paper reports, for comparison with new results."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -7,20 +7,18 @@ from typing import Any
 
 import yaml
 
-_FILE = Path(__file__).parent / "paper.yaml"
-
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table, or the figure, of the paper.
+    """A table or figure of the paper.
 
     Attributes:
         name: ``table1`` to ``table5``, ``figure3``.
-        title: what it shows.
-        measures: benchmark -> the measures given for it.
-        rows: the row's name -> benchmark -> figures in percent, in the order of ``measures``;
-            a benchmark that is left out was not measured. In Table 2 the row holds numbers by
-            their names, in Table 5 it is a list of words.
+        title: its subject.
+        measures: benchmark -> the measures that the paper reports for it.
+        rows: name of a row -> benchmark -> figures in percent, in the order of ``measures``; a
+            missing benchmark was not measured. A row of Table 2 maps names to numbers, one of
+            Table 5 is a list of words.
     """
 
     name: str
@@ -29,22 +27,26 @@ class PaperTable:
     rows: dict[str, Any] = field(default_factory=dict)
 
     def figures(self, row: str, benchmark: str) -> dict[str, float]:
-        """Measure -> share in [0, 1] of one row; empty where the paper gives none."""
+        """Return measure -> share in [0, 1] of a row; empty if the paper reports nothing."""
         values = self.rows.get(row, {}).get(benchmark, [])
         return {
             measure: value / 100
             for measure, value in zip(self.measures[benchmark], values, strict=False)
         }
 
+    def all_figures(self, row: str) -> dict[str, dict[str, float]]:
+        """Return benchmark -> measure -> share of a row."""
+        return {benchmark: self.figures(row, benchmark) for benchmark in self.measures}
+
 
 @cache
 def paper_tables() -> dict[str, PaperTable]:
-    """All of them by name.
+    """Return all tables by name.
 
     >>> paper_tables()["table1"].figures("GeMKR", "OKVQA-GS112K")["R@5"]
     0.7859999999999999
     """
-    content = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    content = yaml.safe_load(Path(__file__).with_name("paper.yaml").read_text(encoding="utf-8"))
     return {name: PaperTable(name, **table) for name, table in content.items()}
 
 

@@ -1,20 +1,22 @@
-"""The tables of the paper that compare no systems: Table 2, of data, and Table 5, of words."""
+"""Table 2, dataset statistics, and Table 5, keywords of clues."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from gemkr_hf.evaluation.clue_keywords import top_keywords
-from gemkr_hf.paper.evaluation_context import Ground
-from gemkr_hf.paper.gemkr_rows import gemkr_system, trained_gemkr
+from gemkr_hf.paper.evaluation import Evaluation
+from gemkr_hf.paper.gemkr_systems import gemkr
 from gemkr_hf.paper.paper_figures import paper_tables
-from gemkr_hf.paper.table_formats import latex_table, markdown_table, tex, write_text
-from gemkr_hf.utils.io import atomic_file
+from gemkr_hf.paper.table_formats import escape_latex, latex_table, markdown_table
+from gemkr_hf.paper.table_plot import COLORS, save_figure
+from gemkr_hf.utils.io import atomic_write_text, write_json
 
 KEYWORDS = 10
-_SPLITS = ("train", "validation", "test", "documents")
+_COLUMNS = ("train", "validation", "test", "documents")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ class Keywords:
     """A row of Table 5.
 
     Attributes:
-        query: what the queries were made of.
-        paper: the paper's words, most frequent first.
-        ours: words in the best clues, and how many clues hold them.
-        clues: how many clues there were.
+        query: what the queries consisted of.
+        paper: the paper's keywords, most frequent first.
+        ours: keywords of the best clues, with the number of clues that contain them.
+        clues: number of clues.
     """
 
     query: str
@@ -49,136 +51,123 @@ class Keywords:
     clues: int
 
 
-def statistics_table(ground: Ground) -> list[Statistics]:
-    """Table 2: questions of each split and documents; the paper's benchmarks, then ours."""
+def statistics_table(evaluation: Evaluation) -> list[Statistics]:
+    """Return Table 2: questions and documents of the paper's benchmarks and of this one."""
     rows = [
         Statistics(name, "paper", numbers)
         for name, numbers in paper_tables()["table2"].rows.items()
     ]
-    questions = ground.benchmark.questions
-    number = len(ground.benchmark.documents) or len(ground.knowledge_base)
-    ours = {split: len(questions[split]) for split in questions}
-    return [*rows, Statistics(ground.benchmark.name, "here", {**ours, "documents": number})]
+    benchmark = evaluation.benchmark
+    numbers = {split: len(questions) for split, questions in benchmark.questions.items()}
+    numbers["documents"] = len(benchmark.documents) or len(evaluation.knowledge_base)
+    return [*rows, Statistics(benchmark.name, "here", numbers)]
 
 
-def keywords_table(ground: Ground, questions: int = 100) -> list[Keywords]:
-    """Table 5: the most frequent words in the best clues of queries without image or question.
+def keywords_table(evaluation: Evaluation, questions: int = 100) -> list[Keywords]:
+    """Return Table 5: the keywords of the best clues of text-only and image-only queries.
 
     Args:
-        ground: the benchmark.
-        questions: how many of the split are asked ("we sample 100 data points").
+        evaluation: the evaluation; GeMKR is tuned or loaded with its first seed.
+        questions: number of test questions ("we sample 100 data points").
+
+    Raises:
+        ValueError: The benchmark has no images.
     """
-    if ground.images is None:
-        raise ValueError("Table 5 asks with images alone, and data.images names none")
-    system = gemkr_system(ground, trained_gemkr(ground, ground.config.seeds[0]))
-    system.index(ground.documents)
-    assert system.retriever is not None
-    asked = ground.asked[:questions]
-    words = [record["question"] for record in asked]
+    if evaluation.test_images is None:
+        raise ValueError("Table 5 needs image-only queries, and data.images is not set")
+    retriever = gemkr(evaluation, evaluation.config.seeds[0])
+    texts = [record["question"] for record in evaluation.test_questions[:questions]]
+    queries: dict[str, tuple[Any, Sequence[Any]]] = {
+        "Only Textual Query": (None, texts),
+        "Only Visual Query": (evaluation.test_images[: len(texts)], [None] * len(texts)),
+    }
     rows = []
-    nothing: list[Any] = [None] * len(asked)
-    for query, images, texts in (
-        ("Only Textual Query", None, words),
-        ("Only Visual Query", ground.images[: len(asked)], nothing),
-    ):
-        hits: Any = system.retriever.retrieve(images, texts, k=1)
-        clues = [of_question[0].clues[0].text for of_question in hits if of_question]
+    for query, (images, asked) in queries.items():
+        results = retriever.retrieve(images, asked, k=1)
+        clues = [hits[0].clues[0].text for hits in results if hits]
         paper = paper_tables()["table5"].rows[query]
         rows.append(Keywords(query, paper, top_keywords(clues, KEYWORDS), len(clues)))
     return rows
 
 
 def write_statistics(rows: Sequence[Statistics], folder: Path) -> tuple[str, list[Path]]:
-    """Table 2 as Markdown, which comes back, LaTeX, JSON and a plot; and their paths."""
-    splits = [*_SPLITS[:-1]]
-    splits += [name for row in rows for name in row.numbers if name not in {*splits, "documents"}]
-    columns = [*dict.fromkeys(splits), "documents"]
-    cells = [
-        [
-            row.benchmark,
-            row.source,
-            *(f"{row.numbers[name]:,}" if name in row.numbers else "-" for name in columns),
-        ]
+    """Write Table 2 as Markdown, LaTeX, JSON and a plot.
+
+    Returns:
+        The Markdown, and the files.
+    """
+    splits = [*_COLUMNS[:-1], *(name for row in rows for name in row.numbers)]
+    columns = [name for name in dict.fromkeys(splits) if name != "documents"] + ["documents"]
+    frame = pd.DataFrame(
+        {
+            "benchmark": row.benchmark,
+            "from": row.source,
+            **{n: f"{row.numbers[n]:,}" if n in row.numbers else "-" for n in columns},
+        }
         for row in rows
-    ]
-    title = paper_tables()["table2"].title
-    return _write(
-        "table2", title, ["benchmark", "from", *columns], cells, rows, folder, _draw_sizes
     )
+
+    def draw(figure: Any) -> None:
+        panel = figure.subplots()
+        width = 0.8 / len(_COLUMNS)
+        for number, column in enumerate(_COLUMNS):
+            positions = [row + (number - 1.5) * width for row in range(len(rows))]
+            values = [row.numbers.get(column, 0) for row in rows]
+            bars = panel.bar(positions, values, width, label=column)
+            panel.bar_label(bars, [f"{value:,}" for value in values], fontsize=6)
+        panel.set_yscale("log")
+        panel.set_xticks(range(len(rows)), [f"{row.benchmark}\n({row.source})" for row in rows])
+        panel.legend(ncols=len(_COLUMNS), frameon=False, loc="upper center", fontsize=8)
+        smallest = min((n for row in rows for n in row.numbers.values() if n), default=1)
+        panel.set_ylim(min(10, 0.8 * smallest), 1e9)
+
+    return _write("table2", paper_tables()["table2"].title, frame, rows, folder, (8, 3.6), draw)
 
 
 def write_keywords(rows: Sequence[Keywords], folder: Path) -> tuple[str, list[Path]]:
-    """Table 5 as Markdown, which comes back, LaTeX, JSON and a plot; and their paths."""
-    cells = [
-        [
-            row.query,
-            ", ".join(row.paper),
-            ", ".join(f"{word} ({number})" for word, number in row.ours),
-        ]
+    """Write Table 5 as Markdown, LaTeX, JSON and a plot.
+
+    Returns:
+        The Markdown, and the files.
+    """
+    frame = pd.DataFrame(
+        {
+            "query": row.query,
+            "paper": ", ".join(row.paper),
+            "ours": ", ".join(f"{word} ({number})" for word, number in row.ours),
+        }
         for row in rows
-    ]
-    title = f"{paper_tables()['table5'].title} (ours: clues that hold the word, of {rows[0].clues})"
-    heads = ["query", "paper", "ours"]
-    return _write("table5", title, heads, cells, rows, folder, _draw_keywords)
+    )
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, len(rows), squeeze=False)[0]
+        for panel, row, color in zip(panels, rows, COLORS, strict=False):
+            words, numbers = zip(*reversed(row.ours), strict=True) if row.ours else ((), ())
+            panel.barh(words, numbers, color=color)
+            panel.set_title(row.query, fontsize=10)
+            panel.set_xlabel(f"clues of {row.clues}")
+
+    title = f"{paper_tables()['table5'].title} (ours: clues with the word, of {rows[0].clues})"
+    return _write("table5", title, frame, rows, folder, (9, 3.6), draw)
 
 
 def _write(
     name: str,
     title: str,
-    heads: Sequence[str],
-    cells: Sequence[Sequence[str]],
+    frame: pd.DataFrame,
     rows: Sequence[Any],
     folder: Path,
-    draw: Callable[[Sequence[Any]], Any],
+    size: tuple[float, float],
+    draw: Callable[[Any], None],
 ) -> tuple[str, list[Path]]:
-    markdown = f"**{title}.**\n\n{markdown_table(heads, cells)}\n"
-    in_latex = [[tex(cell) for cell in row] for row in (heads, *cells)]
-    columns = "l" * len(heads)
-    latex = latex_table(name, f"{tex(title)}.", columns, in_latex[:1], in_latex[1:])
     paths = [folder / f"{name}.{kind}" for kind in ("md", "tex", "json", "png")]
-    plain = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False) + "\n"
-    for path, text in zip(paths, (markdown, latex, plain), strict=False):
-        write_text(path, text)
-    figure = draw(rows)
-    figure.suptitle(title, fontsize=10)
-    with atomic_file(paths[-1]) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    markdown = f"**{title}.**\n\n{markdown_table(frame)}\n"
+    escaped = frame.map(escape_latex).rename(columns=escape_latex)
+    atomic_write_text(paths[0], markdown)
+    atomic_write_text(paths[1], latex_table(escaped, name, f"{title}.", "l" * frame.shape[1]))
+    write_json(paths[2], [asdict(row) for row in rows])
+    save_figure(paths[3], title, size, draw)
     return markdown, paths
-
-
-def _draw_sizes(rows: Sequence[Statistics]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    panel = figure.subplots()
-    width = 0.8 / len(_SPLITS)
-    for number, split in enumerate(_SPLITS):
-        places = [row + (number - 1.5) * width for row in range(len(rows))]
-        bars = panel.bar(places, [row.numbers.get(split, 0) for row in rows], width, label=split)
-        panel.bar_label(bars, [f"{row.numbers.get(split, 0):,}" for row in rows], fontsize=6)
-    panel.set_yscale("log")
-    panel.set_xticks(range(len(rows)), [f"{row.benchmark}\n({row.source})" for row in rows])
-    panel.legend(ncols=len(_SPLITS), frameon=False, loc="upper center", fontsize=8)
-    smallest = min((number for row in rows for number in row.numbers.values() if number), default=1)
-    panel.set_ylim(min(10, 0.8 * smallest), 1e9)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
-    return figure
-
-
-def _draw_keywords(rows: Sequence[Keywords]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(rows), squeeze=False)[0]
-    for panel, row, color in zip(panels, rows, ("#2b6cb0", "#c05621"), strict=False):
-        words = [word for word, _ in row.ours][::-1]
-        panel.barh(words, [number for _, number in row.ours][::-1], color=color)
-        panel.set_title(row.query, fontsize=10)
-        panel.set_xlabel(f"clues of {row.clues}")
-        for side in ("top", "right"):
-            panel.spines[side].set_visible(False)
-    return figure
 
 
 __all__ = [

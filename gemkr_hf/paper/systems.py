@@ -1,146 +1,257 @@
-"""The systems of Table 1: each loaded from its checkpoint, or trained on the benchmark."""
+"""The systems of the tables: how each is built, and what its training and its runs depend on."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from gemkr_hf.baselines import BM25Retriever, Retriever
-from gemkr_hf.paper.encoder_baselines import clip, clip_fusion, dpr, reviz, reviz_ict, vrr
-from gemkr_hf.paper.evaluation_context import Ground
-from gemkr_hf.paper.gemkr_rows import gemkr_system, trained_gemkr
-from gemkr_hf.paper.language_model_baselines import corpusbrain, seal
+from gemkr_hf.modeling import ABLATIONS
+from gemkr_hf.paper.encoder_systems import clip, clip_fusion, dpr, reviz, reviz_ict, vrr
+from gemkr_hf.paper.evaluation import Evaluation
+from gemkr_hf.paper.gemkr_systems import FULL_MODEL, WITHOUT_IMAGES, gemkr
+from gemkr_hf.paper.writing_systems import corpusbrain, seal
+from gemkr_hf.training.training_checks import has_images
 
-Build = Callable[[Ground, int], Retriever]
+Build = Callable[[Evaluation, int], Retriever]
+"""Loads or trains a system for a seed; its documents are not indexed yet."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of a comparison.
+    """A system of a table.
 
     Attributes:
-        name: on the command line.
         label: in tables.
-        paper: the paper's row that it stands beside.
-        build: makes the retriever, for a seed; documents are not indexed yet.
-        parts: what is loaded from a checkpoint or trained; one row for each seed where any of them
-            is trained.
-        reads_captions: needs the images in words.
-        looks: its training needs the training images.
-        detects: it looks at detected objects, found by the evaluation's processor.
-        settings: names of the settings that its training follows from.
-        after: names of systems that are a part of it, which are trained first.
+        paper: name of the paper's row for comparison.
+        build: returns the retriever for a seed. It is a function of a module or a partial of one,
+            so that other processes can import it.
+        parts: what `--checkpoint` can replace; trained otherwise.
+        settings: names of the settings that its training depends on; empty if nothing is trained.
+        variant: further values that its runs depend on.
+        reads_captions: the queries contain captions.
+        trains_on_images: its training reads the training images.
+        detects_objects: it reads objects that the evaluation's processor detects.
+        after: labels of systems that train a part of it, and run before it.
+        first_seed_only: run with the first seed only.
     """
 
-    name: str
     label: str
     paper: str
     build: Build
     parts: tuple[str, ...] = ()
-    reads_captions: bool = False
-    looks: bool = False
-    detects: bool = False
     settings: tuple[str, ...] = ()
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    reads_captions: bool = False
+    trains_on_images: bool = False
+    detects_objects: bool = False
     after: tuple[str, ...] = ()
+    first_seed_only: bool = False
+
+    def checkpoints(self, evaluation: Evaluation) -> dict[str, str]:
+        """Return the checkpoints that the evaluation names for its parts."""
+        named = evaluation.config.checkpoints
+        return {part: named[part] for part in self.parts if part in named}
+
+    def is_trained(self, evaluation: Evaluation) -> bool:
+        """Return whether any part is trained."""
+        all_loaded = self.parts and len(self.checkpoints(evaluation)) == len(self.parts)
+        return bool(self.settings) and not all_loaded
+
+    def seeds(self, evaluation: Evaluation) -> tuple[int, ...]:
+        """Return the seeds of its runs: one if nothing is trained."""
+        seeds = evaluation.config.seeds
+        return seeds[:1] if self.first_seed_only or not self.is_trained(evaluation) else seeds
 
 
-def _bm25(ground: Ground, seed: int) -> Retriever:
+def _bm25(evaluation: Evaluation, seed: int) -> Retriever:
     return BM25Retriever()
 
 
-def _bm25_caption(ground: Ground, seed: int) -> Retriever:
+def _bm25_caption(evaluation: Evaluation, seed: int) -> Retriever:
     return BM25Retriever(captions=True)
 
 
-def _gemkr(ground: Ground, seed: int) -> Retriever:
-    return gemkr_system(ground, trained_gemkr(ground, seed))
-
-
-GEMKR = "gemkr"
+_TUNED = ("tuning", "sampling", "aggregate")
 _ENCODERS = ("encoders",)
 _WRITERS = ("text_models", "sampling")
-_PRETRAINED = ("encoders", "pretraining")
-_TUNED = ("tuning", "sampling", "aggregate")
 
 SYSTEMS: dict[str, System] = {
-    system.name: system
-    for system in (
-        System("bm25", "BM25, question", "BM25", _bm25),
-        System(
-            "bm25-caption",
-            "BM25, question + caption",
-            "BM25",
-            _bm25_caption,
-            reads_captions=True,
-        ),
-        System("dpr", "DPR", "DPR", dpr, ("dpr",), reads_captions=True, settings=_ENCODERS),
-        System(
-            "corpusbrain",
-            "CorpusBrain",
-            "CorpusBrain",
-            corpusbrain,
-            ("corpusbrain",),
-            reads_captions=True,
-            settings=_WRITERS,
-        ),
-        System("seal", "SEAL", "SEAL", seal, ("seal",), reads_captions=True, settings=_WRITERS),
-        System(
-            "clip",
-            "CLIP, image to text",
-            "CLIP",
-            clip,
-            ("clip",),
-            looks=True,
-            settings=_ENCODERS,
-        ),
-        System(
-            "clip-fusion",
-            "CLIP, image + question",
-            "CLIP",
-            clip_fusion,
-            ("clip",),
-            looks=True,
-            settings=_ENCODERS,
-        ),
-        System(
-            "vrr",
-            "VRR",
-            "VRR",
-            vrr,
-            ("dpr", "lxmert"),
-            reads_captions=True,
-            looks=True,
-            detects=True,
-            settings=_ENCODERS,
-            after=("dpr",),
-        ),
-        System("reviz", "ReViz", "ReViz", reviz, ("reviz",), looks=True, settings=_ENCODERS),
-        System(
-            "reviz-ict",
-            "ReViz-ICT",
-            "ReViz-ICT",
-            reviz_ict,
-            ("reviz-ict",),
-            looks=True,
-            settings=_PRETRAINED,
-        ),
-        System(GEMKR, "GeMKR", "GeMKR", _gemkr, (GEMKR,), looks=True, settings=_TUNED),
-    )
+    "bm25": System("BM25, question", "BM25", _bm25),
+    "bm25-caption": System("BM25, question + caption", "BM25", _bm25_caption, reads_captions=True),
+    "dpr": System("DPR", "DPR", dpr, ("dpr",), _ENCODERS, reads_captions=True),
+    "corpusbrain": System(
+        "CorpusBrain", "CorpusBrain", corpusbrain, ("corpusbrain",), _WRITERS, reads_captions=True
+    ),
+    "seal": System("SEAL", "SEAL", seal, ("seal",), _WRITERS, reads_captions=True),
+    "clip": System(
+        "CLIP, image to text", "CLIP", clip, ("clip",), _ENCODERS, trains_on_images=True
+    ),
+    "clip-fusion": System(
+        "CLIP, image + question", "CLIP", clip_fusion, ("clip",), _ENCODERS, trains_on_images=True
+    ),
+    "vrr": System(
+        "VRR",
+        "VRR",
+        vrr,
+        ("dpr", "lxmert"),
+        _ENCODERS,
+        reads_captions=True,
+        trains_on_images=True,
+        detects_objects=True,
+        after=("DPR",),
+    ),
+    "reviz": System("ReViz", "ReViz", reviz, ("reviz",), _ENCODERS, trains_on_images=True),
+    "reviz-ict": System(
+        "ReViz-ICT",
+        "ReViz-ICT",
+        reviz_ict,
+        ("reviz-ict",),
+        (*_ENCODERS, "pretraining"),
+        trains_on_images=True,
+    ),
+    "gemkr": System("GeMKR", "GeMKR", gemkr, ("gemkr",), _TUNED, trains_on_images=True),
 }
-"""Table 1's rows in its order."""
+"""Name on the command line -> row of Table 1, in the table's order."""
+
+STRATEGIES = {
+    "document": "Full Document w/ Constraints",
+    "first_sentence": "First Sentence w/ Constraints",
+    "clue": "Knowledge Clue w/ Constraints",
+    "free": "Free Text w/o Constraints",
+}
+"""Strategy of ``GeMKRRetriever.retrieve`` -> row of Table 4."""
 
 
-def checkpoint_names() -> list[str]:
-    """What a checkpoint may be named for."""
-    parts = dict.fromkeys(part for system in SYSTEMS.values() for part in system.parts)
-    return [*parts, "captions"]
+def ablation_systems(evaluation: Evaluation) -> list[System]:
+    """Return Table 3's rows: the full model of Table 1, and it without each of its parts."""
+    systems = [replace(SYSTEMS["gemkr"], paper=FULL_MODEL)]
+    for label in ABLATIONS:
+        if label != FULL_MODEL:
+            text_only = label == WITHOUT_IMAGES
+            systems.append(
+                System(
+                    label,
+                    label,
+                    partial(gemkr, ablation=label),
+                    settings=_TUNED,
+                    variant={"ablation": label},
+                    reads_captions=text_only,
+                    trains_on_images=not text_only,
+                )
+            )
+    return systems
+
+
+def strategy_systems(evaluation: Evaluation) -> list[System]:
+    """Return Table 4's rows: the full model with each generation strategy."""
+    trains_model = STRATEGIES["clue"]
+    return [
+        replace(
+            SYSTEMS["gemkr"],
+            label=label,
+            paper=label,
+            build=partial(gemkr, strategy=strategy),
+            variant={"strategy": strategy},
+            after=() if label == trains_model else (trains_model,),
+        )
+        for strategy, label in STRATEGIES.items()
+    ]
+
+
+def language_model_systems(evaluation: Evaluation) -> list[System]:
+    """Return Figure 3's rows: GeMKR with other language models, tuned with the same settings."""
+    return [
+        System(
+            size.name,
+            size.name,
+            partial(gemkr, size=size),
+            settings=_TUNED,
+            variant={"language_model": asdict(size)},
+            trains_on_images=True,
+            first_seed_only=True,
+        )
+        for size in evaluation.config.language_models
+    ]
+
+
+def table_systems(
+    evaluation: Evaluation, table: str, names: Sequence[str] | None = None
+) -> tuple[list[System], str]:
+    """Return the systems of Table 1, 3 or 4 or Figure 3, and the label of the reference row.
+
+    Args:
+        evaluation: the evaluation.
+        table: ``table1``, ``table3``, ``table4`` or ``figure3``.
+        names: systems of Table 1; all if None.
+
+    Raises:
+        ValueError: Unknown table or system, or a checkpoint for something that has none.
+    """
+    check_checkpoints(evaluation.config.checkpoints)
+    if table == "table1":
+        check_systems(names or ())
+        chosen = [system for name, system in SYSTEMS.items() if names is None or name in names]
+        return chosen, SYSTEMS["gemkr"].label
+    if table == "table3":
+        return ablation_systems(evaluation), SYSTEMS["gemkr"].label
+    if table == "table4":
+        return strategy_systems(evaluation), STRATEGIES["clue"]
+    if table == "figure3":
+        systems = language_model_systems(evaluation)
+        return systems, systems[-1].label
+    raise ValueError(f"Unknown table '{table}': choose table1, table3, table4 or figure3")
+
+
+# -- checks before any long work -------------------------------------------------------------------
+
+
+def check_systems(names: Sequence[str]) -> None:
+    """Raise ValueError for an unknown system or a duplicate."""
+    for name in names:
+        if name not in SYSTEMS:
+            raise ValueError(f"Unknown system '{name}': choose {', '.join(SYSTEMS)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"A system is given twice: {', '.join(names)}")
 
 
 def check_checkpoints(checkpoints: Mapping[str, str]) -> None:
-    """Raise ValueError where a checkpoint is named for something that has none."""
+    """Raise ValueError for a checkpoint of something that has none."""
+    parts = dict.fromkeys(part for system in SYSTEMS.values() for part in system.parts)
     for name in checkpoints:
-        if name not in checkpoint_names():
+        if name not in (*parts, "captions"):
             raise ValueError(
-                f"There is no checkpoint for '{name}': there are {', '.join(checkpoint_names())}"
+                f"No checkpoint can be given for '{name}': choose {', '.join(parts)}, captions"
             )
 
 
-__all__ = ["GEMKR", "SYSTEMS", "System", "check_checkpoints", "checkpoint_names"]
+def check_trainable(evaluation: Evaluation, systems: Sequence[System]) -> None:
+    """Raise ValueError for a system whose training needs images or questions that are missing."""
+    on_images = [s for s in systems if s.trains_on_images and s.is_trained(evaluation)]
+    if on_images and not has_images(evaluation.benchmark):
+        raise ValueError(
+            f"{on_images[0].label} is trained on images, and data.images is not set: choose other "
+            "systems (--system bm25) or set data.images"
+        )
+    if on_images:
+        evaluation.check_training_questions()
+
+
+def unused_checkpoints(evaluation: Evaluation, systems: Sequence[System]) -> list[str]:
+    """Return the names of checkpoints that none of the systems uses."""
+    used = {part for system in systems for part in system.parts}
+    if any(system.reads_captions for system in systems):
+        used.add("captions")
+    return [name for name in evaluation.config.checkpoints if name not in used]
+
+
+__all__ = [
+    "STRATEGIES",
+    "SYSTEMS",
+    "System",
+    "check_checkpoints",
+    "check_systems",
+    "check_trainable",
+    "table_systems",
+    "unused_checkpoints",
+]

@@ -1,24 +1,23 @@
-"""Whether the weights of a checkpoint are still those that a run was made with."""
+"""A digest of a checkpoint's weights, to notice that a checkpoint changed after a run."""
 
 import hashlib
 import json
 from pathlib import Path
 
-_BEGINNING = 256
-"""Bytes read of each tensor: training changes them, and 7 billion weights are known in a second."""
+_PREFIX = 256
+"""Bytes read of each tensor: training changes them, and 7 billion weights take a second."""
 
 
-def weights_digest(place: str) -> str | None:
-    """A digest of a checkpoint's weights, from the beginning of each tensor; of other files with
-    weights, from their sizes.
+def weights_digest(checkpoint: str) -> str | None:
+    """Return a digest of the first bytes of each tensor and of the sizes of weight files.
 
     Args:
-        place: folder; two of them with a comma between.
+        checkpoint: a folder, or two folders separated by a comma.
 
     Returns:
-        None for what is not a folder on this machine.
+        None if it is not a local folder.
     """
-    folders = [Path(name.strip()) for name in place.split(",")]
+    folders = [Path(name.strip()) for name in checkpoint.split(",")]
     if not all(folder.is_dir() for folder in folders):
         return None
     digest = hashlib.sha256()
@@ -27,19 +26,15 @@ def weights_digest(place: str) -> str | None:
             if path.suffix in {".safetensors", ".bin", ".pt"}:
                 digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
             if path.suffix == ".safetensors":
-                _add_tensors(digest, path)
+                with path.open("rb") as file:
+                    length = int.from_bytes(file.read(8), "little")
+                    header = json.loads(file.read(length))
+                    header.pop("__metadata__", None)
+                    for tensor in header.values():
+                        begin, end = tensor["data_offsets"]
+                        file.seek(8 + length + begin)
+                        digest.update(file.read(min(_PREFIX, end - begin)))
     return digest.hexdigest()[:16]
-
-
-def _add_tensors(digest: "hashlib._Hash", path: Path) -> None:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                begin, end = tensor["data_offsets"]
-                file.seek(8 + length + begin)
-                digest.update(file.read(min(_BEGINNING, end - begin)))
 
 
 __all__ = ["weights_digest"]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from gemkr_hf.data.benchmark import Benchmark
     from gemkr_hf.data.data_config import DataConfig
+    from gemkr_hf.paper.evaluation_config import EvaluationPlugin
     from gemkr_hf.training.starting_model import CheckpointSource
 
 
@@ -32,3 +33,12 @@ def _small_world_checkpoint(config: Any, location: str | None) -> "CheckpointSou
 
 
 register("checkpoint source", "small-world", _small_world_checkpoint)
+
+
+def _evaluation_plugin() -> "EvaluationPlugin":
+    from gemkr_hf.toy.paper_plugin import evaluation_plugin
+
+    return evaluation_plugin()
+
+
+register("evaluation plug-in", "symbols", _evaluation_plugin)

@@ -38,10 +38,12 @@ class CheckpointSource(ABC):
     Attributes:
         adapter_base: Hub id or folder that an adapter can name as its base, if there is one.
         save_untuned: Whether each run saves the untuned model, as the base of its adapter.
+        clip_folder: Folder of a CLIP with both towers, if the source has one.
     """
 
     adapter_base: str | None = None
     save_untuned = False
+    clip_folder: Path | None = None
 
     def __init__(self, config: ModelConfig, location: str | None = None) -> None:
         self.config = config

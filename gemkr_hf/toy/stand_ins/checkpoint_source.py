@@ -19,6 +19,11 @@ class SmallWorldCheckpoint(CheckpointSource):
         """Folder of the stand-ins."""
         return CHECKPOINTS if self.location is None else Path(self.location)
 
+    @property
+    def clip_folder(self) -> Path:
+        """Folder of the stand-in CLIP with both towers."""
+        return self.folder / "clip"
+
     def check(self) -> None:
         if not (self.folder / "language_model").is_dir():
             raise FileNotFoundError(f"model.checkpoint: stand-ins not found in '{self.folder}'")

@@ -1,5 +1,7 @@
 """Encoders, caption and language models learn, are saved, and answer alike when loaded."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from gemkr_hf.baselines import (
     fit_text_model,
     fit_towers,
 )
-from gemkr_hf.baselines.image_inputs import SeenImages
+from gemkr_hf.baselines.image_inputs import ImageInputs
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.prepared_images import prepare_images
 from tests.unit.baselines import retriever_parts as parts
@@ -42,31 +44,29 @@ def images(processor, tmp_path_factory):
     return prepare_images(images, list(images), parts.gemkr(processor), processor, folder)
 
 
-@pytest.mark.parametrize("kind", ["words", "objects", "image"])
+@pytest.mark.parametrize("kind", ["text", "objects", "image"])
 def test_towers_learn_their_pairs(kind: str, processor, images, tmp_path) -> None:
     towers = parts.towers(kind, processor)
-    same = "What is it?"  # only the image tells, to encoders that see the whole of it
+    same = "What is it?"  # only the image differs
     questions = [same, same] if kind == "image" else parts.QUESTIONS
     pairs = [Pair(questions[0], "white", 0), Pair(questions[1], "red", 2)]
     fit_towers(towers, pairs, TEXTS, CONFIG, tmp_path / "work", images)
-    seen = None
-    if kind != "words":
-        seen = SeenImages.of_prepared(images, ["white", "red"])
-    scores = towers.encode_queries(questions, seen) @ towers.encode_documents(TEXTS).T
+    inputs = None
+    if kind != "text":
+        inputs = ImageInputs.from_prepared(images, ["white", "red"])
+    scores = towers.encode_queries(questions, inputs) @ towers.encode_documents(TEXTS).T
     assert scores[0, 0] > scores[0, 2] and scores[1, 2] > scores[1, 0]
     towers.save_pretrained(tmp_path / "towers")
     loaded = TwoTowers.from_pretrained(tmp_path / "towers")
-    again = loaded.encode_queries(questions, seen) @ loaded.encode_documents(TEXTS).T
+    again = loaded.encode_queries(questions, inputs) @ loaded.encode_documents(TEXTS).T
     np.testing.assert_allclose(again, scores, rtol=1e-4, atol=1e-4)
 
 
-def test_documents_that_answer_as_well_are_no_negatives(processor, tmp_path) -> None:
-    from gemkr_hf.baselines.contrastive_training import _Collator
+def test_other_relevant_documents_are_not_negatives(processor) -> None:
+    from gemkr_hf.baselines.contrastive_training import collate_pairs
 
-    towers = parts.towers("words", processor)
-    batch = _Collator(towers, TEXTS, None)(
-        [Pair("a", "white", 0, also=(1,)), Pair("b", "red", 1), Pair("c", "red", 0)]
-    )
+    pairs = [Pair("a", "white", 0, also=(1,)), Pair("b", "red", 1), Pair("c", "red", 0)]
+    batch = collate_pairs(pairs, parts.towers("text", processor), TEXTS, None)
     assert batch["excluded"].tolist() == [
         [False, True, True],  # its second document, and its own a second time
         [False, False, False],
@@ -74,15 +74,40 @@ def test_documents_that_answer_as_well_are_no_negatives(processor, tmp_path) -> 
     ]
 
 
-def test_too_few_pairs_are_refused(processor, tmp_path) -> None:
-    towers = parts.towers("words", processor)
+def test_fewer_pairs_than_a_batch_are_refused(processor, tmp_path) -> None:
+    towers = parts.towers("text", processor)
     with pytest.raises(ValueError, match=r"1 pairs .* fewer than a batch of 2"):
         fit_towers(towers, [Pair("a", "white", 0)], TEXTS, CONFIG, tmp_path)
 
 
-def test_no_folder_of_towers(tmp_path) -> None:
-    with pytest.raises(FileNotFoundError, match="There are no encoders in"):
+def test_a_folder_without_encoders_is_reported(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="No encoders in"):
         TwoTowers.from_pretrained(tmp_path)
+
+
+def test_encoders_of_earlier_versions_are_loaded(processor, tmp_path) -> None:
+    for kind, earlier in (("text", "words"), ("image", "picture")):
+        folder = tmp_path / kind
+        parts.towers(kind, processor).save_pretrained(folder)
+        (folder / "two_towers.json").write_text(json.dumps({"kind": earlier}))
+        assert TwoTowers.from_pretrained(folder).kind == kind
+
+
+def test_earlier_names_are_deprecated(processor) -> None:
+    import gemkr_hf.baselines
+    from gemkr_hf.retrieval import GeMKRRetriever, Hit
+
+    earlier = {
+        "Found": Hit,
+        "GeMKRSystem": GeMKRRetriever,
+        "WordsEncoder": gemkr_hf.baselines.TextEncoder,
+        "name_of": gemkr_hf.baselines.title_or_first_sentence,
+    }
+    for name, current in earlier.items():
+        with pytest.warns(FutureWarning, match=name):
+            assert getattr(gemkr_hf.baselines, name) is current
+    with pytest.warns(FutureWarning, match="words"):
+        assert parts.towers("words", processor).kind == "text"
 
 
 def test_a_text_model_learns_to_write(processor, tmp_path) -> None:
@@ -100,7 +125,7 @@ def test_a_text_model_learns_to_write(processor, tmp_path) -> None:
     fit_text_model(model, examples, config, tmp_path / "work", "train")
     model.save_pretrained(tmp_path / "model")
     loaded = TextModel.from_pretrained(tmp_path / "model")
-    for _, inputs in loaded.inputs(["one:", "two:"], 2):
+    for inputs in loaded.inputs(["one:", "two:"], 2):
         written = loaded.model.generate(**inputs, max_new_tokens=3, do_sample=False)
     eos = processor.tokenizer.eos_token_id
     assert written[:, -3:].tolist() == [[100, 101, eos], [102, 103, eos]]

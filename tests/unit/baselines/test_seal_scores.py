@@ -22,7 +22,7 @@ def trace_of(*clues: tuple[list[int], float, str]) -> SimpleNamespace:
     return SimpleNamespace(nodes=nodes, clue=lambda number: clues[number][0])
 
 
-def test_weights_are_the_papers(index) -> None:
+def test_weights_follow_the_paper(index) -> None:
     written, share = math.log(0.5), 3 / 14  # 3, 4 stands three times among 14 tokens
     [ngram] = weigh_ngrams(index, trace_of(([3, 4], written, "passed")))
     expected = math.log(0.5 * (1 - share) / (share * (1 - 0.5)))
@@ -30,7 +30,7 @@ def test_weights_are_the_papers(index) -> None:
     assert ngram.weight == pytest.approx(expected)
 
 
-def test_what_any_question_brings_weighs_nothing(index) -> None:
+def test_ngrams_likely_for_any_question_weigh_nothing(index) -> None:
     trace = trace_of(
         ([3, 4], math.log(0.1), "passed"),  # more often in the documents than the model writes it
         ([11, 12], math.log(0.9), "found"),
@@ -54,7 +54,7 @@ def test_a_certain_ngram_has_a_finite_weight(index) -> None:
     assert 20 < ngram.weight < 40
 
 
-def test_documents_are_scored_by_what_covers_them_anew(index) -> None:
+def test_overlapping_ngrams_do_not_count(index) -> None:
     settings = SEALSettings(alpha=2.0, beta=0.8)
     ngrams = [
         NGram((3, 4, 5), 3.0, 1),
@@ -70,7 +70,7 @@ def test_documents_are_scored_by_what_covers_them_anew(index) -> None:
     assert [ngram.tokens for ngram in ranked[0][2]] == [(3, 4, 5), (6,)]
 
 
-def test_tokens_that_heavier_ngrams_hold_count_less() -> None:
+def test_tokens_of_heavier_ngrams_count_less() -> None:
     index = FMIndex.build([[3, 4, 9, 4, 5]], vocab_size=16)
     settings = SEALSettings(alpha=1.0, beta=0.8)
     ngrams = [NGram((3, 4), 2.0, 1), NGram((4, 5), 1.0, 1)]

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from gemkr_hf.processing.detection_gemkr import detection_model
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from gemkr_hf.processing import Object
+from gemkr_hf.processing.detection_gemkr import detection_model
 
 QUESTION = "What sport can you use this for?"
 

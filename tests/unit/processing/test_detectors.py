@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from gemkr_hf.processing.detection_gemkr import detection_model
 from processing_parts import make_image, make_yolo
 from safetensors.torch import load_file
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
@@ -23,6 +22,7 @@ from gemkr_hf.processing import (
     detection_gemkr,
     import_ultralytics,
 )
+from gemkr_hf.processing.detection_gemkr import detection_model
 from tests.project import ROOT
 
 IMAGES = [make_image(60, 40, 0), make_image(33, 80, 1), make_image(1, 1, 2)]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from gemkr_hf.processing.processing_gemkr import check_prompt_template
 from processing_parts import QUESTION, FixedDetector, make_image
 
 from gemkr_hf.processing import (
@@ -13,6 +12,7 @@ from gemkr_hf.processing import (
     add_image_tokens,
     chat_prompt_template,
 )
+from gemkr_hf.processing.processing_gemkr import check_prompt_template
 
 BOXES = [(0, 0, 20, 20), (30, 20, 55, 38)]
 
