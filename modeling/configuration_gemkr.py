@@ -139,40 +139,38 @@ class GeMKRConfig(PreTrainedConfig):
                 f"Unknown key {unknown[0]!r} in decoding; choose among {', '.join(PAPER_DECODING)}."
             )
         self.decoding = {**PAPER_DECODING, **(self.decoding or {})}
-        if self.decoding["num_beams"] % self.decoding["num_beam_groups"] != 0:
+        beams, groups = self.decoding["num_beams"], self.decoding["num_beam_groups"]
+        if beams % groups != 0:
             raise ValueError(
-                f"decoding: num_beams={self.decoding['num_beams']} is not a multiple of "
-                f"num_beam_groups={self.decoding['num_beam_groups']}."
+                f"decoding: num_beams={beams} is not a multiple of num_beam_groups={groups}."
             )
         # For information only: each tower follows its own configuration.
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        num_layers = self.vision_config.num_hidden_layers
+        layers, slots = self.vision_config.num_hidden_layers, self.max_object_slots
         if self.num_prefix_layers is None:
-            self.num_prefix_layers = num_layers
-        if not 0 <= self.num_prefix_layers <= num_layers:
+            self.num_prefix_layers = layers
+        if not 0 <= self.num_prefix_layers <= layers:
             raise ValueError(
-                f"num_prefix_layers={self.num_prefix_layers} is not between 0 and the "
-                f"{num_layers} layers of the vision tower."
+                f"num_prefix_layers={self.num_prefix_layers} is not between 0 and the {layers} "
+                "layers of the vision tower."
             )
         if self.use_prefix and self.prefix_length < 1:
-            raise ValueError(
-                "prefix_length must be at least 1; use_prefix=False removes the prefix."
-            )
+            raise ValueError("prefix_length must be at least 1; or disable it: use_prefix=False.")
         if self.use_prefix and self.use_object_features and self.max_objects > self.prefix_length:
             raise ValueError(
                 f"max_objects={self.max_objects} objects do not fit into a prefix of length "
                 f"prefix_length={self.prefix_length}; raise prefix_length or lower max_objects."
             )
-        slots = self.max_object_slots
         if slots is not None and not 0 <= slots <= self.max_objects:
             raise ValueError(
                 f"max_object_slots={slots} is not between 0 and max_objects={self.max_objects}."
             )
         for name in ("image_token_id", "object_token_id"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 0:
+            token = getattr(self, name)
+            if not isinstance(token, int) or token < 0:
                 raise ValueError(
-                    f"{name}={getattr(self, name)} is not a valid token id; add <image> and "
-                    "<object> to the tokenizer with add_image_tokens(tokenizer)."
+                    f"{name}={token} is not a valid token id; add <image> and <object> to the "
+                    "tokenizer with add_image_tokens(tokenizer)."
                 )
         if self.image_token_id == self.object_token_id:
             raise ValueError("image_token_id and object_token_id must be two different tokens.")
@@ -182,41 +180,13 @@ class GeMKRConfig(PreTrainedConfig):
         """Most `<object>` tokens of one prompt."""
         if not (self.use_visual_query and self.use_object_features):
             return 0
-        if self.max_object_slots is None:
-            return self.max_objects
-        return min(self.max_objects, self.max_object_slots)
+        slots = self.max_object_slots
+        return self.max_objects if slots is None else min(self.max_objects, slots)
 
     @classmethod
-    def from_preset(
-        cls,
-        name: str = "paper",
-        language_model: str = "llama-7b",
-        ablation: str = "Full Model",
-        **changes: Any,
-    ) -> GeMKRConfig:
-        """Make a configuration of the paper.
-
-        Args:
-            name: "paper", or "released-code" where the authors' code differs.
-            language_model: one of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b",
-                "llama-13b".
-            ablation: a row of Table 3, as `ABLATIONS` spells it. The configuration does not tell
-                whether the language model gets LoRA: see `ABLATIONS[ablation]["lora"]`.
-            **changes: fields that differ.
-
-        Raises:
-            ValueError: if the preset, language model, row or field is unknown.
-            ImportError: in the code of a checkpoint: presets are part of the library.
-
-        Example:
-            >>> GeMKRConfig.from_preset("paper", language_model="opt-1.3b").text_config.hidden_size
-            2048
-            >>> GeMKRConfig.from_preset("released-code").num_object_slots
-            2
-        """
-        fields = library_module("presets").preset_fields(name, language_model, ablation)
-        cls.check_fields(changes)
-        return cls(**{**fields, **changes})
+    def from_preset(cls, *args: Any, **kwargs: Any) -> GeMKRConfig:
+        """Make a configuration of the paper; see `presets.from_preset` in the library."""
+        return library_module("presets").from_preset(cls, *args, **kwargs)
 
     @classmethod
     def check_fields(cls, fields: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MultimodalModelOutput
@@ -25,7 +25,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_gemkr import GeMKRConfig, library_module
 from .generation_gemkr import GeMKRGenerationMixin
-from .vision_gemkr import ObjectAwarePrefix, build_vision_tower, load_vision_model
+from .vision_gemkr import ObjectAwarePrefix, build_vision_tower, vision_half
 
 _VISUAL_PARTS = ("vision_tower", "prefix", "object_projection", "alignment")
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -416,62 +416,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         parts = {name: getattr(self, name) for name in _VISUAL_PARTS[1:]}
         return [name for name, part in parts.items() if part is not None and [*part.parameters()]]
 
-    def lora_arguments(
-        self,
-        r: int = 16,
-        lora_alpha: int = 32,
-        lora_dropout: float = 0.05,
-        names: tuple[str, ...] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Return the arguments of `peft.LoraConfig`: LoRA on the language model alone.
-
-        The defaults are those of the preset "paper": with CLIP ViT-L/14 and LLaMA-7B they result in
-        its 14 M trainable parameters.
-
-        Args:
-            r, lora_alpha, lora_dropout, **kwargs: as in PEFT.
-            names: the linear layers to adapt; the query and value projections by default.
-
-        Example:
-            `get_peft_model(model, LoraConfig(**model.lora_arguments()))`, which
-            `AutoPeftModelForCausalLM.from_pretrained` loads again.
-        """
-        return {
-            "r": r,
-            "lora_alpha": lora_alpha,
-            "lora_dropout": lora_dropout,
-            "target_modules": self.lora_target_modules(names),
-            "modules_to_save": self.modules_to_save or None,
-            "task_type": "CAUSAL_LM",
-            **kwargs,
-        }
+    def lora_arguments(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the arguments of `peft.LoraConfig`; see `lora.lora_arguments` in the library."""
+        return library_module("lora").lora_arguments(self, *args, **kwargs)
 
     def lora_target_modules(self, names: tuple[str, ...] | None = None) -> str:
-        """Return a regular expression for PEFT's `target_modules`.
-
-        Args:
-            names: the linear layers of the language model to adapt; by default, as in the paper's
-                code, the query and value projections (`c_attn`, where they are one layer).
-
-        Raises:
-            ValueError: if the language model has no layer of that name.
-        """
-        kinds = {
-            name.rpartition(".")[2]: type(module).__name__
-            for name, module in self.language_model.named_modules()
-        }
-        if names is None:
-            names = ("c_attn",) if "c_attn" in kinds else ("q_proj", "v_proj")
-        missing = [name for name in names if name not in kinds]
-        if missing:
-            linear = ("Linear", "Conv1D", "Linear4bit", "Linear8bitLt")
-            choices = sorted(name for name, kind in kinds.items() if kind in linear)
-            raise ValueError(
-                f"The language model has no layer called {', '.join(missing)}; "
-                f"choose among {', '.join(choices)}."
-            )
-        return rf"(?:.*\.)?language_model\..*\.(?:{'|'.join(names)})"
+        """Return a regular expression for PEFT's `target_modules`; see `lora.target_modules`."""
+        return library_module("lora").target_modules(self, names)
 
     # -- files -------------------------------------------------------------------------------
 
@@ -507,40 +458,13 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         cls,
         vision: PreTrainedModel | str | PathLike | None,
         text: PreTrainedModel | str | PathLike,
-        *,
-        image_token_id: int,
-        object_token_id: int,
-        dtype: torch.dtype | None = None,
-        vision_options: dict[str, Any] | None = None,
-        text_options: dict[str, Any] | None = None,
-        **config: Any,
+        **kwargs: Any,
     ) -> "GeMKRForRetrieval":
-        """Make a new model of published checkpoints: a CLIP or SigLIP and a causal language model.
+        """Make a new model of a CLIP or SigLIP and a causal language model.
 
-        Args:
-            vision: PreTrainedModel, folder or Hub id; None with use_visual_query=False. A
-                `CLIPVisionModel` or `SiglipVisionModel`, or a CLIP or SigLIP whose vision half is
-                taken. It is copied.
-            text: PreTrainedModel, folder or Hub id. Any causal language model with attention. An
-                instance is used as it is, not copied.
-            image_token_id, object_token_id: ids of `<image>` and `<object>` in the tokenizer; the
-                embeddings are resized to hold them.
-            dtype: torch.dtype. Of the whole model; the language model's own by default. To train
-                checkpoints in half precision, use `torch.float32` or `torch.bfloat16`.
-            vision_options, text_options: for `from_pretrained` of the two: `revision`,
-                `attn_implementation`, `device_map`, `quantization_config` (4 or 8 bits, of the
-                language model)...
-            **config: further fields of `GeMKRConfig`, such as those of a preset.
-
-        Raises:
-            ValueError: if a checkpoint is of the wrong kind, or a field is unknown.
-            FileNotFoundError: if a folder does not exist.
-            ImportError: in the code of a checkpoint: new models are made with the library.
+        See `new_model.new_model` in the library for the arguments.
         """
-        tokens = {"image_token_id": image_token_id, "object_token_id": object_token_id}
-        options = (vision_options or {}, text_options or {})
-        new_model = library_module("parts").new_model
-        return new_model(cls, vision, text, dtype, *options, {**tokens, **config})
+        return library_module("new_model").new_model(cls, vision, text, **kwargs)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> Any:
         """Write weights, configuration and this code, as in transformers."""
@@ -559,16 +483,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         return super().save_pretrained(*args, **kwargs)
 
     def save_reference(self, save_directory: str | PathLike) -> None:
-        """Write a checkpoint by reference: configuration and code, a few kilobytes.
-
-        It names the published models of the towers (`config.base_models`) instead of holding their
-        weights, and is the base of an adapter, which holds the joining parts.
-
-        Raises:
-            ValueError: if the towers are not from repositories on the Hub.
-            ImportError: in the code of a checkpoint.
-        """
-        library_module("parts").save_reference(self, Path(save_directory))
+        """Write a checkpoint by reference, without weights; see `new_model.save_reference`."""
+        library_module("new_model").save_reference(self, save_directory)
 
     def describe_code(self) -> None:
         """Write the auto classes and the pipeline of this code, and no local path, to `config`."""
@@ -773,7 +689,7 @@ def _adopt_quantization(model: GeMKRForRetrieval) -> None:
     Otherwise a saved checkpoint would declare the vision tower quantized too, and not load.
     """
     language_model = model.language_model
-    quantizer = getattr(language_model, "hf_quantizer", None)
+    quantizer: Any = getattr(language_model, "hf_quantizer", None)
     if not _is_bitsandbytes(quantizer):
         return
     quantizer = copy.copy(quantizer)
@@ -878,9 +794,13 @@ def _load_by_reference(
     vision, text = config.base_models.get("vision"), config.base_models["text"]
     vision_model = None
     if vision:
-        vision_model = load_vision_model(
-            vision["name"], dtype, revision=vision.get("revision"), **for_towers
+        vision_model = AutoModel.from_pretrained(
+            vision["name"],
+            dtype=dtype or torch.float32,
+            revision=vision.get("revision"),
+            **for_towers,
         )
+        vision_model = vision_half(vision_model)
     language_model = AutoModelForCausalLM.from_pretrained(
         text["name"],
         dtype=dtype or "auto",

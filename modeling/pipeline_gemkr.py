@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
-from itertools import islice
 from typing import Any, ClassVar
 
 from transformers import AutoProcessor, Pipeline
@@ -15,8 +14,8 @@ CUSTOM_PIPELINES: dict[str, Any] = {
     TASK: {"impl": "pipeline_gemkr.KnowledgeRetrievalPipeline", "pt": ["AutoModel"]}
 }
 """Entry of this file in a checkpoint's configuration."""
-ENTRY_POINTS = "gemkr.retriever"
-"""Entry-point group in which an installed library provides its retriever."""
+ENTRY_POINTS = "gemkr.pipeline"
+"""Entry-point group in which an installed library provides the search."""
 
 
 class KnowledgeRetrievalPipeline(Pipeline):
@@ -47,9 +46,8 @@ class KnowledgeRetrievalPipeline(Pipeline):
     _load_feature_extractor: Any = False
     _load_tokenizer: Any = False
     _pipeline_calls_generate = False
-    retriever_factory: ClassVar[Callable[..., Any] | None] = None
-    """`(model, processor, knowledge_base, revision, aggregate) -> GeMKRRetriever`; by default the
-    provider of the entry-point group."""
+    search_class: ClassVar[Callable[..., Any] | None] = None
+    """Class of the search; by default the provider of the entry-point group."""
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class KnowledgeRetrievalPipeline(Pipeline):
         aggregate: str | None = None,
         **kwargs: Any,
     ) -> None:
-        make_retriever = self.retriever_factory or _installed_factory()
+        search_class = self.search_class or _installed_search()
         if knowledge_base is None:
             raise ValueError(
                 f'pipeline("{TASK}") needs a knowledge base: pass knowledge_base="org/documents".'
@@ -72,9 +70,10 @@ class KnowledgeRetrievalPipeline(Pipeline):
                 processor or name, trust_remote_code=True, **({} if processor else location)
             )
         super().__init__(model, processor=processor, **kwargs)
-        self.retriever = make_retriever(
+        self.search = search_class(
             self.model, processor, knowledge_base, knowledge_base_revision, aggregate
         )
+        self.retriever = self.search.retriever
 
     def __call__(  # type: ignore[override]
         self, image: Any = None, question: Any = None, **settings: Any
@@ -96,76 +95,25 @@ class KnowledgeRetrievalPipeline(Pipeline):
         Raises:
             ValueError: see `GeMKRRetriever.retrieve`.
         """
-        settings = {**self._forward_params, **settings}
-        size = settings.pop("batch_size", 8)
-        if _is_one(image) and (question is None or isinstance(question, str)):
-            query = image if isinstance(image, Mapping) else (image, question)
-            return next(self._retrieve([query], size, settings))
-        if question is None:
-            queries = image
-        else:
-            questions = [question] if isinstance(question, str) else list(question)
-            images = [image] * len(questions) if _is_one(image) else list(image)
-            if len(images) != len(questions):
-                raise ValueError(f"{len(images)} images do not match {len(questions)} questions.")
-            queries = list(zip(images, questions, strict=True))
-        results = self._retrieve(queries, size, settings)
-        return list(results) if hasattr(queries, "__len__") else results
-
-    def _retrieve(
-        self, queries: Iterable[Any], size: int, settings: Mapping[str, Any]
-    ) -> Iterator[list[dict[str, Any]]]:
-        iterator = iter(queries)
-        while batch := list(islice(iterator, size)):
-            yield from self.postprocess(self.forward(self.preprocess(batch), **settings))
+        return self.search(image, question, **{**self._forward_params, **settings})
 
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict, dict, dict]:
         return {}, parameters, {}
 
-    def preprocess(self, queries: list[Any], **_: Any) -> dict[str, list[Any]]:  # type: ignore[override]
-        """Split queries into images and questions."""
-        names = ("image", "question")
-        records = [
-            query if isinstance(query, Mapping) else dict(zip(names, query, strict=True))
-            for query in queries
-        ]
-        unknown = {name for record in records for name in record} - {*names}
-        if unknown:
-            raise ValueError(f"A query has the keys image and question, not {min(unknown)!r}.")
-        return {name: [record.get(name) for record in records] for name in names}
+    # `search` does all three steps, in batches.
 
-    def _forward(self, queries: dict[str, list[Any]], **settings: Any) -> dict[str, Any]:  # type: ignore[override]
-        questions = queries["question"]
-        hits = self.retriever.retrieve(
-            queries["image"], questions, batch_size=len(questions), **settings
-        )
-        return {"hits": hits}
+    def preprocess(self, query: Any, **_: Any) -> dict[str, Any]:  # type: ignore[override]
+        return {"query": query}
 
-    def postprocess(self, outputs: Mapping[str, Any], **_: Any) -> list[list[dict[str, Any]]]:  # type: ignore[override]
-        """Convert hits to records."""
-        return [
-            [
-                {
-                    "score": hit.score,
-                    "row": hit.row,
-                    "document": dict(hit.document),
-                    "clues": [{"text": clue.text, "score": clue.score} for clue in hit.clues],
-                }
-                for hit in hits
-            ]
-            for hits in outputs["hits"]
-        ]
+    def _forward(self, inputs: dict[str, Any], **settings: Any) -> dict[str, Any]:  # type: ignore[override]
+        return {"records": self.search(inputs["query"], **settings)}
+
+    def postprocess(self, outputs: dict[str, Any], **_: Any) -> Any:  # type: ignore[override]
+        return outputs["records"]
 
 
-def _is_one(image: Any) -> bool:
-    """Tell whether it is one image (or record, or None) rather than several."""
-    if image is None or isinstance(image, (str, bytes, os.PathLike, Mapping)):
-        return True
-    return hasattr(image, "crop") or hasattr(image, "shape")
-
-
-def _installed_factory() -> Callable[..., Any]:
-    """Return the factory of the installed library, which this file does not depend on."""
+def _installed_search() -> Callable[..., Any]:
+    """Return the search of the installed library, which this file does not depend on."""
     try:
         [provider] = entry_points(group=ENTRY_POINTS)
         return provider.load()

@@ -7,7 +7,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from .configuration_gemkr import VIT_L_14
+from .configuration_gemkr import VIT_L_14, GeMKRConfig
 
 
 @dataclass(frozen=True)
@@ -119,16 +119,31 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset_fields(name: str, language_model: str, ablation: str) -> dict[str, Any]:
-    """Return the fields of a `GeMKRConfig`.
+def from_preset(
+    config_class: type[GeMKRConfig],
+    name: str = "paper",
+    language_model: str = "llama-7b",
+    ablation: str = "Full Model",
+    **changes: Any,
+) -> GeMKRConfig:
+    """Make a configuration of the paper: `GeMKRConfig.from_preset`.
 
     Args:
-        name: of `PRESETS`.
-        language_model: of `LANGUAGE_MODELS`.
-        ablation: of `ABLATIONS`.
+        config_class: of the configuration.
+        name: "paper", or "released-code" where the authors' code differs.
+        language_model: one of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b", "llama-13b".
+        ablation: a row of Table 3, as `ABLATIONS` spells it. The configuration does not tell
+            whether the language model gets LoRA: see `ABLATIONS[ablation]["lora"]`.
+        **changes: fields that differ.
 
     Raises:
-        ValueError: if one of them is unknown.
+        ValueError: if the preset, language model, row or field is unknown.
+
+    Example:
+        >>> GeMKRConfig.from_preset("paper", language_model="opt-1.3b").text_config.hidden_size
+        2048
+        >>> GeMKRConfig.from_preset("released-code").num_object_slots
+        2
     """
     for kind, key, table in (
         ("preset", name, PRESETS),
@@ -137,9 +152,10 @@ def preset_fields(name: str, language_model: str, ablation: str) -> dict[str, An
     ):
         if key not in table:
             raise ValueError(f"Unknown {kind} {key!r}; choose among {', '.join(table)}.")
+    config_class.check_fields(changes)
     switches = {key: value for key, value in ABLATIONS[ablation].items() if key != "lora"}
     fields = {**PRESETS[name].config, **LANGUAGE_MODELS[language_model], **switches}
-    return copy.deepcopy(fields)
+    return config_class(**{**copy.deepcopy(fields), **changes})
 
 
-__all__ = ["ABLATIONS", "LANGUAGE_MODELS", "PRESETS", "Preset", "preset_fields"]
+__all__ = ["ABLATIONS", "LANGUAGE_MODELS", "PRESETS", "Preset", "from_preset"]

@@ -1,12 +1,10 @@
 """Object-aware prefix tuning (Eq. 3, 4) of a CLIP or SigLIP; dual-flow attention (Eq. 5, 6)."""
 
-from os import PathLike
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -283,14 +281,6 @@ VISION_TOWERS: dict[str, type[nn.Module]] = {
 }
 
 
-_CHECKPOINTS: dict[str, type[PreTrainedModel]] = {
-    "clip": CLIPModel,
-    "clip_vision_model": CLIPVisionModel,
-    "siglip": SiglipModel,
-    "siglip_vision_model": SiglipVisionModel,
-}
-
-
 def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
     """Make the vision tower of a configuration, with random weights.
 
@@ -305,39 +295,21 @@ def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
     return VISION_TOWERS[config.model_type](config)
 
 
-def load_vision_model(
-    vision: PreTrainedModel | str | PathLike, dtype: torch.dtype | None = None, **options: Any
-) -> PreTrainedModel:
-    """Load the vision half of a CLIP or SigLIP.
-
-    Args:
-        vision: an instance, a folder or a Hub id.
-        dtype: of a checkpoint that is loaded; float32 by default.
-        **options: for `from_pretrained`.
+def vision_half(model: Any) -> PreTrainedModel:
+    """Return the vision half of a CLIP or SigLIP, or the model itself if it is one.
 
     Raises:
-        ValueError: if it is not a CLIP or SigLIP.
+        ValueError: if it is neither.
     """
-    if isinstance(vision, (str, PathLike)):
-        names = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
-        location = {name: options[name] for name in names if name in options}
-        kind = AutoConfig.from_pretrained(vision, **location).model_type
-        if kind not in _CHECKPOINTS:
-            raise ValueError(
-                f"{vision} is a checkpoint of type {kind!r}; the vision tower needs a CLIP or "
-                "SigLIP."
-            )
-        options = {"dtype": dtype or torch.float32, **options}
-        vision = _CHECKPOINTS[kind].from_pretrained(vision, **options)
-    if isinstance(vision, (CLIPModel, CLIPVisionModelWithProjection, SiglipModel)):
-        vision = vision.vision_model
-    if not isinstance(vision, (CLIPVisionModel, SiglipVisionModel)):
-        name = vision.__name__ if isinstance(vision, type) else type(vision).__name__
+    if isinstance(model, (CLIPModel, CLIPVisionModelWithProjection, SiglipModel)):
+        model = model.vision_model
+    if not isinstance(model, (CLIPVisionModel, SiglipVisionModel)):
+        name = model.__name__ if isinstance(model, type) else type(model).__name__
         raise ValueError(
             f"{name} is not a vision tower; pass a CLIPModel, a SiglipModel or the vision half of "
             "one."
         )
-    return vision
+    return model
 
 
 __all__ = [
@@ -347,5 +319,5 @@ __all__ = [
     "GeMKRVisionTower",
     "ObjectAwarePrefix",
     "build_vision_tower",
-    "load_vision_model",
+    "vision_half",
 ]

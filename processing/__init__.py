@@ -10,7 +10,8 @@ from .detection_gemkr import (
     import_ultralytics,
     is_ultralytics_available,
 )
-from .images_gemkr import Box, ImageInput, Object, draw_objects, load_image
+from .drawing import draw_objects
+from .images_gemkr import Box, ImageInput, Object, load_image
 from .object_cache import ObjectCache
 from .processing_gemkr import (
     DEFAULT_OBJECT_TEMPLATE,

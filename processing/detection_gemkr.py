@@ -2,7 +2,6 @@
 
 import atexit
 import copy
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -102,16 +101,6 @@ def _read_settings(folder: str | Path, location: dict[str, Any]) -> dict[str, An
     return settings
 
 
-def _tensors_digest(tensors: Mapping[str, Any]) -> str:
-    """Digest a model's weights, for the fingerprint of a detector."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
-    return digest.hexdigest()
-
-
 # -- detectors ---------------------------------------------------------------------------------
 
 
@@ -129,18 +118,8 @@ class Detector(Protocol):
         ...
 
 
-_Self = TypeVar("_Self", bound="BatchDetector")
-
-
 class BatchDetector:
-    """What the detectors share: batches, the filter of labels, settings and fingerprint.
-
-    Args:
-        confidence: lowest confidence of an object, in 0..1.
-        classes: labels to keep; None keeps all.
-        batch_size: images in one forward pass.
-        device: str or torch.device. None: the CPU.
-    """
+    """What the detectors share: batches, the filter of labels, settings and fingerprint."""
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Attributes that ``detector.json`` holds."""
@@ -160,8 +139,11 @@ class BatchDetector:
         self.device = torch.device(device or "cpu")
         self._digest: str | None = None
 
-    def load(self: _Self) -> _Self:
-        """Load the model now instead of at the first :meth:`detect`."""
+    def load(self) -> Any:
+        raise NotImplementedError
+
+    def _detect_batch(self, images: list[Image.Image]) -> list[tuple[Any, Any, Any, dict]]:
+        """Return boxes, scores and labels of each image, and the names of labels."""
         raise NotImplementedError
 
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:
@@ -170,13 +152,16 @@ class BatchDetector:
             self.load()
         results: list[list[Object]] = []
         for start in range(0, len(images), self.batch_size):
-            for objects in self._detect_batch(images[start : start + self.batch_size]):
+            batch = images[start : start + self.batch_size]
+            for boxes, scores, labels, names in self._detect_batch(batch):
+                rows = zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
+                objects = [
+                    Object(tuple(box), score, names.get(label, str(label)))
+                    for box, score, label in rows
+                ]
                 kept = [obj for obj in objects if self.classes is None or obj.label in self.classes]
                 results.append(sorted(kept, key=lambda obj: -obj.score))
         return results
-
-    def _detect_batch(self, images: list[Image.Image]) -> list[list[Object]]:
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings, without weights."""
@@ -185,7 +170,7 @@ class BatchDetector:
 
     def _fingerprint(self, weights: Mapping[str, Any], *parts: Any) -> str:
         if self._digest is None:
-            self._digest = _tensors_digest(weights)
+            self._digest = library_module("object_cache").tensors_digest(weights)
         settings = {key: value for key, value in self.to_dict().items() if key != "batch_size"}
         return json.dumps([settings, *parts, self._digest], sort_keys=True, default=str)
 
@@ -270,17 +255,7 @@ class YoloDetector(BatchDetector):
     def from_ultralytics(
         cls, model: Any, *, half: bool = False, image_size: int | None = None, **options: Any
     ) -> "YoloDetector":
-        """Convert a trained model.
-
-        Args:
-            model: a path to ``best.pt``, a ``YOLO``, or its module.
-            half: round the convolutions to float16, as :meth:`save_pretrained` will store them.
-            image_size: that of the training by default.
-            **options: of the class.
-
-        Raises:
-            ValueError: if it is not a YOLO detection model.
-        """
+        """Convert a path to ``best.pt``, a ``YOLO`` or its module; see ``yolo_conversion``."""
         converted = library_module("yolo_conversion").convert(model, half, image_size)
         return cls(**{**converted, **options})
 
@@ -345,18 +320,9 @@ class YoloDetector(BatchDetector):
             self.device, self._predictor = torch.device(device), None
         return self
 
-    def _detect_batch(self, images: list[Image.Image]) -> list[list[Object]]:
-        results = []
-        for result in self._predictor(source=images):
-            boxes = result.boxes
-            rows = (boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.int().tolist())
-            results.append(
-                [
-                    Object(tuple(box), score, result.names[label])
-                    for box, score, label in zip(*rows, strict=True)
-                ]
-            )
-        return results
+    def _detect_batch(self, images: list[Image.Image]) -> list[tuple[Any, Any, Any, dict]]:
+        results = self._predictor(source=images)
+        return [(r.boxes.xyxy, r.boxes.conf, r.boxes.cls.int(), r.names) for r in results]
 
     def save_pretrained(self, folder: str | Path) -> list[str]:
         """Write weights, architecture and settings of the detector.
@@ -404,12 +370,9 @@ class YoloDetector(BatchDetector):
         architecture = find_file(folder, ARCHITECTURE_NAME, location)
         if architecture is not None:
             config["architecture"] = _read_architecture(Path(architecture))
-        for path, name in (
-            (weights, WEIGHTS_NAME),
-            (config.get("architecture"), ARCHITECTURE_NAME),
-        ):
-            if path is None:
-                raise FileNotFoundError(f"File not found: {name} in '{folder}'.")
+        if weights is None or "architecture" not in config:
+            missing = WEIGHTS_NAME if weights is None else ARCHITECTURE_NAME
+            raise FileNotFoundError(f"File not found: {missing} in '{folder}'.")
         try:
             state = load_file(weights)
         except SafetensorError as error:
@@ -508,23 +471,14 @@ class TransformersDetector(BatchDetector):
         return self
 
     @torch.inference_mode()
-    def _detect_batch(self, images: list[Image.Image]) -> list[list[Object]]:
+    def _detect_batch(self, images: list[Image.Image]) -> list[tuple[Any, Any, Any, dict]]:
         inputs = self._image_processor(images=images, return_tensors="pt").to(self.device)
         sizes = torch.tensor([[image.height, image.width] for image in images])
-        names = self._model.config.id2label
-        detections = self._image_processor.post_process_object_detection(
+        results = self._image_processor.post_process_object_detection(
             self._model(**inputs), threshold=self.confidence, target_sizes=sizes
         )
-        results = []
-        for detected in detections:
-            rows = (detected[name].tolist() for name in ("boxes", "scores", "labels"))
-            results.append(
-                [
-                    Object(tuple(box), score, names.get(label, str(label)))
-                    for box, score, label in zip(*rows, strict=True)
-                ]
-            )
-        return results
+        names = self._model.config.id2label
+        return [(r["boxes"], r["scores"], r["labels"], names) for r in results]
 
     def save_pretrained(self, folder: str | Path) -> list[str]:
         """Write ``detector.json``, and the weights unless they are those of a Hub id."""

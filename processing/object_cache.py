@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from .detection_gemkr import Detector
@@ -146,4 +147,14 @@ def _image_key(image: Image.Image, fingerprint: str) -> bytes:
     return digest.digest()
 
 
-__all__ = ["ObjectCache"]
+def tensors_digest(tensors: Mapping[str, Any]) -> str:
+    """Digest a model's weights, for the fingerprint of a detector."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
+
+
+__all__ = ["ObjectCache", "tensors_digest"]

@@ -29,7 +29,6 @@ from .images_gemkr import (
     as_object,
     choose_objects,
     clip_object,
-    draw_objects,
     encode_pixels,
     is_box,
     load_image,
@@ -326,6 +325,7 @@ class GeMKRProcessor(ProcessorMixin):
         if objects is None:
             objects = self.detect(loaded)[0]
         clipped = (clip_object(as_object(item), loaded.size) for item in objects)
+        draw_objects = library_module("drawing").draw_objects
         return draw_objects(loaded, list(filter(None, clipped)))
 
     # -- tokens --------------------------------------------------------------------------------

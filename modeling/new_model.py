@@ -12,36 +12,51 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils.hub import resolve_revision
 
 from .configuration_gemkr import GeMKRConfig
 from .modeling_gemkr import GeMKRForRetrieval, join_towers
-from .vision_gemkr import load_vision_model
+from .vision_gemkr import VISION_TOWERS, vision_half
 
 
 def new_model(
     model_class: type[GeMKRForRetrieval],
     vision: PreTrainedModel | str | PathLike | None,
     text: PreTrainedModel | str | PathLike,
-    dtype: torch.dtype | None,
-    vision_options: Mapping[str, Any],
-    text_options: Mapping[str, Any],
-    config: Mapping[str, Any],
+    *,
+    image_token_id: int,
+    object_token_id: int,
+    dtype: torch.dtype | None = None,
+    vision_options: Mapping[str, Any] | None = None,
+    text_options: Mapping[str, Any] | None = None,
+    **config: Any,
 ) -> GeMKRForRetrieval:
-    """Check, load and join two towers: `GeMKRForRetrieval.from_pretrained_parts`.
+    """Make a new model of published checkpoints: `GeMKRForRetrieval.from_pretrained_parts`.
 
     Args:
         model_class: of the new model.
-        vision, text, dtype, vision_options, text_options: see there.
-        config: fields of `GeMKRConfig`.
+        vision: PreTrainedModel, folder or Hub id; None with use_visual_query=False. A
+            `CLIPVisionModel` or `SiglipVisionModel`, or a CLIP or SigLIP whose vision half is
+            taken. It is copied.
+        text: PreTrainedModel, folder or Hub id. Any causal language model with attention. An
+            instance is used as it is, not copied.
+        image_token_id, object_token_id: ids of `<image>` and `<object>` in the tokenizer; the
+            embeddings are resized to hold them.
+        dtype: torch.dtype. Of the whole model; the language model's own by default. To train
+            checkpoints in half precision, use `torch.float32` or `torch.bfloat16`.
+        vision_options, text_options: for `from_pretrained` of the two: `revision`,
+            `attn_implementation`, `device_map`, `quantization_config` (4 or 8 bits, of the language
+            model)...
+        **config: further fields of `GeMKRConfig`, such as those of a preset.
 
     Raises:
         ValueError: if a checkpoint is of the wrong kind, or a field is unknown.
         FileNotFoundError: if a folder does not exist.
     """
     GeMKRConfig.check_fields(config)
+    vision_options, text_options = vision_options or {}, text_options or {}
     if (vision is not None) != config.get("use_visual_query", True):
         raise ValueError(
             "vision=None is for a model with use_visual_query=False, which has no vision tower."
@@ -50,20 +65,27 @@ def new_model(
         _check_folder(name)
     vision_model = None
     if vision is not None:
-        vision_model = load_vision_model(vision, dtype, **vision_options)
+        vision_model = _load_vision_model(vision, dtype, **vision_options)
     language_model = _load_language_model(text, dtype, **text_options)
     bases = {
         "vision": _base_model(vision, vision_options),
         "text": _base_model(text, text_options),
     }
-    fields = dict(config)
+    fields = {"image_token_id": image_token_id, "object_token_id": object_token_id, **config}
     if bases["text"] is not None and (vision is None or bases["vision"] is not None):
         fields["base_models"] = bases
     return join_towers(model_class, vision_model, language_model, dtype, **fields)
 
 
-def save_reference(model: GeMKRForRetrieval, folder: Path) -> None:
-    """Write a checkpoint by reference: `GeMKRForRetrieval.save_reference`.
+def save_reference(model: GeMKRForRetrieval, save_directory: str | PathLike) -> None:
+    """Write a checkpoint by reference: configuration and code, a few kilobytes.
+
+    It names the published models of the towers (`config.base_models`) instead of holding their
+    weights, and is the base of an adapter, which holds the joining parts.
+
+    Args:
+        model: the model.
+        save_directory: the folder.
 
     Raises:
         ValueError: if the towers are not from repositories on the Hub.
@@ -73,6 +95,7 @@ def save_reference(model: GeMKRForRetrieval, folder: Path) -> None:
             "Only a model that from_pretrained_parts made of two Hub ids can be saved by "
             "reference; save_pretrained writes its weights."
         )
+    folder = Path(save_directory)
     folder.mkdir(parents=True, exist_ok=True)
     model.describe_code()
     config = copy.deepcopy(model.config)
@@ -100,21 +123,38 @@ def _base_model(part: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"name": part, "revision": getattr(resolved, "resolved", resolved)}
 
 
+def _load_vision_model(
+    vision: PreTrainedModel | str | PathLike, dtype: torch.dtype | None, **options: Any
+) -> PreTrainedModel:
+    """Load the vision half of a CLIP or SigLIP, in float32 by default."""
+    if not isinstance(vision, (str, PathLike)):
+        return vision_half(vision)
+    names = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
+    location = {name: options[name] for name in names if name in options}
+    kind = AutoConfig.from_pretrained(vision, **location).model_type
+    if kind not in ("clip", "siglip", *VISION_TOWERS):
+        raise ValueError(
+            f"{vision} is a checkpoint of type {kind!r}; the vision tower needs a CLIP or SigLIP."
+        )
+    options = {"dtype": dtype or torch.float32, **options}
+    return vision_half(AutoModel.from_pretrained(vision, **options))
+
+
 def _load_language_model(
     text: PreTrainedModel | str | PathLike, dtype: torch.dtype | None, **options: Any
 ) -> PreTrainedModel:
     """Load a causal language model, and check that GeMKR can use it."""
-    model: Any = text
     if isinstance(text, (str, PathLike)):
-        model = AutoModelForCausalLM.from_pretrained(text, **{"dtype": dtype or "auto", **options})
-        dtype = None
+        options = {"dtype": dtype or "auto", **options}
+        text, dtype = AutoModelForCausalLM.from_pretrained(text, **options), None
+    model: Any = text
     if hasattr(model, "peft_config") or hasattr(model, "get_base_model"):
         raise ValueError(
             "The language model is wrapped by PEFT, whose weights a checkpoint would lose; call "
             "merge_and_unload() first, or adapt the GeMKR itself."
         )
     if (
-        not isinstance(model, nn.Module)
+        not isinstance(text, nn.Module)
         or not hasattr(model, "get_output_embeddings")
         or model.get_output_embeddings() is None
         or getattr(model.config, "is_encoder_decoder", False)
