@@ -1,8 +1,8 @@
 """Bit vectors with rank, dense and sparse, and packed integers.
 
-A dense vector is made of lines of 64 bytes, ``uint64[8]``: the low 32 bits of a line's first word
-hold how many ones stand before the line, the other 480 bits are data. A rank reads one cache line
-and nothing else: on a large vector the time of a rank is the time of its cache misses.
+A dense vector consists of lines of 64 bytes, ``uint64[8]``: the low 32 bits of a line's first word
+are the number of ones before the line, the other 480 bits are data. A rank reads one cache line and
+nothing else: on a large vector, the time of a rank is the time of its cache misses.
 """
 
 from typing import Any, NamedTuple
@@ -22,17 +22,17 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NONE = np.uint64(0)
 
 MAX_BITS = 2**32 - 1
-"""Longest bit vector: a line's count has 32 bits."""
+"""Maximum length of a bit vector: a line's count has 32 bits."""
 
-# One options set for all kernels: they release the GIL, and the second process does not compile.
+# Options of all kernels: they release the GIL, and are compiled once per machine.
 KERNEL: dict[str, Any] = {"cache": True, "nogil": True}
-# What is called in the innermost loops is put in its place: a call costs as much as a rank.
+# Functions of the innermost loops are inlined: a call costs as much as a rank.
 INLINED: dict[str, Any] = {**KERNEL, "forceinline": True}
 
 
 @intrinsic
 def popcount(typingctx: Any, word: Any = None):
-    """Ones of a uint64; numba has no name for the instruction."""
+    """Number of ones in a uint64 (an instruction that Numba does not expose)."""
 
     def codegen(context, builder, signature, args):
         return builder.trunc(builder.ctpop(args[0]), ir.IntType(64))
@@ -42,7 +42,7 @@ def popcount(typingctx: Any, word: Any = None):
 
 @intrinsic
 def prefetch(typingctx: Any, lines: Any, line: Any = None):
-    """Ask for a line's cache line; numba has no name for the instruction either."""
+    """Prefetch a line into the cache (an instruction that Numba does not expose)."""
 
     def codegen(context, builder, signature, args):
         array_type = signature.args[0]
@@ -67,10 +67,10 @@ def prefetch(typingctx: Any, lines: Any, line: Any = None):
 
 @njit(**INLINED)
 def rank(lines, base, position):
-    """Ones among the first ``position`` bits of the vector whose first line is ``base``.
+    """Number of ones in the first ``position`` bits of the vector whose first line is ``base``.
 
-    ``0 <= position <= length`` is the caller's duty. Whatever the lines hold, the answer lies in
-    [0, position]: a file with flipped bits gives wrong answers but no address outside an array.
+    Requires ``0 <= position <= length``. Whatever the lines contain, the result is in
+    [0, position]: a corrupt file gives wrong answers, but no access outside an array.
     """
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
@@ -78,10 +78,10 @@ def rank(lines, base, position):
     last = bit >> 6
     below = (_ONE << np.uint64(bit & 63)) - _ONE
     first = lines[line, 0]
-    # The count's own bits are counted with the data's below and taken away here.
+    # The loop below also counts the bits of the count itself: subtract them.
     ones = np.int64(first & _COUNT_MASK) - popcount(first & _COUNT_MASK)
     for word in range(8):
-        # Without a branch, so that the compiler makes one vector of it.
+        # Branch-free, so that the compiler vectorizes the loop.
         mask = _ALL if word < last else (below if word == last else _NONE)
         ones += popcount(lines[line, word] & mask)
     return max(0, min(ones, position))
@@ -89,20 +89,19 @@ def rank(lines, base, position):
 
 @njit(**INLINED)
 def get_bit(lines, base, position):
-    """The bit at ``position``, 0 or 1; ``0 <= position <= length`` is the caller's duty."""
+    """The bit at ``position``, 0 or 1; requires ``0 <= position <= length``."""
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
     return np.int64((lines[base + line, bit >> 6] >> np.uint64(bit & 63)) & _ONE)
 
 
 def num_lines(length: int) -> int:
-    """Lines of a vector: there is always a bit behind the last, so that the rank of the whole
-    vector reads a line that exists."""
+    """Number of lines of a vector, with a spare bit: a rank at ``length`` needs one."""
     return length // LINE_BITS + 1
 
 
 def empty_lines(lines: int) -> NDArray[np.uint64]:
-    """Zeroed lines, uint64[lines, 8], that begin on a cache line's border."""
+    """Zeros, uint64[lines, 8], aligned to a cache line."""
     words = lines * 8
     memory = np.zeros(words + 8, dtype=np.uint64)
     start = (-memory.ctypes.data % 64) // 8
@@ -111,8 +110,8 @@ def empty_lines(lines: int) -> NDArray[np.uint64]:
 
 @njit(**KERNEL)
 def write_lines(codes, bit, lines, first_line, last_line, ones):
-    """Fill the lines ``first_line`` to ``last_line`` of a vector whose bit p is bit ``bit`` of
-    ``codes[p]``; ``ones[line]`` becomes the number of a line's ones."""
+    """Fill the lines ``first_line`` to ``last_line`` of the vector whose bit p is bit ``bit`` of
+    ``codes[p]``; write the number of ones of each line to ``ones``."""
     length, shift = codes.shape[0], np.uint32(bit)
     for line in range(first_line, last_line):
         position, found = line * LINE_BITS, 0
@@ -130,8 +129,8 @@ def write_lines(codes, bit, lines, first_line, last_line, ones):
 
 @njit(**KERNEL)
 def write_counts(lines, ones):
-    """Turn the ones of each line into the ones before it, here and in the lines' counts; returns
-    the number of all."""
+    """Replace the ones per line by the ones before it, in ``ones`` and in the lines; return the
+    total."""
     total = 0
     for line in range(ones.shape[0]):
         found = ones[line]
@@ -141,16 +140,17 @@ def write_counts(lines, ones):
     return total
 
 
-# -- sparse or dense, as it takes less space -----------------------------------------------------
+# -- sparse or dense -----------------------------------------------------------------------------
 
 
 class BitVector(NamedTuple):
-    """A bit vector, in the smaller of two forms; all arrays read-only.
+    """A bit vector in the smaller of two forms; all arrays are read-only.
 
-    length : int64[2], the number of bits, and 1 where ``places`` tells the zeros, not the ones.
-    lines : uint64[lines, 8], dense; no line where the vector is sparse.
-    bases : uint32[blocks + 1], how many places stand before each block of 256 bits.
-    places : uint8[bases[-1]], the places within their blocks.
+    Attributes:
+        length: int64[2], number of bits, and 1 if ``places`` lists the zeros instead of the ones.
+        lines: uint64[lines, 8], dense form; empty if the vector is sparse.
+        bases: uint32[blocks + 1], number of places before each block of 256 bits.
+        places: uint8[bases[-1]], listed positions relative to their blocks.
     """
 
     length: NDArray[np.int64]
@@ -179,7 +179,7 @@ def _write_places(flags, mask, wanted, places):
 
 
 def bit_vector(flags: NDArray[np.uint8], mask: int) -> BitVector:
-    """The vector whose bit p is set where ``flags[p] & mask`` is, flags being uint8[length]."""
+    """The vector whose bit p is set if ``flags[p] & mask`` is nonzero; flags: uint8[length]."""
     length = len(flags)
     blocks = -(-length // BLOCK_BITS)
     bases = np.zeros(blocks + 1, dtype=np.uint32)
@@ -192,22 +192,24 @@ def bit_vector(flags: NDArray[np.uint8], mask: int) -> BitVector:
         line_ones = np.empty(len(lines), dtype=np.int64)
         write_lines(codes, 0, lines, 0, len(lines), line_ones)
         write_counts(lines, line_ones)
-        return freeze(BitVector(_pair(length, 0), lines, bases[:0].copy(), np.empty(0, np.uint8)))
+        return freeze(
+            BitVector(np.array([length, 0]), lines, bases[:0].copy(), np.empty(0, np.uint8))
+        )
     if inverted:
         _count_places(flags, mask, False, bases)
     places = np.empty(int(bases[-1]), dtype=np.uint8)
     _write_places(flags, mask, not inverted, places)
-    return freeze(BitVector(_pair(length, inverted), empty_lines(0), bases, places))
+    return freeze(BitVector(np.array([length, int(inverted)]), empty_lines(0), bases, places))
 
 
 def no_bits() -> BitVector:
-    """A vector of length 0, which stands for none."""
+    """A vector of length 0, which means that there is none."""
     return bit_vector(np.empty(0, np.uint8), 1)
 
 
 @njit(**INLINED)
 def _places_before(vector, position):
-    """Index of the first place at or behind ``position``."""
+    """Number of listed places before ``position``."""
     block = position // BLOCK_BITS
     if block >= vector.bases.shape[0] - 1:
         return vector.places.shape[0]
@@ -221,7 +223,7 @@ def _places_before(vector, position):
 
 @njit(**INLINED)
 def ones_before(vector, position):
-    """Ones among the first ``position`` bits, ``0 <= position <= length``."""
+    """Number of ones in the first ``position`` bits, ``0 <= position <= length``."""
     if vector.lines.shape[0] > 0:
         return rank(vector.lines, 0, position)
     places = _places_before(vector, position)
@@ -245,7 +247,7 @@ def first_one(vector, position, limit):
     """The first set bit in [position, limit), or ``limit``."""
     before = ones_before(vector, position)
     low, high = position, limit
-    # The smallest end before which there is one more.
+    # Binary search for the smallest end with one more one before it.
     while low < high:
         middle = (low + high) // 2
         if ones_before(vector, middle + 1) > before:
@@ -269,20 +271,20 @@ def _pack(values, width, words):
 
 
 def pack(values: NDArray[np.uint32], width: int) -> NDArray[np.uint64]:
-    """Integers of ``width`` bits (at most 32) one after the other, uint64[words]."""
+    """Pack integers of ``width`` bits (at most 32): uint64[words]."""
     words = np.zeros(packed_words(len(values), width), dtype=np.uint64)
     _pack(values, width, words)
     return words
 
 
 def packed_words(number: int, width: int) -> int:
-    """Words of ``number`` packed integers; one more is there so that two can always be read."""
+    """Number of words for ``number`` packed integers, with a spare one: reads take two words."""
     return -(-number * width // 64) + 1
 
 
 @njit(**INLINED)
 def unpack(words, width, number):
-    """Integer ``number``; one before the first or beyond the last reads as 0."""
+    """Read integer ``number``; 0 if it is out of range."""
     bit = number * width
     word, shift = bit >> 6, np.uint64(bit & 63)
     if number < 0 or word + 1 >= words.shape[0]:
@@ -294,18 +296,16 @@ def unpack(words, width, number):
 
 
 def freeze(arrays: Any) -> Any:
-    """Make a named tuple's arrays read-only, and those of named tuples in it: built, copied and
-    memory-mapped arrays then have one type, for which the kernels are compiled once."""
+    """Make the arrays of a (nested) named tuple read-only.
+
+    Built, copied and memory-mapped arrays then have one type, for which kernels are compiled once.
+    """
     for array in arrays:
         if isinstance(array, tuple):
             freeze(array)
         else:
             array.flags.writeable = False
     return arrays
-
-
-def _pair(first: int, second: int) -> NDArray[np.int64]:
-    return np.array([first, second], dtype=np.int64)
 
 
 __all__ = [

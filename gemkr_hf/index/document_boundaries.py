@@ -1,5 +1,9 @@
-"""Which document a row belongs to, whether all rows of an interval belong to one, and documents
-that have been removed."""
+"""Rows and documents: which document a row belongs to, whether an interval's rows are all of one
+document, and which documents have been removed.
+
+Kernels take a shard's arrays as references: ``matrix`` (`wavelet_matrix.Arrays`), ``doc_map``
+(`DocumentMap`) and ``removed`` (`Removed`).
+"""
 
 from typing import NamedTuple
 
@@ -17,8 +21,10 @@ from gemkr_hf.index.bit_vectors import (
     ones_before,
     unpack,
 )
+from gemkr_hf.index.kernel_tuples import kernel_ref
 from gemkr_hf.index.wavelet_matrix import (
-    TOGETHER,
+    BATCH,
+    WaveletMatrix,
     search_rows,
     step_back,
     steps_back,
@@ -28,16 +34,18 @@ from gemkr_hf.index.wavelet_matrix import (
 Int64 = NDArray[np.int64]
 
 
-class Places(NamedTuple):
-    """Where rows stand in the text; all arrays read-only.
+class DocumentMap(NamedTuple):
+    """Positions of rows in the text, and of documents; all arrays are read-only.
 
-    same : bits, set where a row is of the same document as the row before.
-    marks : bits, set where a row's text position is kept.
-    positions : uint64[words], the kept positions, packed.
-    anchors : uint64[words], the rows of every so-manieth text position, packed.
-    layout : int64[3], bits of a position or row, the most steps from any row to one whose position
-        is kept, and text positions from one anchor to the next.
-    starts : uint32[documents + 1], where documents begin in the text, one symbol behind each.
+    Attributes:
+        same: bits, set if a row is of the same document as the row before.
+        marks: bits, set if a row's text position is stored.
+        positions: uint64[words], the stored positions, packed.
+        anchors: uint64[words], the rows of every n-th text position, packed.
+        layout: int64[3], bits of a position or row; the maximum number of steps from a row to one
+            whose position is stored, plus 1; and text positions between anchors.
+        starts: uint32[documents + 1], start of each document in the text, in which one symbol ends
+            each document.
     """
 
     same: BitVector
@@ -49,11 +57,12 @@ class Places(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """Documents that are in the arrays but no longer in the index; all arrays read-only.
+    """Documents that are in the arrays but no longer in the index; all arrays are read-only.
 
-    documents : int64[removed], sorted.
-    alive : bits, set where a row is of a document that is still there; of length 0 for all rows.
-    changes : bits, set where a row that is alive is of another document than the alive row before.
+    Attributes:
+        documents: int64[removed], sorted.
+        alive: bits, set if a row is of a document that is not removed; length 0 means all rows.
+        changes: bits, set if an alive row is of another document than the alive row before.
     """
 
     documents: Int64
@@ -62,6 +71,7 @@ class Removed(NamedTuple):
 
 
 def nothing_removed() -> Removed:
+    """No removed documents."""
     none = np.empty(0, dtype=np.int64)
     none.flags.writeable = False
     return Removed(none, no_bits(), no_bits())
@@ -71,15 +81,16 @@ def nothing_removed() -> Removed:
 
 
 @njit(**KERNEL)
-def positions_of_rows(m, places, rows, positions):
-    """Text positions of the suffixes in ``rows``: each walks to a kept one. -1 for row -1, and
-    where a file is corrupt."""
+def positions_of_rows(matrix, doc_map, rows, positions):
+    """Text position of each row's suffix: walk back to a row whose position is stored. -1 for row
+    -1, and if the file is corrupt."""
+    m, docs = matrix.value, doc_map.value
     next_row, count = 0, 0
-    here, symbols = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int32)
-    steps, owners = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int64)
-    nodes = np.empty(TOGETHER, np.int64)
+    here, symbols = np.empty(BATCH, np.int64), np.empty(BATCH, np.int32)
+    steps, owners = np.empty(BATCH, np.int64), np.empty(BATCH, np.int64)
+    nodes = np.empty(BATCH, np.int64)
     while True:
-        while count < TOGETHER and next_row < rows.shape[0]:
+        while count < BATCH and next_row < rows.shape[0]:
             positions[next_row] = -1
             if rows[next_row] >= 0:
                 here[count], steps[count], owners[count] = rows[next_row], 0, next_row
@@ -90,11 +101,11 @@ def positions_of_rows(m, places, rows, positions):
         kept = 0
         for number in range(count):
             row = here[number]
-            if is_one(places.marks, row):
-                sample = ones_before(places.marks, row)
-                position = unpack(places.positions, places.layout[0], sample)
+            if is_one(docs.marks, row):
+                sample = ones_before(docs.marks, row)
+                position = unpack(docs.positions, docs.layout[0], sample)
                 positions[owners[number]] = position + steps[number]
-            elif steps[number] + 1 < places.layout[1]:
+            elif steps[number] + 1 < docs.layout[1]:
                 here[kept], steps[kept], owners[kept] = row, steps[number] + 1, owners[number]
                 kept += 1
         count = kept
@@ -103,7 +114,7 @@ def positions_of_rows(m, places, rows, positions):
 
 @njit(**KERNEL)
 def _document_at(starts, position):
-    """The document that a text position lies in; -1 for position -1."""
+    """Document at a text position; -1 for position -1."""
     first, last = 0, starts.shape[0]
     while first < last:
         middle = (first + last) // 2
@@ -115,24 +126,26 @@ def _document_at(starts, position):
 
 
 @njit(**KERNEL)
-def documents_of_rows(m, places, rows, documents):
-    """The document of each row's suffix; -1 for row -1."""
-    positions_of_rows(m, places, rows, documents)
+def documents_of_rows(matrix, doc_map, rows, documents):
+    """Document of each row's suffix; -1 for row -1."""
+    starts = doc_map.value.starts
+    positions_of_rows(matrix, doc_map, rows, documents)
     for number in range(rows.shape[0]):
-        documents[number] = _document_at(places.starts, documents[number])
+        documents[number] = _document_at(starts, documents[number])
 
 
-# -- documents' tokens -----------------------------------------------------------------------------
+# -- tokens of documents ---------------------------------------------------------------------------
 
 
 @njit(**KERNEL)
-def extract_rows(m, places, documents, offsets, tokens):
-    """Tokens of documents, number i's to ``tokens[offsets[i]:offsets[i + 1]]``.
+def extract_documents(matrix, doc_map, documents, offsets, tokens):
+    """Write the tokens of document i to ``tokens[offsets[i]:offsets[i + 1]]``.
 
-    A document's end has the document's number as its row, and from every anchor in it another walk
-    begins: they go side by side.
+    Walks start at a document's end, whose row is the document's number, and at every anchor in the
+    document; they run side by side.
     """
-    rate, length = places.layout[2], m.counts[-1]
+    m, docs = matrix.value, doc_map.value
+    rate, length = docs.layout[2], m.counts[-1]
     walks = 0
     for number in range(documents.shape[0]):
         walks += 1 + (offsets[number + 1] - offsets[number]) // rate + 1
@@ -140,7 +153,7 @@ def extract_rows(m, places, documents, offsets, tokens):
     found = 0
     for number in range(documents.shape[0]):
         document, at, stop = documents[number], offsets[number], offsets[number + 1]
-        end = np.int64(places.starts[document + 1]) - 1
+        end = np.int64(docs.starts[document + 1]) - 1
         rows[found] = document
         anchor = end // rate
         while True:
@@ -149,27 +162,28 @@ def extract_rows(m, places, documents, offsets, tokens):
             at += end - anchor * rate
             if at >= stop or found >= walks:
                 break
-            rows[found] = min(length - 1, unpack(places.anchors, places.layout[0], anchor))
+            rows[found] = min(length - 1, unpack(docs.anchors, docs.layout[0], anchor))
             end = anchor * rate
             anchor -= 1
         edges[found] = stop
-    walk_rows(m, rows[:found], edges, tokens)
+    walk_rows(matrix, rows[:found], edges, tokens)
 
 
 # -- distinctiveness -------------------------------------------------------------------------------
 
 
 @njit(**KERNEL)
-def distinct_rows(places, removed, length, lower, upper, distinct):
+def distinct_intervals(doc_map, removed_ref, length, lower, upper, distinct):
     """ValidDistinct of intervals: not empty, and all rows of one document."""
+    docs, removed = doc_map.value, removed_ref.value
     for row in range(lower.shape[0]):
         low, high = max(0, lower[row]), min(length, upper[row])
         if low >= high:
             distinct[row] = False
         elif removed.alive.length[0] == 0:
-            # All rows but the first are of the document of the row before them.
+            # All rows but the first are of the same document as the row before.
             distinct[row] = high - low == 1 or (
-                ones_before(places.same, high) - ones_before(places.same, low + 1) == high - low - 1
+                ones_before(docs.same, high) - ones_before(docs.same, low + 1) == high - low - 1
             )
         else:
             alive = ones_before(removed.alive, high) - ones_before(removed.alive, low)
@@ -184,8 +198,9 @@ def distinct_rows(places, removed, length, lower, upper, distinct):
 
 
 @njit(**KERNEL)
-def first_alive_rows(removed, length, lower, upper, distinct, rows):
-    """The first row of each distinct interval that is alive, -1 for the others."""
+def first_alive_rows(removed_ref, length, lower, upper, distinct, rows):
+    """First alive row of each distinct interval, -1 for other intervals."""
+    removed = removed_ref.value
     for number in range(lower.shape[0]):
         rows[number] = -1
         if distinct[number]:
@@ -195,58 +210,32 @@ def first_alive_rows(removed, length, lower, upper, distinct, rows):
             rows[number] = low
 
 
-# -- what shards call, with boxes ------------------------------------------------------------------
-
-
 @njit(**KERNEL)
-def locate_rows(matrix, places, rows, positions):
-    """Text positions of the suffixes in ``rows``."""
-    positions_of_rows(matrix.it, places.it, rows, positions)
-
-
-@njit(**KERNEL)
-def locate_documents(matrix, places, rows, documents):
-    """The document of each row's suffix; -1 for row -1."""
-    documents_of_rows(matrix.it, places.it, rows, documents)
-
-
-@njit(**KERNEL)
-def extract_documents(matrix, places, documents, offsets, tokens):
-    """Tokens of documents, number i's to ``tokens[offsets[i]:offsets[i + 1]]``."""
-    extract_rows(matrix.it, places.it, documents, offsets, tokens)
-
-
-@njit(**KERNEL)
-def distinct_intervals(places, removed, length, lower, upper, distinct):
-    """ValidDistinct of intervals."""
-    distinct_rows(places.it, removed.it, length, lower, upper, distinct)
-
-
-@njit(**KERNEL)
-def documents_of_intervals(matrix, places, removed, lower, upper, documents):
-    """LookupDoc of intervals: ValidDistinct and the document in one call."""
-    count, length = lower.shape[0], matrix.it.counts[-1]
+def documents_of_intervals(matrix, doc_map, removed, lower, upper, documents):
+    """LookupDoc of intervals: ValidDistinct and the document, -1 if not distinct."""
+    count, length = lower.shape[0], matrix.value.counts[-1]
     distinct, rows = np.empty(count, np.bool_), np.empty(count, np.int64)
-    distinct_rows(places.it, removed.it, length, lower, upper, distinct)
-    first_alive_rows(removed.it, length, lower, upper, distinct, rows)
-    documents_of_rows(matrix.it, places.it, rows, documents)
+    distinct_intervals(doc_map, removed, length, lower, upper, distinct)
+    first_alive_rows(removed, length, lower, upper, distinct, rows)
+    documents_of_rows(matrix, doc_map, rows, documents)
 
 
 @njit(**KERNEL)
-def lookup_documents(matrix, places, removed, symbols, offsets, documents):
-    """LookupDoc of whole sequences: searching, ValidDistinct and the document in one call."""
-    count, length = documents.shape[0], matrix.it.counts[-1]
+def lookup_documents(matrix, doc_map, removed, symbols, offsets, documents):
+    """LookupDoc of whole sequences: search, ValidDistinct and the document."""
+    count, length = documents.shape[0], matrix.value.counts[-1]
     lower, upper = np.zeros(count, np.int64), np.full(count, length)
-    search_rows(matrix.it, symbols, offsets, lower, upper)
-    documents_of_intervals(matrix, places, removed, lower, upper, documents)
+    search_rows(matrix, symbols, offsets, lower, upper)
+    documents_of_intervals(matrix, doc_map, removed, lower, upper, documents)
 
 
-# -- removing --------------------------------------------------------------------------------------
+# -- removed documents -----------------------------------------------------------------------------
 
 
 @njit(**KERNEL)
-def count_alive(removed, length, lower, upper, counts):
-    """Rows of each interval that are alive."""
+def count_alive(removed_ref, length, lower, upper, counts):
+    """Number of alive rows of each interval."""
+    removed = removed_ref.value
     for row in range(lower.shape[0]):
         low, high = max(0, lower[row]), min(length, upper[row])
         counts[row] = 0
@@ -255,10 +244,10 @@ def count_alive(removed, length, lower, upper, counts):
 
 
 @njit(**KERNEL)
-def whole_documents(m, removed, low, high, rows):
-    """Rows in [low, high) that are alive and before which a document begins, as many as ``rows``
-    takes; returns how many."""
-    found = 0
+def whole_documents(matrix, removed_ref, low, high, rows):
+    """Write alive rows in [low, high) that are whole documents, as many as ``rows`` holds; return
+    their number."""
+    m, removed, found = matrix.value, removed_ref.value, 0
     for row in range(max(0, low), min(m.counts[-1], high)):
         if removed.alive.length[0] > 0 and not is_one(removed.alive, row):
             continue
@@ -270,8 +259,9 @@ def whole_documents(m, removed, low, high, rows):
 
 
 @njit(**KERNEL)
-def _kill(m, documents, lengths, alive):
-    """Clear the flags of all rows whose suffix begins in one of the documents."""
+def _clear_rows(matrix, documents, lengths, alive):
+    """Clear the flags of all rows whose suffix starts in one of the documents."""
+    m = matrix.value
     for number in range(documents.shape[0]):
         row = documents[number]
         alive[row] = 0
@@ -282,8 +272,8 @@ def _kill(m, documents, lengths, alive):
 
 @njit(**KERNEL)
 def _change_flags(same, alive, changes, gaps):
-    """Between neighbours that are both alive ``same`` says it; rows behind a gap are listed, as
-    pairs with the alive row before the gap. Returns how many."""
+    """Set ``changes`` where ``same`` decides it: between adjacent alive rows. List the other alive
+    rows in ``gaps``, with the alive row before each gap; return their number."""
     before, found = -1, 0
     for row in range(alive.shape[0]):
         if not alive[row]:
@@ -299,18 +289,18 @@ def _change_flags(same, alive, changes, gaps):
     return found
 
 
-def remove_documents(m, places: Places, documents: Int64) -> Removed:
-    """What an index holds besides its arrays when these documents, all that ever were, are gone."""
-    length = int(m.counts[-1])
-    lengths = places.starts[documents + 1].astype(np.int64) - places.starts[documents] - 1
+def remove_documents(matrix: WaveletMatrix, docs: DocumentMap, documents: Int64) -> Removed:
+    """Mark all removed documents of a shard, int64[removed], sorted."""
+    length, doc_map = matrix.num_rows, kernel_ref(docs)
+    lengths = docs.starts[documents + 1].astype(np.int64) - docs.starts[documents] - 1
     alive = np.ones(length, dtype=np.uint8)
-    _kill(m, documents, np.clip(lengths, 0, length), alive)
+    _clear_rows(matrix.ref, documents, np.clip(lengths, 0, length), alive)
     changes = np.zeros(length, dtype=np.uint8)
     gaps = np.empty((2, length - int(alive.sum(dtype=np.int64))), dtype=np.int64)
-    gaps = gaps[:, : _change_flags(places.same, alive, changes, gaps)]
+    gaps = gaps[:, : _change_flags(docs.same, alive, changes, gaps)]
     sides = np.empty(gaps.shape, dtype=np.int64)
     for side in range(2):
-        documents_of_rows(m, places, np.ascontiguousarray(gaps[side]), sides[side])
+        documents_of_rows(matrix.ref, doc_map, np.ascontiguousarray(gaps[side]), sides[side])
     changes[gaps[1]] = sides[0] != sides[1]
     documents = documents.copy()
     documents.flags.writeable = False
@@ -318,17 +308,17 @@ def remove_documents(m, places: Places, documents: Int64) -> Removed:
 
 
 __all__ = [
-    "Places",
+    "DocumentMap",
     "Removed",
     "count_alive",
     "distinct_intervals",
     "documents_of_intervals",
+    "documents_of_rows",
     "extract_documents",
     "first_alive_rows",
-    "locate_documents",
-    "locate_rows",
     "lookup_documents",
     "nothing_removed",
+    "positions_of_rows",
     "remove_documents",
     "whole_documents",
 ]

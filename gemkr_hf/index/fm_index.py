@@ -1,4 +1,4 @@
-"""The FM-index: which tokens may follow a clue, and which document it is an address of."""
+"""The FM-index: which tokens may follow a clue, and which document it identifies."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -25,29 +25,30 @@ LIST_THRESHOLD = 1 << 9
 MAX_VOCAB_SIZE = 2**31 - 1
 
 _PARALLEL_ROWS = 1 << 15
-"""Rows of intervals that are worth a thread's start."""
+"""Minimum number of interval rows for a further thread."""
 _PARALLEL_SEQUENCES = 1 << 10
-"""Sequences to search that are worth a thread's start."""
+"""Minimum number of sequences per search thread."""
 
 
 class Intervals(NamedTuple):
-    """Where patterns stand in the sorted suffixes: rows ``lower`` to ``upper``, half open.
+    """Rows of the sorted suffixes that start with each pattern: ``lower`` to ``upper``, half open.
 
-    lower, upper : int64[shards, n]; equal where the pattern does not occur in a shard.
+    Attributes:
+        lower, upper: int64[shards, n]; equal if the pattern does not occur in a shard.
     """
 
     lower: NDArray[np.int64]
     upper: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> "Intervals":
-        """The intervals of some of the patterns, in this order: int[m]."""
+        """Select the intervals of some patterns: int[m]."""
         return Intervals(np.take(self.lower, rows, axis=1), np.take(self.upper, rows, axis=1))
 
 
 @njit(**KERNEL)
 def _merge(tokens, offsets, merged, ends):
-    """Union of each row's sorted tokens in several shards: shard s has those of row r at
-    ``tokens[offsets[s, r]:offsets[s, r + 1]]``. Returns how many."""
+    """Union of the sorted tokens of each row in several shards: those of row r in shard s are
+    ``tokens[offsets[s, r]:offsets[s, r + 1]]``. Returns the number of tokens."""
     shards, rows = offsets.shape[0], offsets.shape[1] - 1
     at = np.empty(shards, np.int64)
     total = 0
@@ -74,12 +75,12 @@ def _merge(tokens, offsets, merged, ends):
 class FMIndex:
     """FM-index over documents of token ids, in one or several shards.
 
-    The documents are indexed backwards, so that a clue is extended at its end by one backward
-    step. Build it with `FMIndex.build` or load it with `FMIndex.load`. All methods may be called
-    from several threads; the kernels release the GIL and use up to `threads` cores of their own.
+    Documents are indexed in reverse: one backward step extends a clue at its end. Create an index
+    with `FMIndex.build` or `FMIndex.load`. All methods are thread-safe; the kernels release the GIL
+    and use up to `threads` cores.
 
-    Every method takes a batch. A sequence that holds a token outside the vocabulary does not occur:
-    it counts 0, is not distinctive and has no document.
+    Every method takes a batch. A sequence with a token outside the vocabulary does not occur: it
+    counts 0, is not distinctive and has no document.
 
     Examples:
         >>> index = FMIndex.build([[3, 1, 4, 1, 5], [9, 2, 6, 1, 5]])
@@ -88,7 +89,7 @@ class FMIndex:
         >>> index.lookup_doc([[4, 1], [1, 5], [7]]).tolist()
         [0, -1, -1]
 
-        Documents come and go:
+        Documents can be added and removed:
 
         >>> more = index.add([[2, 7]]).remove([1])
         >>> more.lookup_doc([[1, 5], [7], [9]]).tolist()
@@ -107,7 +108,7 @@ class FMIndex:
         self._vocab_size = vocab_size
         self._sample_rate = sample_rate
         self._list_threshold = list_threshold
-        # The row of each shard's first document, and behind the last.
+        # First row of each shard, and the number of rows.
         sizes = [shard.num_documents for shard in self._shards]
         self._first_rows = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self._removed = np.concatenate(
@@ -117,7 +118,7 @@ class FMIndex:
             ]
         ).astype(np.int64)
         self._tokens: NDArray[np.int32] | None = None
-        # Where shards are stored, by their place: what need not be written again.
+        # Files of shards that are saved already, by shard number.
         self._stored: dict[int, storage.StoredFile] = {}
         self._stored_removed: dict[int, storage.StoredFile] = {}
         self.threads = available_cores() if threads is None else threads
@@ -135,27 +136,27 @@ class FMIndex:
     ) -> "FMIndex":
         """Index documents.
 
-        At the peak this takes about 26 bytes for each token of one shard, besides the shards that
-        are finished (about 2 bytes a token).
+        Peak memory is about 26 bytes per token of one shard, plus the finished shards (about 2
+        bytes per token).
 
         Args:
-            documents: iterable of integer sequences. Token ids of each document, read once. Empty
-                and repeated documents are fine.
-            vocab_size: every token must be smaller; by default one more than the greatest.
+            documents: iterable of the token ids of each document, read once. Empty and repeated
+                documents are allowed.
+            vocab_size: tokens must be smaller; by default one more than the largest token.
             backend: "numba" or "pysdsl".
-            sample_rate: every how many tokens a text position is kept (about 4 bytes each). Smaller
-                makes `lookup_doc` faster and the index larger.
-            shard_tokens: A new shard is begun where one would have more tokens than this. Each
-                makes a query slower, and bounds the memory that building takes.
-            list_threshold: successors of every prefix of two and more tokens that occurs more often
-                than this are stored, and of every single token that occurs more than 64 times as
-                often. Smaller makes short prefixes faster and the index larger.
-            threads: cores to use, now and by the index's queries; by default all that this process
-                may use.
+            sample_rate: suffix-array sampling rate: tokens per stored text position (about 4 bytes
+                each). Smaller values make `lookup_doc` faster and the index larger.
+            shard_tokens: maximum number of tokens per shard. It bounds the memory that building
+                takes; each shard makes queries slower.
+            list_threshold: the successors of prefixes of two or more tokens that occur more often
+                are stored, and of single tokens that occur more than 64 times as often. Smaller
+                values make short prefixes faster and the index larger.
+            threads: CPU cores for building and for queries; by default all that this process may
+                use.
 
         Raises:
-            ValueError: if a token is negative or not below `vocab_size`, or another argument out of
-                range.
+            ValueError: if a token is negative or not below `vocab_size`, or another argument is out
+                of range.
             ImportError: if the backend is not installed.
         """
         check_options(backend, sample_rate, shard_tokens, list_threshold, threads)
@@ -167,7 +168,7 @@ class FMIndex:
             )
         if not isinstance(vocab_size, int | np.integer) or not 0 <= vocab_size <= MAX_VOCAB_SIZE:
             raise ValueError(
-                f"vocab_size must be a whole number from 0 to {MAX_VOCAB_SIZE}, got {vocab_size}: "
+                f"vocab_size must be an integer from 0 to {MAX_VOCAB_SIZE}, got {vocab_size}: "
                 f"token ids are smaller than {MAX_VOCAB_SIZE}"
             )
         vocab_size = int(vocab_size)
@@ -184,54 +185,56 @@ class FMIndex:
 
     @property
     def num_documents(self) -> int:
-        """Documents, without the removed ones."""
+        """Number of documents, without removed ones."""
         return self.num_rows - len(self._removed)
 
     @property
     def num_rows(self) -> int:
-        """Rows of documents: all are smaller. Those of removed documents stay empty."""
+        """Number of rows; rows of removed documents stay empty."""
         return int(self._first_rows[-1])
 
     @property
     def first_rows(self) -> NDArray[np.int64]:
-        """The first row of each shard, and the number of rows, int64[num_shards + 1]."""
+        """First row of each shard, then the number of rows, int64[num_shards + 1]."""
         return np.asarray(self._first_rows, dtype=np.int64)
 
     @property
     def removed(self) -> NDArray[np.int64]:
-        """Rows of the documents that have been removed, sorted."""
+        """Rows of removed documents, int64[removed], sorted."""
         return self._removed
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all documents together."""
+        """Number of tokens, without those of removed documents."""
         return int(sum(shard.num_tokens for shard in self._shards)) - int(
             sum(shard.lengths()[shard.removed.documents].sum() for shard in self._thinned())
         )
 
     @property
     def num_shards(self) -> int:
+        """Number of shards."""
         return len(self._shards)
 
     @property
     def vocab_size(self) -> int:
+        """Token ids are smaller."""
         return self._vocab_size
 
     @property
     def tokens(self) -> NDArray[np.int32]:
-        """The tokens that occur, sorted, int32: what follows the empty prefix."""
+        """All tokens that occur, int32, sorted: the successors of the empty prefix."""
         if self._tokens is None:
             self._tokens = self.successors(self.root())[1]
         return self._tokens
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays that are needed to answer."""
+        """Total size of the arrays in bytes."""
         return sum(shard.nbytes for shard in self._shards)
 
     @property
     def threads(self) -> int:
-        """Cores that a call may use."""
+        """CPU cores that a call may use."""
         return self._threads
 
     @threads.setter
@@ -250,18 +253,18 @@ class FMIndex:
         )
 
     def document_lengths(self) -> NDArray[np.int64]:
-        """Tokens of each row's document, int64[num_rows]; 0 for removed ones."""
+        """Number of tokens of each row's document, int64[num_rows]; 0 for removed documents."""
         lengths = np.concatenate([shard.lengths() for shard in self._shards])
         lengths[self._removed] = 0
         return lengths
 
-    # -- the incremental form: one interval a beam and shard ---------------------------------------
+    # -- the incremental form: one interval per beam and shard -------------------------------------
 
     def root(self, n: int = 1, at_start: bool = False) -> Intervals:
-        """Intervals of `n` empty sequences: everywhere, or (`at_start`) where a document begins, so
-        that what grows from there are documents' first tokens."""
+        """Intervals of `n` empty sequences; with `at_start`, at the start of documents only:
+        extending them gives the first tokens of documents."""
         if n < 0:
-            raise ValueError(f"n is a number of sequences, not {n}")
+            raise ValueError(f"n must not be negative, got {n}")
         upper = np.empty((len(self._shards), n), dtype=np.int64)
         for number, shard in enumerate(self._shards):
             upper[number] = shard.num_documents if at_start else shard.num_rows
@@ -271,16 +274,16 @@ class FMIndex:
         """Append one token to each sequence.
 
         Args:
-            intervals: Intervals of n sequences.
+            intervals: of n sequences.
             tokens: int[n].
 
         Returns:
-            Intervals of the longer sequences, empty where one does not occur.
+            Intervals of the longer sequences, empty if they do not occur.
         """
         ids = as_tokens(tokens)
         lower, upper = self._checked(intervals)
         if len(ids) != lower.shape[1]:
-            raise ValueError(f"There are {len(ids)} tokens for {lower.shape[1]} intervals")
+            raise ValueError(f"Got {len(ids)} tokens for {lower.shape[1]} intervals")
         if len(self._shards) == 1:
             low, high = self._shards[0].extend(lower[0], upper[0], ids)
             return Intervals(low[None], high[None])
@@ -291,9 +294,9 @@ class FMIndex:
         """GetNext of each interval, flat.
 
         Returns:
-            offsets: int64[n + 1], tokens: int32[offsets[-1]], those of interval i are
-            `tokens[offsets[i]:offsets[i + 1]]`, sorted. The end of a document is no token: nothing
-            may follow.
+            offsets: int64[n + 1].
+            tokens: int32[offsets[-1]]; those of interval i are `tokens[offsets[i]:offsets[i + 1]]`,
+                sorted; none if only ends of documents follow.
         """
         lower, upper = self._checked(intervals)
         if len(self._shards) == 1:
@@ -330,8 +333,7 @@ class FMIndex:
         return offsets, np.concatenate([tokens for _, tokens in parts])
 
     def is_distinct(self, intervals: Intervals) -> NDArray[np.bool_]:
-        """ValidDistinct of each interval, bool[n]: it is not empty, and all its rows are of one
-        document."""
+        """ValidDistinct of each interval, bool[n]: not empty, and all its rows of one document."""
         lower, upper = self._checked(intervals)
         if len(self._shards) == 1:
             return self._shards[0].is_distinct(lower[0], upper[0])
@@ -340,7 +342,7 @@ class FMIndex:
         return (occurs.sum(axis=0) == 1) & parts.any(axis=0)
 
     def occurrences(self, intervals: Intervals) -> NDArray[np.int64]:
-        """How often each interval's sequence occurs, int64[n]."""
+        """Number of occurrences of each interval's sequence, int64[n]."""
         lower, upper = self._checked(intervals)
         if len(self._shards) == 1:
             return self._shards[0].count(lower[0], upper[0])
@@ -349,9 +351,9 @@ class FMIndex:
         ).astype(np.int64)
 
     def document_ends(self, intervals: Intervals) -> NDArray[np.int64]:
-        """How many occurrences of each interval's sequence are the end of a document, int64[n].
+        """Number of occurrences of each interval's sequence at the end of a document, int64[n].
 
-        Takes as long as all successors together: meant for sequences with few of them.
+        Visits all successors: meant for sequences with few of them.
         """
         occurrences = self.occurrences(intervals)
         offsets, tokens = self.successors(intervals)
@@ -361,7 +363,7 @@ class FMIndex:
         return occurrences - followed.astype(np.int64)
 
     def document_of(self, intervals: Intervals) -> NDArray[np.int64]:
-        """LookupDoc of each interval, int64[n]: the document's row, -1 where it is not distinct."""
+        """LookupDoc of each interval, int64[n]: the document's row, -1 if it is not distinct."""
         lower, upper = self._checked(intervals)
         documents = np.full(lower.shape[1], -1, dtype=np.int64)
         distinct = np.flatnonzero(self.is_distinct(intervals))
@@ -372,8 +374,7 @@ class FMIndex:
         return documents
 
     def search(self, sequences: Iterable[ArrayLike], at_start: bool = False) -> Intervals:
-        """Intervals of whole sequences, from their first tokens on; with `at_start` of those that
-        documents begin with."""
+        """Intervals of whole sequences; with `at_start`, only where documents start with them."""
         tokens, offsets = as_batch(sequences)
         intervals = self.root(len(offsets) - 1, at_start)
 
@@ -392,27 +393,27 @@ class FMIndex:
         return intervals
 
     def _parts(self, sequences: int) -> list[tuple[int, int]]:
-        """Parts of a batch for the threads of a call, first and last of each."""
+        """Split a batch among threads: first and last of each part."""
         number = max(1, min(self.threads, sequences // _PARALLEL_SEQUENCES))
         return list(pairwise(np.linspace(0, sequences, number + 1).astype(int).tolist()))
 
-    # -- the paper's operations, of whole sequences ------------------------------------------------
+    # -- the paper's operations, on whole sequences ------------------------------------------------
 
     def get_next(self, prefixes: Iterable[ArrayLike]) -> list[NDArray[np.int32]]:
-        """GetNext: for each prefix the sorted ids of the tokens that follow it somewhere."""
+        """GetNext: for each prefix, the sorted ids of the tokens that follow it somewhere."""
         offsets, tokens = self.successors(self.search(prefixes))
         return np.split(tokens, offsets[1:-1]) if len(offsets) > 1 else []
 
     def count(self, sequences: Iterable[ArrayLike]) -> NDArray[np.int64]:
-        """How often each sequence occurs, int64[n]; the empty one at every token and every end."""
+        """Occurrences of each sequence, int64[n]; the empty one is at every token and end."""
         return self.occurrences(self.search(sequences))
 
     def valid_distinct(self, sequences: Iterable[ArrayLike]) -> NDArray[np.bool_]:
-        """ValidDistinct: True where a sequence occurs in exactly one document, bool[n]."""
+        """ValidDistinct, bool[n]: True if a sequence occurs in exactly one document."""
         return self.is_distinct(self.search(sequences))
 
     def lookup_doc(self, sequences: Iterable[ArrayLike]) -> NDArray[np.int64]:
-        """LookupDoc: the document's row where `valid_distinct`, else -1; int64[n]."""
+        """LookupDoc, int64[n]: the document's row if `valid_distinct`, else -1."""
         if len(self._shards) > 1:
             return self.document_of(self.search(sequences))
         tokens, offsets = as_batch(sequences)
@@ -423,11 +424,11 @@ class FMIndex:
         return np.concatenate(run_all(tasks, self.threads))
 
     def locate(self, sequence: ArrayLike, limit: int | None = None) -> NDArray[np.int64]:
-        """Where one sequence occurs.
+        """Find the occurrences of one sequence.
 
         Args:
             sequence: int[length].
-            limit: at most so many occurrences, which ones is not defined.
+            limit: maximum number of occurrences; which ones is undefined.
 
         Returns:
             int64[occurrences, 2]: document row and offset of the first token in it, sorted.
@@ -447,36 +448,30 @@ class FMIndex:
         return found[np.lexsort(found.T[::-1])]
 
     def find_documents(self, sequences: Iterable[ArrayLike]) -> NDArray[np.int64]:
-        """Row of the document that is exactly this sequence, int64[n]; -1 where none is."""
+        """Row of the document that equals each sequence, int64[n]; -1 if there is none."""
         rows = []
         for sequence in sequences:
-            tokens = as_tokens(sequence)
-            found = (shard.find_document(tokens) for shard in self._shards)
-            rows.append(
-                next(
-                    (
-                        row + int(first)
-                        for row, first in zip(found, self._first_rows, strict=False)
-                        if row >= 0
-                    ),
-                    -1,
-                )
-            )
+            tokens, row = as_tokens(sequence), -1
+            for shard, first in zip(self._shards, self._first_rows.tolist(), strict=False):
+                row = shard.find_document(tokens)
+                if row >= 0:
+                    row += first
+                    break
+            rows.append(row)
         return np.array(rows, dtype=np.int64)
 
     def extract(self, row: int) -> NDArray[np.int32]:
-        """The tokens of one document again, int32[length].
+        """The tokens of one document, int32[length].
 
         Raises:
-            IndexError: if there is no such row, or its document was removed; -1, the answer of
-                `lookup_doc` for "no document", is no row.
+            IndexError: if the row does not exist (-1 neither), or its document was removed.
         """
         self.check_row(row)
         number = int(np.searchsorted(self._first_rows, row, side="right")) - 1
         return self._shards[number].extract(np.array([row - self._first_rows[number]]))[1]
 
     def extract_all(self) -> Iterable[NDArray[np.int32]]:
-        """The tokens of all documents that are not removed, in the order of their rows."""
+        """The tokens of all documents that are not removed, in the order of rows."""
         together = 1 << 12
         for shard in self._shards:
             rows = np.setdiff1d(np.arange(shard.num_documents), shard.removed.documents)
@@ -490,30 +485,30 @@ class FMIndex:
                     yield from np.split(tokens, offsets[1:-1]) if len(offsets) > 1 else []
 
     def check_row(self, row: int) -> None:
-        """Raise IndexError, with the reason, if this is no document's row."""
+        """Raise IndexError if there is no document in this row."""
         if self.num_rows == 0:
-            raise IndexError(f"There is no document {row}: the index is empty")
+            raise IndexError(f"No document {row}: the index is empty")
         if not 0 <= row < self.num_rows:
-            raise IndexError(f"There is no document {row}: rows go from 0 to {self.num_rows - 1}")
+            raise IndexError(f"No document {row}: rows are 0 to {self.num_rows - 1}")
         at = int(np.searchsorted(self._removed, row))
         if at < len(self._removed) and self._removed[at] == row:
             raise IndexError(f"Document {row} was removed")
 
-    # -- documents that come and go ----------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------
 
     def rebuild(
         self, documents: Iterable[ArrayLike], shard_tokens: int = SHARD_TOKENS
     ) -> "FMIndex":
-        """An index of other documents with the settings of this one. Errors as in `build`."""
+        """Index other documents with the same settings. Raises the errors of `build`."""
         return FMIndex.build(
             documents, self.vocab_size, self.backend, self._sample_rate, shard_tokens,
             self._list_threshold, self.threads,
         )  # fmt: skip
 
     def add(self, documents: Iterable[ArrayLike], shard_tokens: int = SHARD_TOKENS) -> "FMIndex":
-        """An index with more documents, in shards of their own; their rows follow the others'.
+        """Return an index with more documents, in shards and rows after the existing ones.
 
-        The shards that are there are shared, not copied. Errors as in `build`.
+        Existing shards are shared, not copied. Raises the errors of `build`.
         """
         new = self.rebuild(documents, shard_tokens)
         if new.num_rows == 0 or self.num_rows == 0:
@@ -521,14 +516,14 @@ class FMIndex:
         return self._with_shards([*self._shards, *new._shards])
 
     def remove(self, rows: Iterable[int]) -> "FMIndex":
-        """An index without some documents; the others keep their rows.
+        """Return an index without some documents; other documents keep their rows.
 
-        Nothing of a removed document is found any more, and what only it and one other held is now
-        distinctive. Takes time for each of their tokens, and memory for each token of the shards
-        that they are in; `build` anew (as `KnowledgeBase.compact` does) gives the space back.
+        Removed documents are no longer found, and what occurs only in one of them and in one other
+        document becomes distinctive. Takes time per removed token, and memory per token of the
+        affected shards; rebuilding (as `KnowledgeBase.compact` does) frees the space.
 
         Raises:
-            IndexError: if a row is no document's, or its document is removed already.
+            IndexError: if a row does not exist, or its document was removed already.
         """
         wanted = np.unique(as_tokens(list(rows)))
         for row in wanted.tolist():
@@ -613,19 +608,17 @@ class FMIndex:
         verify: bool | None = None,
         threads: int | None = None,
     ) -> "FMIndex":
-        """Load an index; its arrays are memory-mapped and read when they are asked for.
+        """Load an index; its arrays are memory-mapped.
 
         Args:
             path: folder that `save` wrote.
             backend: "numba" or "pysdsl"; the latter reads the whole index and builds its own form.
-            verify: whether to read everything and compare checksums. By default only of files where
-                that takes no time (64 MiB).
-            threads: cores that a call may use; by default all that this process may use.
+            verify: whether to compare all checksums; by default those of files up to 64 MiB.
+            threads: CPU cores that a call may use; by default all that this process may use.
 
         Raises:
-            FileNotFoundError: if there is no index.
-            ValueError: if the index is cut short, changed, mixed from two or of another format
-                version.
+            FileNotFoundError: if the index or a file of it is missing.
+            ValueError: if a file is truncated, changed, of another index or another format version.
         """
         folder = Path(path)
         return cls.from_record(folder, storage.read_header(folder), backend, verify, threads)
@@ -639,7 +632,7 @@ class FMIndex:
         verify: bool | None = None,
         threads: int | None = None,
     ) -> "FMIndex":
-        """`load` from a record that `store` gave."""
+        """`load` from a record that `store` returned."""
         matrix_class(backend)
         numbers = ("num_documents", "num_tokens", "vocab_size", "sample_rate", "list_threshold")
         shard_records = record.get("shards")
@@ -674,11 +667,11 @@ class FMIndex:
         return index
 
     def verify(self) -> None:
-        """Read everything: the checksums of files that the index was loaded from or saved to, and
-        whether its arrays can be what they say.
+        """Check the checksums of all files that the index was loaded from or saved to, and the
+        contents of its arrays.
 
         Raises:
-            FileNotFoundError, ValueError: if something is wrong.
+            FileNotFoundError, ValueError: for the first error found.
         """
         for stored in [*self._stored.values(), *self._stored_removed.values()]:
             check_file(stored.folder / stored.record["file"], stored.record, True)
@@ -701,7 +694,7 @@ class FMIndex:
         lower, upper = intervals
         if lower.shape != upper.shape or lower.ndim != 2 or len(lower) != len(self._shards):
             raise ValueError(
-                f"These intervals have the shape {lower.shape}, and the index has "
+                f"These intervals have the shape {lower.shape}, but the index has "
                 f"{len(self._shards)} shard(s): they are of another index"
             )
         return Intervals(np.asarray(lower, dtype=np.int64), np.asarray(upper, dtype=np.int64))
@@ -711,6 +704,7 @@ class FMIndex:
 
     @property
     def backend(self) -> str:
+        """ "numba" or "pysdsl"."""
         return self._shards[0].backend
 
 
@@ -721,7 +715,7 @@ def check_options(
     list_threshold: int = LIST_THRESHOLD,
     threads: int | None = None,
 ) -> None:
-    """Raise what `FMIndex.build` would for these arguments, before anything is read."""
+    """Check arguments of `FMIndex.build`: raises its errors before anything is read."""
     matrix_class(backend)
     if not 1 <= sample_rate <= MAX_SAMPLE_RATE:
         raise ValueError(f"sample_rate must be from 1 to {MAX_SAMPLE_RATE}, got {sample_rate}")

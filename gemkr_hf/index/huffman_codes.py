@@ -1,10 +1,10 @@
 """Huffman codes of digits 0 to 3, in the order that a Huffman-shaped wavelet matrix needs.
 
-At every level the nodes stand in a row; node i has its child for digit d at place ``nodes * d + i``
-of the next row. Codes are given out so that in every row the leaves come last: what has been
-decoded drops off the end of the level, and a node is a leaf where its place is not below the number
-of inner nodes. (After Claude, Navarro and Ordóñez, "The wavelet matrix", Information Systems 47,
-2015, which has it for bits.)
+The nodes of each level are numbered; the child of node i for digit d has the number
+``nodes * d + i`` in the next level. Codes are assigned so that the leaves of each level come last:
+decoded symbols drop off the end of the level, and a node is a leaf if its number is not below the
+number of inner nodes.
+(After Claude, Navarro and Ordóñez, "The wavelet matrix", Information Systems 47, 2015, for bits.)
 """
 
 from typing import NamedTuple
@@ -22,23 +22,23 @@ _RARE = 20
 
 @njit(**KERNEL)
 def _depths(weights, parents):
-    """Depths of Huffman's tree of four children over ascending weights, 3k + 1 of them."""
+    """Depths of the 4-ary Huffman tree over 3k + 1 ascending weights."""
     n = weights.shape[0]
     inner_nodes = (n - 1) // 3
     merged = np.empty(inner_nodes, np.int64)
     leaf, inner = 0, 0
-    for made in range(inner_nodes):
+    for parent in range(inner_nodes):
         total = np.int64(0)
         for _ in range(4):
-            if inner >= made or (leaf < n and weights[leaf] <= merged[inner]):
+            if inner >= parent or (leaf < n and weights[leaf] <= merged[inner]):
                 total += weights[leaf]
-                parents[leaf] = n + made
+                parents[leaf] = n + parent
                 leaf += 1
             else:
                 total += merged[inner]
-                parents[n + inner] = n + made
+                parents[n + inner] = n + parent
                 inner += 1
-        merged[made] = total
+        merged[parent] = total
     depths = np.zeros(n + inner_nodes, np.int64)
     for node in range(n + inner_nodes - 2, -1, -1):
         depths[node] = depths[parents[node]] + 1
@@ -46,17 +46,19 @@ def _depths(weights, parents):
 
 
 def padded_number(symbols: int) -> int:
-    """Symbols of a complete code: a node has four children or none, so up to three symbols are
-    added that never occur."""
+    """Number of symbols of a complete code: a node has four children or none, so up to three unused
+    symbols are added."""
     return max(4, symbols + -(symbols - 1) % 3)
 
 
 def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Lengths of Huffman's codes in digits, uint8[n], of n symbols that occur so often, n being a
-    `padded_number`.
+    """Huffman code lengths in digits, uint8[n].
 
-    Very rare symbols count as if they were less rare: their codes, and with them the steps of a
-    query, stay short, and the size hardly grows.
+    Very rare symbols are treated as less rare: their codes, and so the steps of a query, stay
+    short, and the size hardly grows.
+
+    Args:
+        counts: int64[n], occurrences of each symbol, n being a `padded_number`.
     """
     order = np.argsort(counts, kind="stable")
     least = max(1, int(counts.sum()) >> _RARE)
@@ -72,17 +74,18 @@ def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
 
 
 class Shape(NamedTuple):
-    """The tree, level by level; all of it follows from the code lengths and the counts.
+    """The code tree by levels; derived from the code lengths and counts.
 
-    nodes : int64[depth + 1], inner nodes of each level; the last is 0.
-    lengths : int64[depth + 1], digits of each level.
-    line_starts, super_starts : int64[depth + 1], the level's first line and superblock.
-    smaller : int64[depth, 4], how many digits of a level are smaller than each.
-    leaf_starts : int64[depth + 1], where in ``leaf_symbols`` each level's leaves begin.
-    leaf_symbols : int32[n], symbols in the order of their leaves.
-    codes : uint32[n], each symbol's code from the highest bits down.
-    code_lengths : uint8[n]
-    firsts : int64[n], position of a symbol's first occurrence in the row that its leaf is in.
+    Attributes:
+        nodes: int64[depth + 1], inner nodes of each level; the last is 0.
+        lengths: int64[depth + 1], digits of each level.
+        line_starts, super_starts: int64[depth + 1], first line and superblock of each level.
+        smaller: int64[depth, 4], number of smaller digits in the level, for each digit.
+        leaf_starts: int64[depth + 1], index of each level's first leaf in ``leaf_symbols``.
+        leaf_symbols: int32[n], symbols in the order of their leaves.
+        codes: uint32[n], code of each symbol, from the highest bits down.
+        code_lengths: uint8[n], number of digits of each code.
+        firsts: int64[n], position of each symbol's first occurrence in the level of its leaf.
     """
 
     nodes: NDArray[np.int64]
@@ -98,7 +101,7 @@ class Shape(NamedTuple):
 
 
 def tree_shape(lengths: NDArray[np.uint8], counts: NDArray[np.int64]) -> Shape:
-    """Give out the codes.
+    """Assign the codes.
 
     Raises:
         ValueError: if no complete prefix code has these lengths.
@@ -123,17 +126,17 @@ def tree_shape(lengths: NDArray[np.uint8], counts: NDArray[np.int64]) -> Shape:
         own = symbols[leaf_starts[level] : leaf_starts[level] + leaves[level]]
         sizes = np.concatenate([inner, counts[own]])
         firsts[own] = (np.cumsum(sizes) - sizes)[nodes[level] :]
-        place = nodes[level] + np.arange(leaves[level])
+        number = nodes[level] + np.arange(leaves[level])
         for above in range(level, 0, -1):
-            digit = place // nodes[above - 1]
+            digit = number // nodes[above - 1]
             codes[own] |= digit.astype(np.uint32) << np.uint32(32 - 2 * above)
-            place -= digit * nodes[above - 1]
+            number -= digit * nodes[above - 1]
         by_digit = sizes.reshape(4, nodes[level - 1])
         smaller[level - 1, 1:] = np.cumsum(by_digit.sum(axis=1))[:3]
         inner = by_digit.sum(axis=0)
         level_lengths[level - 1] = inner.sum()
     lines = [num_lines(int(length)) for length in level_lengths[:depth]]
-    supers = [num_supers(number) for number in lines]
+    supers = [num_supers(count) for count in lines]
     line_starts, super_starts = (
         np.concatenate([[0], np.cumsum(numbers)]).astype(np.int64) for numbers in (lines, supers)
     )

@@ -1,7 +1,7 @@
 """Named tuples of arrays that kernels take as one argument.
 
 Numba unpacks a kernel's arguments at every call: the forty arrays of a shard take ten microseconds,
-longer than the search for a clue. In a box they are unpacked once.
+longer than the search for a clue. A reference is unpacked once.
 """
 
 from typing import Any
@@ -13,22 +13,22 @@ from gemkr_hf.index.bit_vectors import KERNEL
 
 
 @structref.register
-class _BoxType(types.StructRef):
-    """Numba's type of a box: what is in it, as `it`."""
+class _KernelRefType(types.StructRef):
+    """Numba's type of a `KernelRef` with the attribute `value`."""
 
 
-class Box(structref.StructRefProxy):
-    """A named tuple that kernels read as ``box.it``. Made by `box`."""
+class KernelRef(structref.StructRefProxy):
+    """A named tuple that kernels read as ``ref.value``. Created by `kernel_ref`."""
 
 
-structref.define_boxing(_BoxType, Box)
-structref.define_constructor(Box, _BoxType, ["it"])
+structref.define_boxing(_KernelRefType, KernelRef)
+structref.define_constructor(KernelRef, _KernelRefType, ["value"])
 
 
 @njit(**KERNEL)
-def box(it: Any) -> Any:
-    """Put a named tuple of arrays into a box."""
-    return Box(it)
+def kernel_ref(value: Any) -> Any:
+    """Wrap a named tuple of arrays."""
+    return KernelRef(value)
 
 
-__all__ = ["Box", "box"]
+__all__ = ["KernelRef", "kernel_ref"]

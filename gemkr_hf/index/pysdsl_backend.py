@@ -1,4 +1,4 @@
-"""The same transform on sdsl-lite's wavelet matrix, through pysdsl (optional; not on PyPI)."""
+"""The transform on sdsl-lite's wavelet matrix, through pysdsl (optional; not on PyPI)."""
 
 from types import ModuleType
 from typing import Any
@@ -8,29 +8,28 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gemkr_hf.index.bit_vectors import KERNEL, BitVector, ones_before
-from gemkr_hf.index.kernel_tuples import Box
+from gemkr_hf.index.kernel_tuples import KernelRef
 
 try:
     import pysdsl
-except ImportError:  # the default backend needs nothing of it
+except ImportError:  # the default backend does not need it
     pysdsl: ModuleType | None = None  # type: ignore[no-redef]
 
 Int64 = NDArray[np.int64]
 
 
 @njit(**KERNEL)
-def alive_of(removed):
-    """The rows that count, out of the box of what was removed."""
-    return removed.it.alive
+def _alive_rows(removed):
+    return removed.value.alive
 
 
 class PysdslWaveletMatrix:
     """Drop-in for ``WaveletMatrix`` on ``pysdsl.WaveletMatrixInt``.
 
     Args:
-        matrix: pysdsl.WaveletMatrixInt over the symbols and one 0 more: its rank refuses a position
+        matrix: pysdsl.WaveletMatrixInt over the symbols and one more 0: its rank rejects a position
             that equals its size.
-        counts: int64[sigma + 2], how many symbols are smaller.
+        counts: int64[sigma + 2], number of smaller symbols.
         alphabet: int32[sigma], the token of symbol 1, 2, ...
     """
 
@@ -41,7 +40,7 @@ class PysdslWaveletMatrix:
 
     @staticmethod
     def require() -> None:
-        """Raise ImportError, with what to do, where pysdsl is missing."""
+        """Raise ImportError with instructions if pysdsl is missing."""
         if pysdsl is None:
             raise ImportError(
                 "backend='pysdsl' needs pysdsl, which is not on PyPI: build it from "
@@ -52,7 +51,7 @@ class PysdslWaveletMatrix:
     def build(
         cls, symbols: NDArray[np.uint32], alphabet: NDArray[np.int32], threads: int = 1
     ) -> "PysdslWaveletMatrix":
-        """From the transform's symbols, uint32[rows]."""
+        """Build from the symbols of the transform, uint32[rows]."""
         cls.require()
         counts = np.zeros(len(alphabet) + 2, dtype=np.int64)
         np.cumsum(np.bincount(symbols, minlength=len(alphabet) + 1), out=counts[1:])
@@ -91,10 +90,10 @@ class PysdslWaveletMatrix:
                 lower[one], upper[one] = self.extend(lower[one], upper[one], np.array([symbol]))
 
     def successors(
-        self, lower: Int64, upper: Int64, lists: Box, removed: Box
+        self, lower: Int64, upper: Int64, lists: KernelRef, removed: KernelRef
     ) -> tuple[Int64, NDArray[np.int32]]:
-        """As `WaveletMatrix.successors`; it needs no lists."""
-        alive, found = alive_of(removed), []
+        """As `WaveletMatrix.successors`; the lists are not used."""
+        alive, found = _alive_rows(removed), []
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
             low, high = max(0, low), min(self.num_rows, high)
             found.append(
@@ -106,7 +105,7 @@ class PysdslWaveletMatrix:
         return offsets, self.alphabet[symbols - 1]
 
     def _symbols_between(self, low: int, high: int, alive: BitVector) -> Int64:
-        # The lists are as long as the alphabet; only the first `number` entries are answers.
+        # The lists are as long as the alphabet; only the first `number` entries are valid.
         number, *lists = self._matrix.interval_symbols(low, high)
         symbols, lows, highs = (np.array(part[:number], dtype=np.int64) for part in lists)
         order = np.argsort(symbols)
@@ -115,22 +114,22 @@ class PysdslWaveletMatrix:
             firsts = self._counts[symbols]
             order = np.array(
                 [
-                    place
-                    for place in order
-                    if ones_before(alive, firsts[place] + highs[place])
-                    > ones_before(alive, firsts[place] + lows[place])
+                    index
+                    for index in order
+                    if ones_before(alive, firsts[index] + highs[index])
+                    > ones_before(alive, firsts[index] + lows[index])
                 ],
                 dtype=np.int64,
             )
         return symbols[order]
 
     def walk(self, rows: Int64, offsets: Int64) -> NDArray[np.int32]:
-        """As `WaveletMatrix.walk`."""
+        """Tokens before the suffixes of rows, as `walk_rows`."""
         tokens = np.empty(int(offsets[-1]), dtype=np.int32)
         for number, row in enumerate(rows.tolist()):
-            for place in range(offsets[number], offsets[number + 1]):
+            for index in range(offsets[number], offsets[number + 1]):
                 symbol, row = self.step(row)
-                tokens[place] = self.alphabet[symbol - 1]
+                tokens[index] = self.alphabet[symbol - 1]
         return tokens
 
     def symbols(self) -> NDArray[np.uint32]:
@@ -138,7 +137,7 @@ class PysdslWaveletMatrix:
         return np.array([self._matrix[row] for row in range(self.num_rows)], dtype=np.uint32)
 
     def step(self, row: int) -> tuple[int, int]:
-        """Symbol of a row of the transform, and the row of the suffix that begins with it."""
+        """Symbol of a row of the transform, and the row of the suffix that starts with it."""
         before, symbol = self._matrix.inverse_select(row)
         return symbol, int(self._counts[symbol]) + before
 

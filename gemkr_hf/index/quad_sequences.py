@@ -1,15 +1,14 @@
 """Sequences of digits 0 to 3 with rank: the levels of the wavelet matrix.
 
-A line is 64 bytes, ``uint64[8]``, and holds 232 digits, the high bits of 64 of them in one word and
-the low bits in another: words 1 to 3 and 4 to 6. The first 40 share the words 0 (8 high bits from
-bit 48 on, then 8 low ones) and 7 (32 and 32). The low 48 bits of word 0 are three numbers, how many
-1, 2 and 3 stand before the line within its superblock of 282 lines; what stands before a superblock
-is kept in a small table beside.
+A line has 64 bytes, ``uint64[8]``, and holds 232 digits: the high bits of 64 digits in one of the
+words 1 to 3, their low bits in one of the words 4 to 6. The first 40 digits share word 0 (8 high
+bits from bit 48 on, then 8 low bits) and word 7 (32 and 32). The low 48 bits of word 0 are three
+counts: the ones, twos and threes before the line within its superblock of 282 lines. A small table
+has the counts before each superblock.
 
-A rank reads one line, and an entry of a table that stays in the cache: on a large sequence the time
-of a rank is the time of one cache miss, and digits of two bits halve how many of them a symbol
-costs. (The idea is that of Ceregini, Kurpicz and Venturini, "Faster wavelet trees with quad
-vectors", DCC 2024.)
+A rank reads one line and one entry of a table that stays in the cache: on a large sequence, a rank
+takes one cache miss, and digits of two bits halve the number of ranks per symbol. (After Ceregini,
+Kurpicz and Venturini, "Faster wavelet trees with quad vectors", DCC 2024.)
 """
 
 import numpy as np
@@ -29,13 +28,12 @@ _COUNT = np.uint64(0xFFFF)
 
 
 def num_lines(length: int) -> int:
-    """Lines of a sequence: there is always a digit behind the last, so that the rank of the whole
-    sequence reads a line that exists."""
+    """Number of lines of a sequence, with a spare digit: a rank at ``length`` needs one."""
     return length // LINE_DIGITS + 1
 
 
 def num_supers(lines: int) -> int:
-    """Superblocks of so many lines."""
+    """Number of superblocks of this many lines."""
     return -(-lines // SUPER_LINES)
 
 
@@ -49,7 +47,7 @@ def _mixed(lines, line):
 
 @njit(**INLINED)
 def _below(digits):
-    """A word of ones in the lowest places; any number of them may be asked for."""
+    """A word with this many low bits set, for any number of digits."""
     if digits >= 64:
         return _ALL
     return (_ONE << np.uint64(max(0, digits))) - _ONE
@@ -57,11 +55,11 @@ def _below(digits):
 
 @njit(**INLINED)
 def rank_digit(lines, supers, base, super_base, digit, position):
-    """How often ``digit`` stands among the first ``position`` digits of the sequence whose first
-    line is ``base``.
+    """Occurrences of ``digit`` in the first ``position`` digits of the sequence whose first line is
+    ``base``.
 
-    ``0 <= position <= length`` is the caller's duty. Whatever the lines hold, the answer lies in
-    [0, position]: a file with flipped bits gives wrong answers but no address outside an array.
+    Requires ``0 <= position <= length``. Whatever the lines contain, the result is in
+    [0, position]: a corrupt file gives wrong answers, but no access outside an array.
     """
     number = position // LINE_DIGITS
     inside = position - number * LINE_DIGITS
@@ -75,13 +73,13 @@ def rank_digit(lines, supers, base, super_base, digit, position):
         found += (number - block * SUPER_LINES) * LINE_DIGITS
         found -= np.int64(counts & _COUNT) + np.int64((counts >> np.uint64(16)) & _COUNT)
         found -= np.int64((counts >> np.uint64(32)) & _COUNT)
-    # Turned round where the digit's bit is 0, both bits of an equal digit are ones.
-    turn_high = _NONE if digit & 2 else _ALL
-    turn_low = _NONE if digit & 1 else _ALL
+    # Inverted where the digit's bit is 0, both bits of an equal digit are ones.
+    invert_high = _NONE if digit & 2 else _ALL
+    invert_low = _NONE if digit & 1 else _ALL
     high, low = _mixed(lines, line)
-    found += popcount((high ^ turn_high) & (low ^ turn_low) & _below(min(inside, _MIXED)))
+    found += popcount((high ^ invert_high) & (low ^ invert_low) & _below(min(inside, _MIXED)))
     for word in range(1, 4):
-        high, low = lines[line, word] ^ turn_high, lines[line, word + 3] ^ turn_low
+        high, low = lines[line, word] ^ invert_high, lines[line, word + 3] ^ invert_low
         found += popcount(high & low & _below(inside - _MIXED - 64 * (word - 1)))
     return max(0, min(found, position))
 
@@ -116,32 +114,31 @@ def rank_digits(lines, supers, base, super_base, position):
 
 @njit(**INLINED)
 def get_digit(lines, base, position):
-    """The digit at ``position``; ``0 <= position <= length`` is the caller's duty."""
+    """The digit at ``position``; requires ``0 <= position <= length``."""
     number = position // LINE_DIGITS
     inside = position - number * LINE_DIGITS
     line = base + number
     if inside < _MIXED:
         high, low = _mixed(lines, line)
-        place = np.uint64(inside)
+        bit = np.uint64(inside)
     else:
         word = 1 + ((inside - _MIXED) >> 6)
         high, low = lines[line, word], lines[line, word + 3]
-        place = np.uint64((inside - _MIXED) & 63)
-    return np.int64((((high >> place) & _ONE) << _ONE) | ((low >> place) & _ONE))
+        bit = np.uint64((inside - _MIXED) & 63)
+    return np.int64((((high >> bit) & _ONE) << _ONE) | ((low >> bit) & _ONE))
 
 
 @njit(**INLINED)
 def expect_rank(lines, base, position):
-    """Say that the rank of ``position`` will be asked for: the time of a cache miss passes while
-    other rows are worked on."""
+    """Prefetch the line for a rank at ``position``: the cache miss overlaps with other work."""
     prefetch(lines, base + position // LINE_DIGITS)
 
 
 @njit(**KERNEL)
 def write_lines(codes, shift, lines, first_line, last_line, found):
-    """Fill the lines ``first_line`` to ``last_line`` of a sequence whose digit p is the two bits of
-    ``codes[p]`` from ``shift`` on; ``found[line]``, int64[4], becomes how often each digit stands
-    in a line."""
+    """Fill the lines ``first_line`` to ``last_line`` of the sequence whose digit p is the two bits
+    of ``codes[p]`` from ``shift`` on; write the counts of each line's digits to ``found``, int64
+    (lines, 4)."""
     length, down = codes.shape[0], np.uint32(shift)
     for line in range(first_line, last_line):
         start = line * LINE_DIGITS
@@ -150,10 +147,10 @@ def write_lines(codes, shift, lines, first_line, last_line, found):
         for group in range(4):
             first = 0 if group == 0 else _MIXED + 64 * (group - 1)
             high, low = _NONE, _NONE
-            for place in range(max(0, min(held, _MIXED + 64 * group) - first)):
-                digit = np.uint64((codes[start + first + place] >> down) & np.uint32(3))
-                high |= (digit >> _ONE) << np.uint64(place)
-                low |= (digit & _ONE) << np.uint64(place)
+            for bit in range(max(0, min(held, _MIXED + 64 * group) - first)):
+                digit = np.uint64((codes[start + first + bit] >> down) & np.uint32(3))
+                high |= (digit >> _ONE) << np.uint64(bit)
+                low |= (digit & _ONE) << np.uint64(bit)
             both += popcount(high & low)
             highs += popcount(high)
             lows += popcount(low)
@@ -168,7 +165,7 @@ def write_lines(codes, shift, lines, first_line, last_line, found):
 
 @njit(**KERNEL)
 def write_counts(lines, supers, found):
-    """Turn the digits of each line into those before it, in ``found``, in the lines and in
+    """Replace the counts of each line by the counts before it, in ``found``, in the lines and in
     ``supers``, uint32[superblocks, 4]."""
     total, block = np.zeros(4, np.int64), np.zeros(4, np.int64)
     for line in range(found.shape[0]):

@@ -1,4 +1,4 @@
-"""One shard: a wavelet matrix, its stored lists, and what tells its documents apart."""
+"""One shard: the wavelet matrix, stored successor lists, and the map from rows to documents."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gemkr_hf.index import document_boundaries as boundaries
 from gemkr_hf.index.bit_vectors import (
     KERNEL,
     BitVector,
@@ -16,22 +17,8 @@ from gemkr_hf.index.bit_vectors import (
     ones_before,
     unpack,
 )
-from gemkr_hf.index.document_boundaries import (
-    Places,
-    Removed,
-    count_alive,
-    distinct_intervals,
-    documents_of_intervals,
-    extract_documents,
-    first_alive_rows,
-    locate_documents,
-    locate_rows,
-    lookup_documents,
-    nothing_removed,
-    remove_documents,
-    whole_documents,
-)
-from gemkr_hf.index.kernel_tuples import Box, box
+from gemkr_hf.index.document_boundaries import DocumentMap, Removed
+from gemkr_hf.index.kernel_tuples import KernelRef, kernel_ref
 from gemkr_hf.index.pysdsl_backend import PysdslWaveletMatrix
 from gemkr_hf.index.successor_lists import (
     ListWriter,
@@ -47,52 +34,48 @@ Int64 = NDArray[np.int64]
 BACKENDS = ("numba", "pysdsl")
 MAX_SAMPLE_RATE = 1 << 12
 _TABLE_BELOW = 1 << 22
-_EXPAND_TOGETHER = 64
-_FIRST_TOKENS = 64
-_LONGEST_PATTERN = 16
+"""Larger vocabularies have no table from tokens to symbols: it could be larger than the index."""
+_EXPAND_BATCH = 64
+_SINGLE_TOKEN_FACTOR = 64
+_MAX_PATTERN_LENGTH = 16
 _FEW_SUCCESSORS = 64
 
-DTYPES: dict[str, str] = {
-    "lines": "uint64",
-    "supers": "uint32",
-    "counts": "int64",
-    "code_lengths": "uint8",
-    "alphabet": "int32",
-    "same.length": "int64",
-    "same.lines": "uint64",
-    "same.bases": "uint32",
-    "same.places": "uint8",
-    "marks.length": "int64",
-    "marks.lines": "uint64",
-    "marks.bases": "uint32",
-    "marks.places": "uint8",
-    "positions": "uint64",
-    "anchors": "uint64",
-    "layout": "int64",
-    "starts": "uint32",
+_BIT_VECTOR = {"length": "int64", "lines": "uint64", "bases": "uint32", "places": "uint8"}
+_LISTS = {
     "lists.keys": "uint64",
     "lists.sizes": "uint32",
     "lists.heads": "uint32",
     "lists.starts": "int64",
     "lists.data": "uint8",
 }
-"""Arrays of a shard on disk."""
+DTYPES: dict[str, str] = {
+    "lines": "uint64",
+    "supers": "uint32",
+    "counts": "int64",
+    "code_lengths": "uint8",
+    "alphabet": "int32",
+    **{f"same.{name}": dtype for name, dtype in _BIT_VECTOR.items()},
+    **{f"marks.{name}": dtype for name, dtype in _BIT_VECTOR.items()},
+    "positions": "uint64",
+    "anchors": "uint64",
+    "layout": "int64",
+    "starts": "uint32",
+    **_LISTS,
+}
+"""Names and dtypes of a shard's arrays on disk."""
 
 REMOVED_DTYPES: dict[str, str] = {
     "documents": "int64",
-    **{
-        f"{vector}.{name}": DTYPES[f"same.{name}"]
-        for vector in ("alive", "changes")
-        for name in BitVector._fields
-    },
-    **{name: dtype for name, dtype in DTYPES.items() if name.startswith("lists.")},
+    **{f"alive.{name}": dtype for name, dtype in _BIT_VECTOR.items()},
+    **{f"changes.{name}": dtype for name, dtype in _BIT_VECTOR.items()},
+    **_LISTS,
 }
-"""Arrays on disk of what was removed from a shard; its lists replace the shard's."""
+"""Names and dtypes of the arrays on disk for removed documents; these lists replace the shard's."""
 
 
 @njit(**KERNEL)
 def look_up(table, tokens):
-    """Entries of a table, int32; 0 for what is outside of it."""
+    """Entries of a table, int32; 0 for indices outside of it."""
     found = np.zeros(tokens.shape[0], np.int32)
     for number in range(tokens.shape[0]):
         if 0 <= tokens[number] < table.shape[0]:
@@ -105,44 +88,42 @@ class Shard:
 
     Args:
         matrix: the transform, by backend.
-        places: what leads from rows to documents.
+        doc_map: map from rows to documents.
         lists: successors of wide intervals, of all documents.
-        vocab_size: see above.
-        removed: the documents that count no longer.
-        removed_lists: the lists without these.
+        vocab_size: tokens are smaller.
+        removed: documents that have been removed.
+        removed_lists: the lists without these documents.
     """
 
     def __init__(
         self,
         matrix: WaveletMatrix | PysdslWaveletMatrix,
-        places: Places,
+        doc_map: DocumentMap,
         lists: SuccessorLists,
         vocab_size: int,
         removed: Removed | None = None,
         removed_lists: SuccessorLists | None = None,
     ) -> None:
         self.matrix = matrix
-        self.places: Places = freeze(places)
+        self.doc_map: DocumentMap = freeze(doc_map)
         self.lists: SuccessorLists = freeze(lists)
         self.live_lists = lists if removed_lists is None else freeze(removed_lists)
         self.vocab_size = vocab_size
-        self.removed = nothing_removed() if removed is None else freeze(removed)
-        self._places_box: Box = box(places)
-        self._removed_box: Box = box(self.removed)
-        self._lists_box: Box = box(self.live_lists)
-        # Of a vocabulary so large that a table of it would be larger than the index, the tokens
-        # that occur are searched.
+        self.removed = boundaries.nothing_removed() if removed is None else freeze(removed)
+        self._doc_map_ref: KernelRef = kernel_ref(doc_map)
+        self._removed_ref: KernelRef = kernel_ref(self.removed)
+        self._lists_ref: KernelRef = kernel_ref(self.live_lists)
         self._symbol_of: NDArray[np.int32] | None = None
         if vocab_size <= _TABLE_BELOW:
             self._symbol_of = np.zeros(vocab_size, dtype=np.int32)
             self._symbol_of[matrix.alphabet] = np.arange(1, len(matrix.alphabet) + 1)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        parts = self.matrix, self.places, self.lists, self.vocab_size, self.removed
+        parts = self.matrix, self.doc_map, self.lists, self.vocab_size, self.removed
         return Shard, (*parts, self.live_lists)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Shard":
-        # Nothing in a shard ever changes, and its arrays may be larger than the memory.
+        # Shards never change, and their arrays may be larger than the memory.
         return self
 
     @classmethod
@@ -157,8 +138,7 @@ class Shard:
         list_threshold: int,
         threads: int,
     ) -> "Shard":
-        """Index documents whose tokens stand one after the other, int32[total]; ``starts`` is where
-        each begins in the text, in which one symbol ends a document."""
+        """Index documents: arguments as in `transform_documents` and `FMIndex.build`."""
         if vocab_size <= _TABLE_BELOW:
             symbol_of = np.zeros(vocab_size + 1, dtype=np.int32)
             symbol_of[tokens] = 1
@@ -168,13 +148,12 @@ class Shard:
             alphabet, dense = np.unique(tokens, return_inverse=True)
             tokens = dense.astype(np.int32)
             symbol_of = np.arange(1, len(alphabet) + 1, dtype=np.int32)
-        result = transform_documents(tokens, starts, symbol_of, sample_rate, anchor_rate, threads)
-        layout = np.array([result.width, sample_rate, anchor_rate], dtype=np.int64)
-        rest = freeze((result.positions, result.anchors, layout, starts))
-        places = Places(result.same_document, result.marks, *rest)
-        matrix = matrix_class(backend).build(result.symbols, alphabet, threads)
-        shard = cls(matrix, places, no_lists(), vocab_size)
-        return cls(matrix, places, shard._wide_lists(list_threshold), vocab_size)
+        symbols, doc_map = transform_documents(
+            tokens, starts, symbol_of, sample_rate, anchor_rate, threads
+        )
+        matrix = matrix_class(backend).build(symbols, alphabet, threads)
+        shard = cls(matrix, doc_map, no_lists(), vocab_size)
+        return cls(matrix, doc_map, shard._wide_lists(list_threshold), vocab_size)
 
     # -- counts ------------------------------------------------------------------------------------
 
@@ -188,12 +167,12 @@ class Shard:
 
     @property
     def num_documents(self) -> int:
-        """All documents, the removed ones too."""
-        return len(self.places.starts) - 1
+        """Number of documents, including removed ones."""
+        return len(self.doc_map.starts) - 1
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all documents, the removed ones' too."""
+        """Number of tokens, including those of removed documents."""
         return self.num_rows - self.num_documents
 
     @property
@@ -203,19 +182,19 @@ class Shard:
 
     @property
     def nbytes(self) -> int:
-        parts = self.places_arrays() | _named("lists", self.lists)
+        parts = self._doc_map_arrays() | _named("lists", self.lists)
         if self.is_thinned:
             parts |= self.removed_arrays()
         return self.matrix.nbytes + sum(array.nbytes for array in parts.values())
 
     def lengths(self) -> Int64:
         """Tokens of each document, int64[num_documents]."""
-        return np.diff(self.places.starts).astype(np.int64) - 1
+        return np.diff(self.doc_map.starts).astype(np.int64) - 1
 
     # -- queries -----------------------------------------------------------------------------------
 
     def symbols(self, tokens: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Dense symbols, int32; 0, which extends nothing, for tokens that do not occur."""
+        """Dense symbols, int32; 0, which extends no pattern, for tokens that do not occur."""
         if self._symbol_of is not None:
             return look_up(self._symbol_of, tokens)
         alphabet = self.matrix.alphabet
@@ -229,43 +208,43 @@ class Shard:
         return self.matrix.extend(lower, upper, self.symbols(tokens))
 
     def search(self, tokens: NDArray[np.int64], offsets: Int64, lower: Int64, upper: Int64) -> None:
-        """Go on from the rows ``lower, upper``, which are overwritten."""
+        """Extend the intervals ``lower, upper`` by whole sequences, in place."""
         self.matrix.search(self.symbols(tokens), offsets, lower, upper)
 
     def count(self, lower: Int64, upper: Int64) -> Int64:
-        """Occurrences, int64[n]."""
+        """Number of occurrences, int64[n]."""
         if not self.is_thinned:
             low, high = np.maximum(lower, 0), np.minimum(upper, self.num_rows)
             return np.maximum(high - low, 0)
         counts = np.empty(len(lower), dtype=np.int64)
-        count_alive(self.removed, self.num_rows, lower, upper, counts)
+        boundaries.count_alive(self._removed_ref, self.num_rows, lower, upper, counts)
         return counts
 
     def is_distinct(self, lower: Int64, upper: Int64) -> NDArray[np.bool_]:
         distinct = np.empty(len(lower), dtype=np.bool_)
-        distinct_intervals(
-            self._places_box, self._removed_box, self.num_rows, lower, upper, distinct
+        boundaries.distinct_intervals(
+            self._doc_map_ref, self._removed_ref, self.num_rows, lower, upper, distinct
         )
         return distinct
 
     def document_of(self, lower: Int64, upper: Int64) -> Int64:
-        """The document of each interval, -1 where it is not distinct."""
+        """Document of each interval, -1 if it is not distinct."""
         if isinstance(self.matrix, WaveletMatrix):
             documents = np.empty(len(lower), dtype=np.int64)
-            documents_of_intervals(
-                self.matrix.box, self._places_box, self._removed_box, lower, upper, documents
+            boundaries.documents_of_intervals(
+                self.matrix.ref, self._doc_map_ref, self._removed_ref, lower, upper, documents
             )
             return documents
         rows, distinct = np.empty(len(lower), dtype=np.int64), self.is_distinct(lower, upper)
-        first_alive_rows(self.removed, self.num_rows, lower, upper, distinct, rows)
+        boundaries.first_alive_rows(self._removed_ref, self.num_rows, lower, upper, distinct, rows)
         return self._documents_of_rows(rows)
 
     def lookup(self, tokens: NDArray[np.int64], offsets: Int64) -> Int64:
-        """`document_of` whole sequences."""
+        """`document_of` of whole sequences."""
         documents = np.empty(len(offsets) - 1, dtype=np.int64)
         if isinstance(self.matrix, WaveletMatrix):
-            lookup_documents(
-                self.matrix.box, self._places_box, self._removed_box,
+            boundaries.lookup_documents(
+                self.matrix.ref, self._doc_map_ref, self._removed_ref,
                 self.symbols(tokens), offsets, documents,
             )  # fmt: skip
             return documents
@@ -275,117 +254,117 @@ class Shard:
         return self.document_of(lower, upper)
 
     def successors(self, lower: Int64, upper: Int64) -> tuple[Int64, NDArray[np.int32]]:
-        return self.matrix.successors(lower, upper, self._lists_box, self._removed_box)
+        return self.matrix.successors(lower, upper, self._lists_ref, self._removed_ref)
 
     def rows_to_search(self, lower: Int64, upper: Int64) -> Int64:
-        """Rows of the intervals whose successors are not stored, int64[n]; the others have 0."""
+        """Number of rows of each interval, int64[n]; 0 if its successors are stored."""
         rows = np.empty(len(lower), dtype=np.int64)
-        rows_without_list(self._lists_box, lower, upper, rows)
+        rows_without_list(self._lists_ref, lower, upper, rows)
         return rows
 
     def locate(self, lower: int, upper: int, length: int, limit: int | None) -> Int64:
-        """(document, offset) of occurrences of a sequence of this length, int64[n, 2]."""
+        """(document, offset) of each occurrence of a sequence of this length, int64[n, 2]."""
         if self.is_thinned:
             alive = [is_one(self.removed.alive, row) for row in range(lower, upper)]
             rows = lower + np.flatnonzero(alive)[:limit]
         else:
             rows = np.arange(lower, upper if limit is None else min(upper, lower + limit))
         positions = self._positions_of_rows(rows.astype(np.int64))
-        starts = self.places.starts
+        starts = self.doc_map.starts
         documents = np.searchsorted(starts, positions, side="right") - 1
-        # The text is backwards: what stands there first is the sequence's last token.
+        # The text is reversed: the sequence's last token comes first.
         offsets = starts[documents + 1].astype(np.int64) - 1 - positions - length
         return np.stack([documents, offsets], axis=1)
 
     def extract(self, documents: Int64) -> tuple[Int64, NDArray[np.int32]]:
-        """Documents' tokens: ``offsets int64[n + 1]``, ``tokens int32[total]``."""
-        starts = self.places.starts
+        """Tokens of documents: ``offsets int64[n + 1]``, ``tokens int32[total]``."""
+        starts = self.doc_map.starts
         lengths = starts[documents + 1].astype(np.int64) - starts[documents] - 1
         offsets = np.zeros(len(documents) + 1, dtype=np.int64)
-        # Corrupt starts must not ask for more memory than there are tokens.
+        # Corrupt starts must not allocate more memory than there are tokens.
         np.cumsum(np.clip(lengths, 0, self.num_rows), out=offsets[1:])
         if not isinstance(self.matrix, WaveletMatrix):
             # Row d of the transform is the end of document d.
             return offsets, self.matrix.walk(documents, offsets)
         tokens = np.empty(int(offsets[-1]), dtype=np.int32)
-        extract_documents(self.matrix.box, self._places_box, documents, offsets, tokens)
+        boundaries.extract_documents(self.matrix.ref, self._doc_map_ref, documents, offsets, tokens)
         return offsets, tokens
 
     def find_document(self, tokens: NDArray[np.int64]) -> int:
-        """The first document of exactly these tokens; -1 if there is none."""
-        # From the rows of the documents' ends on, only documents that begin so are found ...
+        """First document with exactly these tokens; -1 if there is none."""
+        # Starting from the documents' ends finds only documents that start with the tokens ...
         lower, upper = np.zeros(1, np.int64), np.full(1, self.num_documents, np.int64)
         if len(tokens):
             self.search(tokens, np.array([0, len(tokens)]), lower, upper)
-        # ... and of these the one before which another document ends holds nothing more.
+        # ... and of these, one that has another document's end before it has no more tokens.
         rows = np.empty(1, dtype=np.int64)
-        arrays = self._numba_matrix().arrays
-        if not whole_documents(arrays, self.removed, int(lower[0]), int(upper[0]), rows):
+        matrix, bounds = self._numba_matrix().ref, (int(lower[0]), int(upper[0]))
+        if not boundaries.whole_documents(matrix, self._removed_ref, *bounds, rows):
             return -1
         return int(self._documents_of_rows(rows)[0])
 
     def _documents_of_rows(self, rows: Int64) -> Int64:
         documents = np.full(len(rows), -1, dtype=np.int64)
         if isinstance(self.matrix, WaveletMatrix):
-            locate_documents(self.matrix.box, self._places_box, rows, documents)
+            boundaries.documents_of_rows(self.matrix.ref, self._doc_map_ref, rows, documents)
             return documents
         known = rows >= 0
         positions = self._positions_of_rows(rows[known])
-        documents[known] = np.searchsorted(self.places.starts, positions, side="right") - 1
+        documents[known] = np.searchsorted(self.doc_map.starts, positions, side="right") - 1
         return documents
 
     def _positions_of_rows(self, rows: Int64) -> Int64:
         positions = np.full(len(rows), -1, dtype=np.int64)
         if isinstance(self.matrix, WaveletMatrix):
-            locate_rows(self.matrix.box, self._places_box, rows, positions)
+            boundaries.positions_of_rows(self.matrix.ref, self._doc_map_ref, rows, positions)
         else:
-            width, rate, _ = self.places.layout.tolist()
+            width, rate, _ = self.doc_map.layout.tolist()
             for number, row in enumerate(rows.tolist()):
                 for steps in range(rate):
-                    if is_one(self.places.marks, row):
-                        kept = ones_before(self.places.marks, row)
-                        positions[number] = unpack(self.places.positions, width, kept) + steps
+                    if is_one(self.doc_map.marks, row):
+                        sample = ones_before(self.doc_map.marks, row)
+                        positions[number] = unpack(self.doc_map.positions, width, sample) + steps
                         break
                     _, row = self.matrix.step(row)
         if len(positions) and not (
-            positions.min() >= 0 and positions.max() < int(self.places.starts[-1])
+            positions.min() >= 0 and positions.max() < int(self.doc_map.starts[-1])
         ):
-            raise ValueError("The index is corrupt: a row leads outside of its text")
+            raise ValueError("The index is corrupt: a position is outside of the text")
         return positions
 
     # -- stored lists and removed documents --------------------------------------------------------
 
     def _wide_lists(self, threshold: int) -> SuccessorLists:
-        """Successor lists of the root, of patterns of two and more symbols that have more than
-        ``threshold`` rows, and of single symbols that have 64 times as many.
+        """Successor lists of the root, of longer patterns with more than ``threshold`` rows, and of
+        single symbols with more than 64 times as many.
 
-        A decoder asks for what follows a single token once in a clue, and these lists are the
-        longest. A few successors are found as fast without a list. Patterns longer than a clue are
-        left out: a passage that many documents share has as many patterns as the square of its
-        length.
+        A decoder needs the successors of a single token once per clue, and these lists are the
+        longest. Patterns with few successors are as fast without a list. Patterns longer than a
+        clue are skipped: their number grows with the square of the length of a passage that many
+        documents share.
 
         Raises:
-            ValueError: if the transform is none: it has more patterns than its rows allow.
+            ValueError: if the transform is corrupt: it has more patterns than its rows allow.
         """
         if not isinstance(self.matrix, WaveletMatrix):
             return no_lists()
         writer = ListWriter(self.matrix.arrays.leaf_symbols)
         waiting = [(0, self.num_rows, 0)] if self.num_rows > 0 else []
-        # The patterns of one length share the rows.
-        left_to_visit = 1 + (_LONGEST_PATTERN + 1) * (self.num_rows // (threshold + 1) + 1)
+        # Patterns of one length have disjoint rows.
+        patterns_left = 1 + (_MAX_PATTERN_LENGTH + 1) * (self.num_rows // (threshold + 1) + 1)
         while waiting:
-            now, waiting = waiting[:_EXPAND_TOGETHER], waiting[_EXPAND_TOGETHER:]
-            left_to_visit -= len(now)
-            if left_to_visit < 0:
+            now, waiting = waiting[:_EXPAND_BATCH], waiting[_EXPAND_BATCH:]
+            patterns_left -= len(now)
+            if patterns_left < 0:
                 raise ValueError("The index is corrupt: it has more patterns than rows")
             lower, upper = (np.array(bound, dtype=np.int64) for bound in list(zip(*now))[:2])  # noqa: B905
-            offsets, symbols, bounds = self.matrix.expand(lower, upper, self._removed_box)
+            offsets, symbols, bounds = self.matrix.expand(lower, upper, self._removed_ref)
             for number, (low, high, length) in enumerate(now):
                 own = slice(offsets[number], offsets[number + 1])
                 few = length > 0 and (own.stop - own.start) * _FEW_SUCCESSORS <= threshold
-                if not few and (length != 1 or high - low > _FIRST_TOKENS * threshold):
+                if not few and (length != 1 or high - low > _SINGLE_TOKEN_FACTOR * threshold):
                     writer.add(low, high, symbols[own])
-                if length == _LONGEST_PATTERN:
+                if length == _MAX_PATTERN_LENGTH:
                     continue
                 wide = bounds[:, own]
                 wide = wide[:, wide[1] - wide[0] > threshold]
@@ -393,10 +372,10 @@ class Shard:
         return writer.lists()
 
     def without(self, documents: Int64, list_threshold: int) -> "Shard":
-        """A shard on the same arrays in which these documents are removed as well."""
+        """A shard on the same arrays, without these documents."""
         documents = np.union1d(self.removed.documents, documents).astype(np.int64)
-        removed = remove_documents(self._numba_matrix().arrays, self.places, documents)
-        parts = self.matrix, self.places, self.lists, self.vocab_size, removed
+        removed = boundaries.remove_documents(self._numba_matrix(), self.doc_map, documents)
+        parts = self.matrix, self.doc_map, self.lists, self.vocab_size, removed
         return Shard(*parts, Shard(*parts)._wide_lists(list_threshold))
 
     def _numba_matrix(self) -> WaveletMatrix:
@@ -407,27 +386,27 @@ class Shard:
     # -- arrays ------------------------------------------------------------------------------------
 
     def arrays(self, list_threshold: int) -> dict[str, NDArray[Any]]:
-        """All that `from_arrays` needs; nothing of it depends on the backend or on what was
-        removed."""
+        """Arrays for `from_arrays`; they depend neither on the backend nor on removed documents."""
         matrix, lists = self._numba_matrix(), self.lists
         if matrix is not self.matrix:
-            lists = Shard(matrix, self.places, lists, self.vocab_size)._wide_lists(list_threshold)
+            lists = Shard(matrix, self.doc_map, lists, self.vocab_size)._wide_lists(list_threshold)
         return {
             "lines": matrix.arrays.lines,
             "supers": matrix.arrays.supers,
             "counts": matrix.arrays.counts,
             "code_lengths": matrix.arrays.code_lengths,
             "alphabet": matrix.arrays.alphabet,
-            **self.places_arrays(),
+            **self._doc_map_arrays(),
             **_named("lists", lists),
         }
 
-    def places_arrays(self) -> dict[str, NDArray[Any]]:
-        places = self.places
-        rest = {name: getattr(places, name) for name in Places._fields[2:]}
-        return _named("same", places.same) | _named("marks", places.marks) | rest
+    def _doc_map_arrays(self) -> dict[str, NDArray[Any]]:
+        same, marks, *_ = self.doc_map
+        rest = {name: getattr(self.doc_map, name) for name in DocumentMap._fields[2:]}
+        return _named("same", same) | _named("marks", marks) | rest
 
     def removed_arrays(self) -> dict[str, NDArray[Any]]:
+        """Arrays for `from_arrays` that record the removed documents."""
         return (
             {"documents": self.removed.documents}
             | _named("alive", self.removed.alive)
@@ -443,73 +422,73 @@ class Shard:
         vocab_size: int,
         backend: str,
     ) -> "Shard":
-        """A shard on arrays that `arrays` and `removed_arrays` gave, memory-mapped ones too.
+        """Create a shard from the results of `arrays` and `removed_arrays`, also memory-mapped.
 
-        Only sizes and small arrays are looked at: enough for that no query reads outside.
+        Only shapes and small arrays are checked: enough so that no query reads outside an array.
 
         Raises:
-            ValueError: if they do not fit together.
+            ValueError: if the arrays are inconsistent.
         """
         matrix = WaveletMatrix(*(arrays[name] for name in list(DTYPES)[:5]))
-        places = Places(
+        doc_map = DocumentMap(
             _vector("same", arrays),
             _vector("marks", arrays),
-            *freeze([arrays[name] for name in Places._fields[2:]]),
+            *freeze([arrays[name] for name in DocumentMap._fields[2:]]),
         )
         lists, removed, live_lists = _lists(arrays), None, None
         rows, alphabet = matrix.num_rows, matrix.alphabet
-        starts = places.starts
-        sound = (
+        starts = doc_map.starts
+        valid = (
             (len(alphabet) == 0 or 0 <= alphabet[0] <= alphabet[-1] < vocab_size)
-            and places.layout.shape == (3,)
-            and 1 <= places.layout[0] <= 32
-            and 1 <= places.layout[1] <= MAX_SAMPLE_RATE
-            and 1 <= places.layout[2] <= MAX_SAMPLE_RATE
-            and starts.ndim == places.positions.ndim == places.anchors.ndim == 1
+            and doc_map.layout.shape == (3,)
+            and 1 <= doc_map.layout[0] <= 32
+            and 1 <= doc_map.layout[1] <= MAX_SAMPLE_RATE
+            and 1 <= doc_map.layout[2] <= MAX_SAMPLE_RATE
+            and starts.ndim == doc_map.positions.ndim == doc_map.anchors.ndim == 1
             and len(starts) >= 1
             and (starts[0], starts[-1]) == (0, rows)
             and (rows > 0) == (len(starts) > 1)
             and int(matrix.arrays.counts[1]) == len(starts) - 1
-            and all(_fits(vector, rows) for vector in (places.same, places.marks))
+            and all(_fits(vector, rows) for vector in (doc_map.same, doc_map.marks))
         )
-        if sound and removed_arrays is not None:
+        if valid and removed_arrays is not None:
             live_lists = _lists(removed_arrays)
             documents = removed_arrays["documents"]
             removed = Removed(
                 documents, _vector("alive", removed_arrays), _vector("changes", removed_arrays)
             )
-            sound = (
+            valid = (
                 documents.ndim == 1
                 and len(documents) > 0
                 and bool((np.diff(documents) > 0).all())
                 and 0 <= int(documents[0]) <= int(documents[-1]) < len(starts) - 1
                 and all(_fits(vector, rows) for vector in removed[1:])
             )
-        if not sound or not all(_lists_fit(part) for part in (lists, live_lists or lists)):
-            raise ValueError("its arrays do not fit together")
+        if not valid or not all(_lists_fit(part) for part in (lists, live_lists or lists)):
+            raise ValueError("its arrays are inconsistent")
         if backend == "numba":
-            return cls(matrix, places, lists, vocab_size, removed, live_lists)
+            return cls(matrix, doc_map, lists, vocab_size, removed, live_lists)
         other = matrix_class(backend).build(matrix.symbols(), alphabet)
-        return cls(other, places, no_lists(), vocab_size, removed)
+        return cls(other, doc_map, no_lists(), vocab_size, removed)
 
     def check(self) -> None:
-        """Look at all of the arrays, as `FMIndex.verify` does.
+        """Check the contents of all arrays; see `FMIndex.verify`.
 
         Raises:
-            ValueError: if something in them cannot be.
+            ValueError: if they are inconsistent.
         """
-        starts = self.places.starts.astype(np.int64)
+        starts = self.doc_map.starts.astype(np.int64)
         if not (np.diff(starts) > 0).all():
-            raise ValueError("its documents do not follow each other")
+            raise ValueError("the starts of its documents are not ascending")
         matrix = self._numba_matrix()
         counts = np.bincount(matrix.symbols(), minlength=len(matrix.alphabet) + 1)
         if not np.array_equal(np.cumsum(counts), matrix.arrays.counts[1:]):
-            raise ValueError("its transform does not hold the symbols that it counts")
+            raise ValueError("its transform and the counts of its symbols differ")
         lengths = self.lengths()
         for document in range(0, self.num_documents, max(1, self.num_documents // 1000)):
             tokens = self.extract(np.array([document]))[1]
             if len(tokens) != lengths[document] or (tokens < 0).any():
-                raise ValueError(f"document {document} of it cannot be read")
+                raise ValueError(f"its document {document} cannot be extracted")
 
 
 def _named(prefix: str, arrays: Any) -> dict[str, NDArray[Any]]:
@@ -531,7 +510,7 @@ def _lists_fit(lists: SuccessorLists) -> bool:
 
 
 def _fits(vector: BitVector, length: int) -> bool:
-    """Whether no query of a vector of this length reads outside of its arrays."""
+    """Whether the arrays are large enough for all queries of a vector of this length."""
     if vector.length.shape != (2,) or int(vector.length[0]) != length or vector.lines.ndim != 2:
         return False
     if len(vector.lines):
@@ -540,6 +519,12 @@ def _fits(vector: BitVector, length: int) -> bool:
 
 
 def matrix_class(backend: str) -> type[WaveletMatrix] | type[PysdslWaveletMatrix]:
+    """Class of a backend.
+
+    Raises:
+        ValueError: if the backend is unknown.
+        ImportError: if it is not installed.
+    """
     if backend == "numba":
         return WaveletMatrix
     if backend == "pysdsl":

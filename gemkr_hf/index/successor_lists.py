@@ -1,9 +1,9 @@
-"""Stored answers: the successors of patterns that occur very often.
+"""Stored successor lists of very frequent patterns.
 
-To list K successors the wavelet matrix visits a multiple of K nodes; for the thousands that follow
-a frequent word only a list that is already there is fast. A list names symbols by their places in
-the order of their codes, in which the frequent ones come first: of those many follow, and one bit
-each says which; the others are kept as gaps, in bytes of seven bits.
+To list K successors, the wavelet matrix visits a multiple of K nodes: for the thousands of
+successors of a frequent word, only a stored list is fast. A list identifies symbols by their rank
+in the order of their codes, frequent ones first. Many of the frequent symbols are successors: the
+head of a list is a bitmask of them. The tail stores gaps between ranks as varints of 7-bit bytes.
 """
 
 from typing import NamedTuple
@@ -16,13 +16,15 @@ from gemkr_hf.index.bit_vectors import KERNEL, freeze
 
 
 class SuccessorLists(NamedTuple):
-    """Successors of the intervals that are wide; all arrays read-only.
+    """Successors of wide intervals; all arrays are read-only.
 
-    keys : uint64[lists], sorted: an interval's lower end in the high, its upper in the low 32 bits.
-    sizes : uint32[lists], how many successors.
-    heads : uint32[lists], bytes of a list's beginning that hold one bit a place.
-    starts : int64[lists + 1], where in ``data`` each list begins.
-    data : uint8[starts[-1]]
+    Attributes:
+        keys: uint64[lists], sorted: an interval's lower end in the high, its upper in the low 32
+            bits.
+        sizes: uint32[lists], number of successors.
+        heads: uint32[lists], bytes of the bitmask at the start of a list.
+        starts: int64[lists + 1], start of each list in ``data``.
+        data: uint8[starts[-1]]
     """
 
     keys: NDArray[np.uint64]
@@ -34,7 +36,7 @@ class SuccessorLists(NamedTuple):
 
 @njit(**KERNEL)
 def find_list(lists, low, high):
-    """Number of the interval's list, -1 if there is none."""
+    """Number of the interval's list, -1 if it has none."""
     key = (np.uint64(low) << np.uint64(32)) | np.uint64(high)
     first, last = 0, lists.keys.shape[0]
     while first < last:
@@ -48,10 +50,10 @@ def find_list(lists, low, high):
 
 @njit(**KERNEL)
 def read_list(lists, number, order, sigma, symbols, at):
-    """Write list ``number`` to ``symbols[at:]``, not sorted; returns how many symbols it held.
+    """Write list ``number`` to ``symbols[at:]``, unsorted; return the number of symbols.
 
-    order : int32[n], the symbol at each place. A corrupt list ends early, but never gives a symbol
-    beyond ``sigma`` nor more of them than ``sizes`` says.
+    ``order``, int32[n], is the symbol of each rank. A corrupt list ends early, but gives no symbol
+    beyond ``sigma`` and no more symbols than ``sizes`` says.
     """
     start = max(0, min(lists.starts[number], lists.data.shape[0]))
     end = min(lists.starts[number + 1], lists.data.shape[0])
@@ -60,16 +62,16 @@ def read_list(lists, number, order, sigma, symbols, at):
     found, last = 0, order.shape[0] - 1
     for byte in range(start, tail):
         bits = lists.data[byte]
-        place = (byte - start) * 8
+        rank = (byte - start) * 8
         while bits and found < size:
-            if bits & 1 and place <= last:
-                symbol = order[place]
+            if bits & 1 and rank <= last:
+                symbol = order[rank]
                 if 1 <= symbol <= sigma:
                     symbols[at + found] = symbol
                     found += 1
             bits >>= 1
-            place += 1
-    place, gap, shift = (tail - start) * 8 - 1, np.int64(0), 0
+            rank += 1
+    rank, gap, shift = (tail - start) * 8 - 1, np.int64(0), 0
     for byte in range(tail, end):
         value = np.int64(lists.data[byte])
         gap |= (value & 127) << shift
@@ -78,10 +80,10 @@ def read_list(lists, number, order, sigma, symbols, at):
             if shift > 28:
                 break
             continue
-        place += gap + 1
-        if place > last or found >= size:
+        rank += gap + 1
+        if rank > last or found >= size:
             break
-        symbol = order[place]
+        symbol = order[rank]
         if 1 <= symbol <= sigma:
             symbols[at + found] = symbol
             found += 1
@@ -90,9 +92,9 @@ def read_list(lists, number, order, sigma, symbols, at):
 
 
 @njit(**KERNEL)
-def rows_without_list(all_lists, lower, upper, rows):
-    """Rows of each interval, and 0 where its list is stored."""
-    lists = all_lists.it
+def rows_without_list(lists_ref, lower, upper, rows):
+    """Number of rows of each interval; 0 if its list is stored."""
+    lists = lists_ref.value
     for row in range(lower.shape[0]):
         low, high = lower[row], upper[row]
         rows[row] = high - low if 0 <= low < high and find_list(lists, low, high) < 0 else 0
@@ -108,42 +110,42 @@ def _gap_bytes(gap):
 
 
 @njit(**KERNEL)
-def _best_head(places):
-    """Bytes of one bit a place after which gaps are shorter."""
+def _best_head(ranks):
+    """Size of the bitmask, in bytes, that makes the list shortest."""
     best, tail = np.int64(0), np.int64(0)
-    for number in range(places.shape[0] - 1, 0, -1):
-        tail += _gap_bytes(places[number] - places[number - 1] - 1)
-    if places.shape[0]:
-        tail += _gap_bytes(places[0])
+    for number in range(ranks.shape[0] - 1, 0, -1):
+        tail += _gap_bytes(ranks[number] - ranks[number - 1] - 1)
+    if ranks.shape[0]:
+        tail += _gap_bytes(ranks[0])
     least, number = tail, 0
-    while number < places.shape[0]:
-        # The head ends behind the byte of this place.
-        head = (places[number] >> 3) + 1
-        while number < places.shape[0] and places[number] < 8 * head:
-            before = places[number - 1] if number else -1
-            tail -= _gap_bytes(places[number] - before - 1)
+    while number < ranks.shape[0]:
+        # The head ends after the byte of this rank.
+        head = (ranks[number] >> 3) + 1
+        while number < ranks.shape[0] and ranks[number] < 8 * head:
+            before = ranks[number - 1] if number else -1
+            tail -= _gap_bytes(ranks[number] - before - 1)
             number += 1
         rest = tail
-        if number < places.shape[0]:
+        if number < ranks.shape[0]:
             # The first gap counts from the head's end.
-            rest -= _gap_bytes(places[number] - places[number - 1] - 1)
-            rest += _gap_bytes(places[number] - 8 * head)
+            rest -= _gap_bytes(ranks[number] - ranks[number - 1] - 1)
+            rest += _gap_bytes(ranks[number] - 8 * head)
         if head + rest < least:
             best, least = head, head + rest
     return best
 
 
 @njit(**KERNEL)
-def _write(places, head, data):
-    """Bytes of one list of ascending places; returns how many."""
+def _write(ranks, head, data):
+    """Encode a list of ascending ranks; return its size in bytes."""
     data[:head] = 0
     size, before = head, 8 * head - 1
-    for number in range(places.shape[0]):
-        place = places[number]
-        if place < 8 * head:
-            data[place >> 3] |= np.uint8(1 << (place & 7))
+    for number in range(ranks.shape[0]):
+        rank = ranks[number]
+        if rank < 8 * head:
+            data[rank >> 3] |= np.uint8(1 << (rank & 7))
             continue
-        gap, before = place - before - 1, place
+        gap, before = rank - before - 1, rank
         while gap > 127:
             data[size] = (gap & 127) | 128
             gap >>= 7
@@ -156,24 +158,26 @@ def _write(places, head, data):
 class ListWriter:
     """Collects lists in any order.
 
-    order : int32[n], the symbol at each place.
+    Args:
+        order: int32[n], the symbol of each rank.
     """
 
     def __init__(self, order: NDArray[np.int32]) -> None:
-        self._place_of = np.empty(int(order.max(initial=0)) + 1, dtype=np.int64)
-        self._place_of[order] = np.arange(len(order))
+        self._rank_of = np.empty(int(order.max(initial=0)) + 1, dtype=np.int64)
+        self._rank_of[order] = np.arange(len(order))
         self._records: list[tuple[int, int, int]] = []
         self._data: list[NDArray[np.uint8]] = []
 
     def add(self, low: int, high: int, symbols: NDArray[np.int32]) -> None:
-        """One interval's successors."""
-        places = np.sort(self._place_of[symbols])
-        head = _best_head(places)
-        data = np.empty(5 * len(places) + head, dtype=np.uint8)
-        self._records.append((low << 32 | high, len(places), head))
-        self._data.append(data[: _write(places, head, data)].copy())
+        """Add the successors of one interval."""
+        ranks = np.sort(self._rank_of[symbols])
+        head = _best_head(ranks)
+        data = np.empty(5 * len(ranks) + head, dtype=np.uint8)
+        self._records.append((low << 32 | high, len(ranks), head))
+        self._data.append(data[: _write(ranks, head, data)].copy())
 
     def lists(self) -> SuccessorLists:
+        """All lists, sorted by their keys."""
         keys, sizes, heads = (
             np.array([record[part] for record in self._records], dtype=dtype)
             for part, dtype in enumerate((np.uint64, np.uint32, np.uint32))
@@ -187,6 +191,7 @@ class ListWriter:
 
 
 def no_lists() -> SuccessorLists:
+    """No lists at all."""
     return ListWriter(np.empty(0, dtype=np.int32)).lists()
 
 

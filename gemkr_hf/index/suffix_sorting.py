@@ -1,51 +1,32 @@
 """From documents to the Burrows-Wheeler transform of their reversed texts.
 
-Every document is written backwards and followed by symbol 0. A clue then grows at its *front* in
-this text, which is the direction in which an FM-index searches, and no clue holds a 0, so none
-reaches from one document into another. Suffixes that are equal up to their 0 stand in the order of
-their documents, so that row d of the transform is the end of document d.
+Every document is reversed and followed by symbol 0. A clue then grows at its *front* in this text,
+the direction in which an FM-index searches; no clue contains a 0, so none crosses the boundary of a
+document. Suffixes that are equal up to their 0 are in the order of their documents: row d of the
+transform is the end of document d.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from pydivsufsort import divsufsort
 
-from gemkr_hf.index.bit_vectors import KERNEL, BitVector, bit_vector, pack
+from gemkr_hf.index.bit_vectors import KERNEL, bit_vector, pack
+from gemkr_hf.index.document_boundaries import DocumentMap
+from gemkr_hf.index.threads import run_blocks
 
 SAME, MARKED = 1, 2
-_INSERTION = 12
-_PATIENCE = 48
+_INSERTION_SORT_BELOW = 13
+_COMPARISONS_PER_ROW = 48
 _BLOCK_ROWS = 1 << 18
-_KEPT = np.int32(1 << 30)
-
-
-class Transform(NamedTuple):
-    """What suffix sorting leaves behind.
-
-    symbols : uint32[rows], the Burrows-Wheeler transform.
-    same_document : bits, set where a row is of the same document as the row before.
-    marks : bits, set where a row's text position is kept.
-    positions : uint64[words], these positions, packed.
-    anchors : uint64[words], the rows of the text positions 0, anchor rate, 2 * anchor rate, ...
-    width : bits of a position or row
-    """
-
-    symbols: NDArray[np.uint32]
-    same_document: BitVector
-    marks: BitVector
-    positions: NDArray[np.uint64]
-    anchors: NDArray[np.uint64]
-    width: int
+_STORED = np.int32(1 << 30)
 
 
 @njit(**KERNEL)
 def _reverse_documents(tokens, starts, symbol_of, text):
-    """Write ``text``; ``starts[d]`` is where document d begins in it."""
+    """Write ``text``, in which document d starts at ``starts[d]``."""
     token = 0
     for document in range(starts.shape[0] - 1):
         end = np.int64(starts[document + 1]) - 1
@@ -60,7 +41,7 @@ def _reverse_documents(tokens, starts, symbol_of, text):
 
 @njit(**KERNEL)
 def _distribute(text, nexts, positions):
-    """Suffixes by their first symbol, those of one symbol in the order of the text."""
+    """Sort suffixes by their first symbol, stably."""
     for position in range(text.shape[0]):
         symbol = text[position]
         positions[nexts[symbol]] = position
@@ -69,13 +50,13 @@ def _distribute(text, nexts, positions):
 
 @njit(**KERNEL)
 def _key(text, position, bits, symbols):
-    """The next symbols in one integer, up to a 0, from which on it is zeros."""
+    """The next symbols in one integer, with zeros from the first 0 on."""
     key = np.uint64(0)
-    for place in range(symbols):
-        symbol = text[position + place]
+    for offset in range(symbols):
+        symbol = text[position + offset]
         key = (key << np.uint64(bits)) | np.uint64(symbol)
         if symbol == 0:
-            return key << np.uint64(bits * (symbols - 1 - place))
+            return key << np.uint64(bits * (symbols - 1 - offset))
     return key
 
 
@@ -100,17 +81,17 @@ def _pivot(keys, first, last):
 
 @njit(**KERNEL)
 def _insertion_sort(text, positions, first, last, depth):
-    """Sort a few suffixes that agree in ``depth`` symbols; returns the symbols compared."""
+    """Sort a few suffixes with ``depth`` common symbols; return the number of compared symbols."""
     work = 0
     for number in range(first + 1, last):
         position = positions[number]
         at = number - 1
         while at >= first:
-            other, place = positions[at], depth
-            while text[position + place] == text[other + place] and text[position + place] != 0:
-                place += 1
-            work += place - depth
-            here, there = text[position + place], text[other + place]
+            other, common = positions[at], depth
+            while text[position + common] == text[other + common] and text[position + common] != 0:
+                common += 1
+            work += common - depth
+            here, there = text[position + common], text[other + common]
             if here > there or (here == there and position > other):
                 break
             positions[at + 1] = positions[at]
@@ -120,32 +101,32 @@ def _insertion_sort(text, positions, first, last, depth):
 
 
 @njit(**KERNEL)
-def _sort_buckets(text, positions, starts, first, last, bits, symbols, patience):
-    """Sort the suffixes that begin with the symbols ``first`` to ``last``: quicksort in three
-    parts on keys of several symbols. False where that would take too long."""
+def _sort_buckets(text, positions, starts, first, last, bits, symbols, comparisons):
+    """Sort the suffixes that start with the symbols ``first`` to ``last`` by three-way quicksort on
+    keys of several symbols. False if that takes more than ``comparisons`` per suffix."""
     largest = 0
     for symbol in range(first, last):
         largest = max(largest, starts[symbol + 1] - starts[symbol])
     keys = np.empty(largest, np.uint64)
-    # Parts still to sort: first and last row, symbols that agree, whether the keys are fresh.
+    # Parts to sort: first and last row, number of common symbols, whether the keys are current.
     stack = np.empty((4096, 4), np.int64)
     last_symbol = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
-    budget = patience * (starts[last] - starts[first]) + patience * 4096
+    budget = comparisons * (starts[last] - starts[first]) + comparisons * 4096
     for symbol in range(first, last):
         base = starts[symbol]
         stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = base, starts[symbol + 1], 1, 0
         top = 1
         while top > 0:
             top -= 1
-            low, high, depth, fresh = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
+            low, high, depth, current = stack[top, 0], stack[top, 1], stack[top, 2], stack[top, 3]
             if high - low < 2:
                 continue
-            if high - low <= _INSERTION:
+            if high - low < _INSERTION_SORT_BELOW:
                 budget -= _insertion_sort(text, positions, low, high, depth)
                 if budget < 0:
                     return False
                 continue
-            if fresh == 0:
+            if current == 0:
                 budget -= high - low
                 if budget < 0:
                     return False
@@ -175,7 +156,7 @@ def _sort_buckets(text, positions, starts, first, last, bits, symbols, patience)
             stack[top + 1, 2], stack[top + 1, 3] = depth, 1
             top += 2
             if pivot & last_symbol == 0:
-                # Equal up to their document's end.
+                # Equal up to the end of their documents.
                 positions[less:more].sort()
             else:
                 stack[top, 0], stack[top, 1] = less, more
@@ -185,13 +166,24 @@ def _sort_buckets(text, positions, starts, first, last, bits, symbols, patience)
 
 
 def sort_suffixes(
-    text: NDArray[np.int32], num_symbols: int, threads: int = 1, patience: int = _PATIENCE
+    text: NDArray[np.int32],
+    num_symbols: int,
+    threads: int = 1,
+    comparisons: int = _COMPARISONS_PER_ROW,
 ) -> NDArray[np.uint32]:
-    """Suffix array of ``text``, int32[n] with values in [0, num_symbols) and a 0 last: uint32[n].
+    """Suffix array of a text.
 
-    A suffix ends at its first 0; of suffixes that are equal the one that stands first comes first.
-    Texts that repeat themselves at length, which a quicksort compares for ever, are left to
-    `divsufsort`.
+    A suffix ends at its first 0; equal suffixes keep the order of the text. Very repetitive texts,
+    which would take quicksort too many comparisons, are sorted by `divsufsort`.
+
+    Args:
+        text: int32[n], values in [0, num_symbols), the last one 0.
+        num_symbols: size of the alphabet.
+        threads: CPU cores to use.
+        comparisons: maximum number per suffix before `divsufsort` is used.
+
+    Returns:
+        uint32[n].
     """
     length = len(text)
     positions = np.empty(length, dtype=np.uint32)
@@ -209,7 +201,7 @@ def sort_suffixes(
     def sort(part: int) -> bool:
         first, last = cuts[part], cuts[part + 1]
         return first >= last or _sort_buckets(
-            text, positions, starts, first, last, bits, symbols, patience
+            text, positions, starts, first, last, bits, symbols, comparisons
         )
 
     with ThreadPoolExecutor(threads) as pool:
@@ -219,14 +211,17 @@ def sort_suffixes(
 
 
 def _sort_repetitive(text: NDArray[np.int32], num_symbols: int) -> NDArray[np.uint32]:
-    """`sort_suffixes` by pydivsufsort, which sorts bytes: symbols of one width in big-endian order
-    sort as their bytes do, and of the sorted positions only the whole symbols' are kept. Each
-    document's 0 becomes a symbol of its own, which puts equal suffixes into the text's order."""
+    """`sort_suffixes` by pydivsufsort, which sorts bytes.
+
+    Big-endian symbols of one width sort like their bytes; of the sorted positions, those at the
+    start of a symbol are kept. Each document's 0 becomes a distinct symbol, which keeps equal
+    suffixes in the order of the text.
+    """
     ends = np.flatnonzero(text == 0)
-    unlike = text.astype(np.int64) + (len(ends) - 1)
-    unlike[ends] = np.arange(len(ends))
+    distinct = text.astype(np.int64) + (len(ends) - 1)
+    distinct[ends] = np.arange(len(ends))
     width = max(1, (int(num_symbols + len(ends) - 2).bit_length() + 7) // 8)
-    big_endian = unlike.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 4 - width :]
+    big_endian = distinct.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 4 - width :]
     byte_positions = divsufsort(np.ascontiguousarray(big_endian).ravel())
     return (byte_positions[byte_positions % width == 0] // width).astype(np.uint32)
 
@@ -235,13 +230,13 @@ def _sort_repetitive(text: NDArray[np.int32], num_symbols: int) -> NDArray[np.ui
 
 
 @njit(**KERNEL)
-def _mark_kept(starts, rate, text):
-    """Set the high bit of the symbols whose positions are kept: every ``rate``-th of a document. A
-    document's own beginning is always kept: a walk never has to pass a 0."""
+def _mark_stored(starts, rate, text):
+    """Set the high bit of the symbols whose positions are stored: every ``rate``-th of a document,
+    always including its start, so that no walk passes a 0."""
     for document in range(starts.shape[0] - 1):
         start, end = np.int64(starts[document]), np.int64(starts[document + 1])
         for position in range(start, end, rate):
-            text[position] |= _KEPT
+            text[position] |= _STORED
 
 
 @njit(**KERNEL)
@@ -250,10 +245,10 @@ def _transform(text, positions, document_of, anchor_rate, first, last, symbols, 
     for row in range(first, last):
         position = np.int64(positions[row])
         document = document_of[position]
-        # Before the first symbol of all stands, as before every document, a 0.
-        symbols[row] = text[position - 1] & ~_KEPT if position > 0 else 0
+        # As before every document, there is a 0 before the first symbol of the text.
+        symbols[row] = text[position - 1] & ~_STORED if position > 0 else 0
         flag = SAME if document == before else 0
-        if text[position] & _KEPT:
+        if text[position] & _STORED:
             flag |= MARKED
         flags[row] = flag
         if position % anchor_rate == 0:
@@ -262,19 +257,12 @@ def _transform(text, positions, document_of, anchor_rate, first, last, symbols, 
 
 
 @njit(**KERNEL)
-def _kept(positions, flags, kept):
+def _stored_positions(positions, flags, stored):
     found = 0
     for row in range(positions.shape[0]):
         if flags[row] & MARKED:
-            kept[found] = positions[row]
+            stored[found] = positions[row]
             found += 1
-
-
-def in_blocks(length: int, threads: int, work: Callable[[int, int], object]) -> None:
-    """Call ``work(first, last)`` for parts of ``range(length)``, in threads."""
-    blocks = [(at, min(length, at + _BLOCK_ROWS)) for at in range(0, length, _BLOCK_ROWS)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda block: work(*block), blocks))
 
 
 def transform_documents(
@@ -284,16 +272,20 @@ def transform_documents(
     rate: int,
     anchor_rate: int,
     threads: int = 1,
-) -> Transform:
+) -> tuple[NDArray[np.uint32], DocumentMap]:
     """Suffix-sort reversed documents.
 
     Args:
-        tokens: int32[total], the documents' tokens one after the other.
-        starts: uint32[documents + 1], where each document begins in the text, one symbol 0 behind
-            each.
+        tokens: int32[total], the tokens of all documents.
+        starts: uint32[documents + 1], start of each document in the text, with a 0 after each.
         symbol_of: int32[vocab_size], the symbol (from 1) of each token that occurs.
-        rate: int, every how many tokens of a document a text position is kept.
-        anchor_rate: int, every how many text positions the row is kept.
+        rate: suffix-array sampling rate: tokens of a document per stored text position.
+        anchor_rate: text positions per stored row.
+        threads: CPU cores to use.
+
+    Returns:
+        symbols: uint32[rows], the Burrows-Wheeler transform.
+        doc_map: map from its rows to documents.
     """
     length, documents = int(starts[-1]), len(starts) - 1
     text = np.empty(length, dtype=np.int32)
@@ -304,21 +296,22 @@ def transform_documents(
     symbols = np.empty(length, dtype=np.uint32)
     flags = np.empty(length, dtype=np.uint8)
     anchors = np.empty(-(-length // anchor_rate), dtype=np.uint32)
-    _mark_kept(starts, rate, text)
-    in_blocks(
+    _mark_stored(starts, rate, text)
+    run_blocks(
         length,
-        threads,
-        lambda a, b: _transform(
-            text, positions, document_of, anchor_rate, a, b, symbols, flags, anchors
+        _BLOCK_ROWS,
+        lambda first, last: _transform(
+            text, positions, document_of, anchor_rate, first, last, symbols, flags, anchors
         ),
+        threads,
     )
-    kept = np.empty(int(((lengths + rate - 1) // rate).sum()), dtype=np.uint32)
-    _kept(positions, flags, kept)
+    stored = np.empty(int(((lengths + rate - 1) // rate).sum()), dtype=np.uint32)
+    _stored_positions(positions, flags, stored)
     width = max(1, (length - 1).bit_length())
-    return Transform(
-        symbols, bit_vector(flags, SAME), bit_vector(flags, MARKED), pack(kept, width),
-        pack(anchors, width), width,
+    return symbols, DocumentMap(
+        bit_vector(flags, SAME), bit_vector(flags, MARKED), pack(stored, width),
+        pack(anchors, width), np.array([width, rate, anchor_rate], dtype=np.int64), starts,
     )  # fmt: skip
 
 
-__all__ = ["Transform", "in_blocks", "sort_suffixes", "transform_documents"]
+__all__ = ["sort_suffixes", "transform_documents"]

@@ -1,4 +1,4 @@
-"""Token sequences of several lengths as flat arrays."""
+"""Token sequences of different lengths as flat arrays."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _CHUNK = 1 << 20
 
 
 class Ragged(NamedTuple):
-    """Sequences one after the other: number i is ``tokens[offsets[i]:offsets[i + 1]]``."""
+    """Concatenated sequences: sequence i is ``tokens[offsets[i]:offsets[i + 1]]``."""
 
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
@@ -21,9 +21,10 @@ class Ragged(NamedTuple):
 class Documents(NamedTuple):
     """The documents of one shard.
 
-    tokens : int32[total], one document behind the other.
-    starts : uint32[documents + 1], where each begins in the index's text, in which one symbol ends
-        a document.
+    Attributes:
+        tokens: int32[total], concatenated.
+        starts: uint32[documents + 1], start of each document in the index's text, in which one
+            symbol ends each document.
     """
 
     tokens: NDArray[np.int32]
@@ -31,7 +32,7 @@ class Documents(NamedTuple):
 
 
 def as_tokens(sequence: ArrayLike) -> NDArray[np.int64]:
-    """One sequence of token ids (list, NumPy array, CPU tensor) as int64[length].
+    """Convert a sequence of token ids (list, NumPy array, CPU tensor) to int64[length].
 
     Raises:
         ValueError: if it is not a flat sequence of integers.
@@ -39,14 +40,14 @@ def as_tokens(sequence: ArrayLike) -> NDArray[np.int64]:
     tokens = np.asarray(sequence)
     if tokens.ndim != 1 or (tokens.dtype.kind not in "iu" and tokens.size):
         raise ValueError(
-            "Expected a batch of token-id sequences such as [[5, 8], [13]], but found in it "
+            "Expected a batch of token-id sequences such as [[5, 8], [13]], got an element "
             f"{_shorten(sequence)}"
         )
     return tokens.astype(np.int64, copy=False)
 
 
 def as_batch(sequences: Iterable[ArrayLike]) -> Ragged:
-    """A batch of token-id sequences, each of any length, as flat arrays.
+    """Concatenate a batch of token-id sequences of any length.
 
     >>> as_batch([[5, 8], [], [13]])
     Ragged(tokens=array([ 5,  8, 13]), offsets=array([0, 2, 2, 3]))
@@ -65,12 +66,13 @@ def as_batch(sequences: Iterable[ArrayLike]) -> Ragged:
 def document_shards(
     documents: Iterable[ArrayLike], vocab_size: int | None, shard_tokens: int
 ) -> Iterator[Documents]:
-    """Documents in parts of at most ``shard_tokens`` tokens, and at least one document; one empty
-    part where there is no document.
+    """Split documents into parts of at most ``shard_tokens`` tokens, with at least one document.
+
+    Without documents, there is one empty part.
 
     Raises:
-        ValueError: if a token is negative or not below `vocab_size`, or a document too long for one
-            shard.
+        ValueError: if a token is negative or not below `vocab_size`, or a document is too long for
+            a shard.
     """
     writer, row = _DocumentWriter(vocab_size), 0
     for document in documents:
@@ -89,8 +91,7 @@ def document_shards(
 
 
 class _DocumentWriter:
-    """Joins documents in chunks: a check and a copy for each document would take as long as
-    sorting them."""
+    """Concatenates documents in chunks: one check and copy per document would be slow."""
 
     def __init__(self, vocab_size: int | None, first_row: int = 0) -> None:
         self._limit = 2**31 - 1 if vocab_size is None else vocab_size
@@ -115,17 +116,17 @@ class _DocumentWriter:
         if joined.dtype.kind == "f":  # int64 and uint64 together
             joined = np.concatenate([tokens.astype(np.int64) for tokens in filled])
         if len(joined) and not (joined.min() >= 0 and joined.max() < self._limit):
-            self._name_wrong()
+            self._raise_invalid()
         self._parts.append(joined.astype(np.int32, copy=False))
         self._open, self._open_tokens = [], 0
 
-    def _name_wrong(self) -> None:
+    def _raise_invalid(self) -> None:
         first = self._first_row + len(self.lengths) - len(self._open)
         for row, tokens in enumerate(self._open, start=first):
-            wrong = [token for token in tokens.tolist() if not 0 <= token < self._limit]
-            if wrong:
+            invalid = [token for token in tokens.tolist() if not 0 <= token < self._limit]
+            if invalid:
                 raise ValueError(
-                    f"Document {row} holds token {wrong[0]}, which is not in "
+                    f"Document {row} contains token {invalid[0]}, which is not in "
                     f"[0, vocab_size={self._limit})"
                 )
 
@@ -135,8 +136,7 @@ class _DocumentWriter:
         np.cumsum(np.array(self.lengths, dtype=np.int64) + 1, out=starts[1:])
         if starts[-1] > MAX_BITS:
             raise ValueError(
-                f"One shard holds less than 2**32 tokens, these are {starts[-1]}: make "
-                "shard_tokens smaller"
+                f"A shard holds less than 2**32 tokens, got {starts[-1]}: reduce shard_tokens"
             )
         tokens = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
         return Documents(tokens, starts.astype(np.uint32))

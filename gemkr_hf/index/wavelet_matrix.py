@@ -1,16 +1,14 @@
 """Huffman-shaped wavelet matrix over the Burrows-Wheeler transform: NumPy arrays, Numba kernels.
 
-Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order. A
-symbol's digits, of two bits, are its Huffman code, so that the matrix takes about H0 bits a token
-and a frequent token few steps. Kernels go through the levels outside and through the batch inside:
-the cache misses of independent rows overlap.
+Symbols are dense: 0 ends a document, 1 to ``sigma`` are the tokens that occur, in their order. The
+2-bit digits of a symbol are its Huffman code: the matrix takes about H0 bits per token, and a
+frequent token takes few steps. The outer loop of a kernel is over levels, the inner one over the
+batch: the cache misses of independent rows overlap.
 
-No content of the arrays makes a kernel read outside of them: every position is held within its
-level. What is false in a file then gives false answers, and `verify` finds it.
+Kernels never read outside of the arrays, whatever these contain: every position is clipped to its
+level. A corrupt file gives wrong answers, which `verify` detects.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,36 +17,38 @@ from numpy.typing import NDArray
 
 from gemkr_hf.index.bit_vectors import KERNEL, empty_lines, freeze, ones_before
 from gemkr_hf.index.huffman_codes import code_lengths, padded_number, tree_shape
-from gemkr_hf.index.kernel_tuples import Box, box
+from gemkr_hf.index.kernel_tuples import KernelRef, kernel_ref
 from gemkr_hf.index.quad_sequences import (
     LINE_DIGITS,
     expect_rank,
     get_digit,
-    num_lines,
     rank_digit,
     rank_digits,
     write_counts,
     write_lines,
 )
 from gemkr_hf.index.successor_lists import find_list, read_list
+from gemkr_hf.index.threads import run_blocks
 
 Int64 = NDArray[np.int64]
 
-TOGETHER = 16
-"""Rows that walk side by side: about as many cache misses as a core can wait for at once."""
+BATCH = 16
+"""Rows that walk side by side: about the number of cache misses that a core handles at once."""
 
 _GROUP = 1 << 16
-_LINES_A_TASK = 1 << 12
+_LINES_PER_TASK = 1 << 12
 
 
 class Arrays(NamedTuple):
-    """What kernels read; all arrays read-only. See ``codes.Shape`` for the tree's.
+    """What kernels read; all arrays are read-only. See `huffman_codes.Shape` for the others.
 
-    lines : uint64[lines, 8], the digits of all levels (``quads.py``).
-    supers : uint32[superblocks, 4], their counts.
-    counts : int64[sigma + 2], how many symbols are smaller; the last is the number of rows.
-    shifts : int64[sigma + 1], from a position in a leaf's row to the row of the longer pattern.
-    alphabet : int32[sigma], the token of symbol 1, 2, ...
+    Attributes:
+        lines: uint64[lines, 8], the digits of all levels (`quad_sequences`).
+        supers: uint32[superblocks, 4], counts of digits before each superblock.
+        counts: int64[sigma + 2], number of smaller symbols; the last is the number of rows.
+        alphabet: int32[sigma], the token of symbol 1, 2, ...
+        shifts: int64[sigma + 1], offset from a position in a leaf's level to the row of the longer
+            pattern.
     """
 
     lines: NDArray[np.uint64]
@@ -78,8 +78,8 @@ def _to_codes(symbols, table, first, last):
 
 @njit(**KERNEL)
 def _partition(codes, shift, first, last, targets, partitioned, limit):
-    """Stable partition of ``codes[first:last]`` by a digit: those of digit d go to ``targets[d]``
-    and on, and nothing to ``limit`` or beyond, where there are only leaves."""
+    """Stable partition of ``codes[first:last]`` by a digit: codes with digit d go to ``targets[d]``
+    onwards; those at ``limit`` or beyond are leaves and are dropped."""
     down = np.uint32(shift)
     for position in range(first, last):
         code = codes[position]
@@ -94,17 +94,17 @@ def _partition(codes, shift, first, last, targets, partitioned, limit):
 
 
 @njit(**KERNEL)
-def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
-    """Backward step: rows of ``symbol + pattern`` from rows of ``pattern``; symbol -1 is no step.
+def _extend_rows(m, lower, upper, symbols, out_lower, out_upper):
+    """Backward step: rows of ``symbol + pattern`` from rows of ``pattern``; symbol -1: no step.
 
-    The output may be the input.
+    Writes (0, 0) if the longer pattern does not occur. The output may be the input.
     """
     depth, length, sigma = m.smaller.shape[0], m.counts[-1], m.alphabet.shape[0]
     steps = 0
     for row in range(lower.shape[0]):
         symbol = symbols[row]
         low, high = max(0, lower[row]), min(length, upper[row])
-        # A row that is answered already has a negative lower end, which no level touches.
+        # A negative lower end marks a finished row, which the levels skip.
         if low >= high or symbol == 0 or symbol < -1 or symbol > sigma:
             low, high = 0, 0
         elif symbol == -1:
@@ -146,33 +146,32 @@ def extend_rows(m, lower, upper, symbols, out_lower, out_upper):
 
 
 @njit(**KERNEL)
-def _extend(matrix, lower, upper, symbols, out_lower, out_upper):
-    extend_rows(matrix.it, lower, upper, symbols, out_lower, out_upper)
+def extend_rows(matrix, lower, upper, symbols, out_lower, out_upper):
+    """Backward step of patterns by one symbol each, see `_extend_rows`."""
+    _extend_rows(matrix.value, lower, upper, symbols, out_lower, out_upper)
 
 
 @njit(**KERNEL)
-def search_rows(m, symbols, offsets, lower, upper):
-    """Backward steps of whole sequences, all together, on from the rows in ``lower, upper``."""
-    rows = lower.shape[0]
+def search_rows(matrix, symbols, offsets, lower, upper):
+    """Backward steps of whole sequences, side by side; ``lower, upper`` are updated in place.
+
+    Sequence i is ``symbols[offsets[i]:offsets[i + 1]]``.
+    """
+    m, rows = matrix.value, lower.shape[0]
     column_symbols = np.empty(rows, np.int32)
     longest = 0
     for row in range(rows):
         longest = max(longest, offsets[row + 1] - offsets[row])
     for column in range(longest):
         for row in range(rows):
-            place = offsets[row] + column
-            column_symbols[row] = symbols[place] if place < offsets[row + 1] else -1
-        extend_rows(m, lower, upper, column_symbols, lower, upper)
-
-
-@njit(**KERNEL)
-def _search(matrix, symbols, offsets, lower, upper):
-    search_rows(matrix.it, symbols, offsets, lower, upper)
+            index = offsets[row] + column
+            column_symbols[row] = symbols[index] if index < offsets[row + 1] else -1
+        _extend_rows(m, lower, upper, column_symbols, lower, upper)
 
 
 @njit(**KERNEL)
 def _sort(symbols, first, last, marked):
-    """Sort ``symbols[first:last]``, which are different; ``marked`` has a zeroed bit for each."""
+    """Sort the distinct ``symbols[first:last]``; ``marked`` is scratch, a zero bit per symbol."""
     if last - first <= 24:
         for i in range(first + 1, last):
             symbol, j = symbols[i], i - 1
@@ -190,27 +189,27 @@ def _sort(symbols, first, last, marked):
         marked[word] = np.uint64(0)
         while bits:
             low = bits & (~bits + np.uint64(1))
-            place = 0
+            bit = 0
             for step in (32, 16, 8, 4, 2, 1):
-                if low >> np.uint64(place + step):
-                    place += step
-            symbols[at] = (word << 6) + place
+                if low >> np.uint64(bit + step):
+                    bit += step
+            symbols[at] = (word << 6) + bit
             at += 1
             bits ^= low
 
 
 @njit(**KERNEL)
 def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, bounds, ends):
-    """Symbols that stand in ``bwt[lower:upper]`` of the rows ``first`` to ``last`` with
-    ``wanted``, each row's together and sorted: row r's end at ``ends[r]``; returns how many.
+    """Symbols in ``bwt[lower:upper]`` of the ``wanted`` rows among ``first`` to ``last``.
 
-    Breadth first over all rows together. ``bounds`` gets the rows of the longer patterns, int64
-    (2, bound), where it is not empty.
+    Breadth first over all rows together. Writes each row's symbols one after the other, sorted, the
+    last of row r before ``ends[r]``; and the intervals of the longer patterns to ``bounds``, int64
+    (2, bound), then unsorted, unless it is empty. Returns the number of symbols.
     """
     depth, length, sigma = m.smaller.shape[0], m.counts[-1], m.alphabet.shape[0]
     low_ends = np.empty((2, bound), np.int64)
     high_ends = np.empty((2, bound), np.int64)
-    places = np.empty((2, bound), np.int32)
+    nodes = np.empty((2, bound), np.int32)
     owners = np.empty((2, bound), np.int32)
     found_symbols = np.empty(bound, np.int32)
     found_owners = np.empty(bound, np.int32)
@@ -222,7 +221,7 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
         ends[row] = 0
         if wanted[row] and count < bound:
             low_ends[0, count], high_ends[0, count] = max(0, lower[row]), min(length, upper[row])
-            places[0, count], owners[0, count] = 0, row
+            nodes[0, count], owners[0, count] = 0, row
             expect_rank(m.lines, 0, min(low_ends[0, count], m.lengths[0]))
             expect_rank(m.lines, 0, min(high_ends[0, count], m.lengths[0]))
             count += 1
@@ -231,12 +230,12 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
         base, super_base, size = m.line_starts[level], m.super_starts[level], m.lengths[level]
         width, inner, leaf = m.nodes[level], m.nodes[level + 1], m.leaf_starts[level + 1]
         children = 0
-        for node in range(count):
-            low, high = min(low_ends[here, node], size), min(high_ends[here, node], size)
-            place, row = places[here, node], owners[here, node]
+        for number in range(count):
+            low, high = min(low_ends[here, number], size), min(high_ends[here, number], size)
+            node, row = nodes[here, number], owners[here, number]
             first_digit, last_digit = 0, 4
             if high == low + 1:
-                # A single row goes one way.
+                # A single row has one child.
                 first_digit = get_digit(m.lines, base, low)
                 last_digit = first_digit + 1
                 lows[first_digit] = rank_digit(
@@ -253,16 +252,16 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
             for digit in range(first_digit, last_digit):
                 child_low = m.smaller[level, digit] + lows[digit]
                 child_high = m.smaller[level, digit] + highs[digit]
-                child = place + digit * width
+                child = node + digit * width
                 if child_low >= child_high:
                     continue
                 if child < inner:
-                    # Honest arrays keep these bounds; they are asked for the others.
+                    # Always true for valid arrays.
                     if children < bound:
                         low_ends[there, children], high_ends[there, children] = (
                             child_low, child_high,
                         )  # fmt: skip
-                        places[there, children], owners[there, children] = child, row
+                        nodes[there, children], owners[there, children] = child, row
                         children += 1
                         below, size_below = m.line_starts[level + 1], m.lengths[level + 1]
                         expect_rank(m.lines, below, min(child_low, size_below))
@@ -285,7 +284,7 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
         here, there = there, here
     total = 0
     for row in range(first, last):
-        # For the moment where a row's symbols begin; each that is placed moves it on to their end.
+        # Here the start of a row's symbols; the loop below advances it to their end.
         ends[row], total = total, total + ends[row]
     for number in range(found):
         row = found_owners[number]
@@ -304,9 +303,9 @@ def _leaves_below(m, alive, lower, upper, first, last, bound, wanted, symbols, b
 
 
 @njit(**KERNEL)
-def _successors(matrix, all_lists, removed, lower, upper, offsets):
-    """Tokens that stand in ``bwt[lower:upper]`` of each row, sorted, without the document end."""
-    m, lists, alive = matrix.it, all_lists.it, removed.it.alive
+def _successors(matrix, lists_ref, removed, lower, upper, offsets):
+    """Tokens in ``bwt[lower:upper]`` of each row, sorted, without the document end."""
+    m, lists, alive = matrix.value, lists_ref.value, removed.value.alive
     length, sigma = m.counts[-1], m.alphabet.shape[0]
     rows, bound = lower.shape[0], np.int64(0)
     stored = np.full(rows, -1, np.int64)
@@ -316,7 +315,7 @@ def _successors(matrix, all_lists, removed, lower, upper, offsets):
         if low < high:
             stored[row] = find_list(lists, low, high)
             wanted[row] = stored[row] < 0
-            # An interval of k rows holds at most k symbols, and at most every symbol and the end.
+            # An interval of k rows has at most k symbols, and at most all symbols and the end.
             bound += (
                 min(sigma + 1, high - low)
                 if wanted[row]
@@ -328,7 +327,7 @@ def _successors(matrix, all_lists, removed, lower, upper, offsets):
     no_bounds = np.empty((2, 0), np.int64)
     total, first = 0, 0
     while first < rows:
-        # So many rows together that the scratch memory stays small.
+        # Group rows so that the scratch memory stays small.
         last, group = first, 0
         while last < rows:
             width = min(sigma + 1, min(length, upper[last]) - max(0, lower[last]))
@@ -359,24 +358,24 @@ def _successors(matrix, all_lists, removed, lower, upper, offsets):
                 start = ends[row]
         first = last
     offsets[rows] = total
-    # What is mostly full need not be copied.
+    # A copy frees the memory, unless the array is mostly full.
     return tokens[:total] if 2 * total > bound else tokens[:total].copy()
 
 
 @njit(**KERNEL)
 def _expand(matrix, removed, lower, upper, symbols, bounds, ends):
-    """Successors with their intervals, not sorted, for the lists that are stored."""
+    """Successors with the intervals of the longer patterns, unsorted."""
     return _leaves_below(
-        matrix.it, removed.it.alive, lower, upper, 0, lower.shape[0], symbols.shape[0],
+        matrix.value, removed.value.alive, lower, upper, 0, lower.shape[0], symbols.shape[0],
         np.ones(lower.shape[0], np.bool_), symbols, bounds, ends,
     )  # fmt: skip
 
 
 @njit(**KERNEL)
 def step_back(m, row):
-    """Symbol of ``bwt[row]`` and the row of the suffix that begins with it."""
+    """Symbol of ``bwt[row]``, and the row of the suffix that starts with it."""
     depth, length = m.smaller.shape[0], m.counts[-1]
-    position, place = row, 0
+    position, node = row, 0
     for level in range(depth):
         base, super_base = m.line_starts[level], m.super_starts[level]
         position = min(position, m.lengths[level])
@@ -384,10 +383,10 @@ def step_back(m, row):
         position = m.smaller[level, digit] + rank_digit(
             m.lines, m.supers, base, super_base, digit, position
         )
-        place += digit * m.nodes[level]
+        node += digit * m.nodes[level]
         inner = m.nodes[level + 1]
-        if place >= inner:
-            symbol = m.leaf_symbols[m.leaf_starts[level + 1] + place - inner]
+        if node >= inner:
+            symbol = m.leaf_symbols[m.leaf_starts[level + 1] + node - inner]
             if symbol >= m.shifts.shape[0]:
                 symbol = 0
             return symbol, min(length - 1, max(0, position + m.shifts[symbol]))
@@ -395,12 +394,12 @@ def step_back(m, row):
 
 
 @njit(**KERNEL)
-def steps_back(m, rows, symbols, places, count):
-    """`step_back` of the first ``count`` rows, which are overwritten; one waits for the cache
-    misses of all. ``places`` is scratch, int64[count]."""
+def steps_back(m, rows, symbols, nodes, count):
+    """`step_back` of the first ``count`` rows, in place; their cache misses overlap. ``nodes`` is
+    scratch, int64[count]."""
     depth, length = m.smaller.shape[0], m.counts[-1]
     for number in range(count):
-        symbols[number], places[number] = -1, 0
+        symbols[number], nodes[number] = -1, 0
         expect_rank(m.lines, 0, min(rows[number], m.lengths[0]))
     for level in range(depth):
         base, super_base = m.line_starts[level], m.super_starts[level]
@@ -414,13 +413,13 @@ def steps_back(m, rows, symbols, places, count):
             position = m.smaller[level, digit] + rank_digit(
                 m.lines, m.supers, base, super_base, digit, position
             )
-            places[number] += digit * m.nodes[level]
-            if places[number] < inner:
+            nodes[number] += digit * m.nodes[level]
+            if nodes[number] < inner:
                 rows[number] = position
                 expect_rank(m.lines, m.line_starts[level + 1], min(position, m.lengths[level + 1]))
                 waiting += 1
                 continue
-            symbol = m.leaf_symbols[m.leaf_starts[level + 1] + places[number] - inner]
+            symbol = m.leaf_symbols[m.leaf_starts[level + 1] + nodes[number] - inner]
             if symbol >= m.shifts.shape[0]:
                 symbol = 0
             symbols[number] = symbol
@@ -430,15 +429,16 @@ def steps_back(m, rows, symbols, places, count):
 
 
 @njit(**KERNEL)
-def walk_rows(m, rows, offsets, tokens):
-    """The tokens before the suffixes of rows, nearest first: those of row i are
+def walk_rows(matrix, rows, offsets, tokens):
+    """Write the tokens before the suffix of row i, nearest first, to
     ``tokens[offsets[i]:offsets[i + 1]]``."""
+    m = matrix.value
     sigma, next_row = m.alphabet.shape[0], 0
-    here, symbols = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int32)
-    at, ends = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int64)
-    places, count = np.empty(TOGETHER, np.int64), 0
+    here, symbols = np.empty(BATCH, np.int64), np.empty(BATCH, np.int32)
+    at, ends = np.empty(BATCH, np.int64), np.empty(BATCH, np.int64)
+    nodes, count = np.empty(BATCH, np.int64), 0
     while True:
-        while count < TOGETHER and next_row < rows.shape[0]:
+        while count < BATCH and next_row < rows.shape[0]:
             if offsets[next_row] < offsets[next_row + 1]:
                 here[count] = rows[next_row]
                 at[count], ends[count] = offsets[next_row], offsets[next_row + 1]
@@ -446,7 +446,7 @@ def walk_rows(m, rows, offsets, tokens):
             next_row += 1
         if count == 0:
             return
-        steps_back(m, here, symbols, places, count)
+        steps_back(m, here, symbols, nodes, count)
         kept = 0
         for number in range(count):
             symbol = symbols[number]
@@ -459,22 +459,23 @@ def walk_rows(m, rows, offsets, tokens):
 
 @njit(**KERNEL)
 def _decode(matrix, symbols):
+    m = matrix.value
     for row in range(symbols.shape[0]):
-        symbols[row] = step_back(matrix.it, row)[0]
+        symbols[row] = step_back(m, row)[0]
 
 
 class WaveletMatrix:
-    """The transform in a form that answers rank.
+    """The Burrows-Wheeler transform in a form that supports rank.
 
     Args:
         lines: uint64[lines, 8].
         supers: uint32[superblocks, 4].
-        counts: int64[sigma + 2], how many symbols are smaller.
-        lengths: uint8[n], the code lengths of sigma + 1 symbols and some that never occur.
+        counts: int64[sigma + 2], number of smaller symbols.
+        lengths: uint8[n], code lengths of sigma + 1 symbols and up to three unused ones.
         alphabet: int32[sigma], ascending.
 
     Raises:
-        ValueError: if they do not fit together.
+        ValueError: if the arrays are inconsistent.
     """
 
     def __init__(
@@ -493,19 +494,15 @@ class WaveletMatrix:
             and len(lengths) == padded_number(len(alphabet) + 1)
             and (np.diff(alphabet) > 0).all()
         ):
-            raise ValueError("The alphabet and its counts do not fit together")
+            raise ValueError("The alphabet and its counts are inconsistent")
         shape = tree_shape(lengths, _padded(sizes))
-        if lines.shape != (shape.line_starts[-1], 8) or supers.shape != (
-            shape.super_starts[-1],
-            4,
-        ):
-            raise ValueError("There are too few or too many digits")
+        sizes_of_level = (shape.line_starts[-1], 8), (shape.super_starts[-1], 4)
+        if (lines.shape, supers.shape) != sizes_of_level:
+            raise ValueError("The number of digits is wrong")
         shifts = counts[:-1] - shape.firsts[: len(alphabet) + 1]
-        of_shape = {name: array for name, array in shape._asdict().items() if name != "firsts"}
-        self.arrays: Arrays = freeze(
-            Arrays(lines, supers, counts, alphabet, shifts=shifts, **of_shape)
-        )
-        self.box: Box = box(self.arrays)
+        rest = shape[:-1]  # without `firsts`
+        self.arrays: Arrays = freeze(Arrays(lines, supers, counts, alphabet, shifts, *rest))
+        self.ref: KernelRef = kernel_ref(self.arrays)
 
     def __reduce__(self) -> tuple[Any, ...]:
         arrays = self.arrays
@@ -516,7 +513,7 @@ class WaveletMatrix:
     def build(
         cls, symbols: NDArray[np.uint32], alphabet: NDArray[np.int32], threads: int = 1
     ) -> "WaveletMatrix":
-        """From the transform's symbols, uint32[rows]; they are overwritten."""
+        """Build from the symbols of the transform, uint32[rows], which are overwritten."""
         length = len(symbols)
         sizes = np.bincount(symbols, minlength=len(alphabet) + 1).astype(np.int64)
         counts = np.concatenate([[0], np.cumsum(sizes)])
@@ -525,37 +522,26 @@ class WaveletMatrix:
         lines = empty_lines(int(shape.line_starts[-1]))
         supers = np.zeros((int(shape.super_starts[-1]), 4), dtype=np.uint32)
         codes, other = symbols, np.empty_like(symbols)
-        with ThreadPoolExecutor(threads) as pool:
-
-            def in_parts(number: int, work: Callable[[int, int], Any]) -> None:
-                parts = range(0, number, _LINES_A_TASK)
-                list(pool.map(lambda at: work(at, min(number, at + _LINES_A_TASK)), parts))
-
-            in_parts(length, lambda a, b: _to_codes(codes, shape.codes, a, b))
-            for level in range(len(shape.smaller)):
-                size, limit = int(shape.lengths[level]), int(shape.lengths[level + 1])
-                shift, here = 30 - 2 * level, codes[:size]
-                own = lines[slice(*shape.line_starts[level : level + 2])]
-                own_supers = supers[slice(*shape.super_starts[level : level + 2])]
-                found = np.empty((len(own), 4), dtype=np.int64)
-                smaller = shape.smaller[level]
-
-                def write(a: int, b: int) -> None:
-                    write_lines(here, shift, own, a, b, found)  # noqa: B023
-
-                def move(a: int, b: int) -> None:
-                    start, end = min(size, a * LINE_DIGITS), min(size, b * LINE_DIGITS)  # noqa: B023
-                    targets = smaller + found[a]  # noqa: B023
-                    _partition(here, shift, start, end, targets, other, limit)  # noqa: B023
-
-                in_parts(num_lines(size), write)
-                write_counts(own, own_supers, found)
-                in_parts(num_lines(size), move)
-                codes, other = other, codes
+        run_blocks(
+            length,
+            _LINES_PER_TASK * LINE_DIGITS,
+            lambda first, last: _to_codes(codes, shape.codes, first, last),
+            threads,
+        )
+        for level in range(len(shape.smaller)):
+            own = lines[slice(*shape.line_starts[level : level + 2])]
+            own_supers = supers[slice(*shape.super_starts[level : level + 2])]
+            size, limit = (int(length) for length in shape.lengths[level : level + 2])
+            smaller = shape.smaller[level]
+            _build_level(
+                codes[:size], 30 - 2 * level, own, own_supers, smaller, other, limit, threads
+            )
+            codes, other = other, codes
         return cls(lines, supers, counts, lengths, alphabet)
 
     @property
     def num_rows(self) -> int:
+        """Number of suffixes."""
         return int(self.arrays.counts[-1])
 
     @property
@@ -569,53 +555,81 @@ class WaveletMatrix:
     def search(
         self, symbols: NDArray[np.int32], offsets: Int64, lower: Int64, upper: Int64
     ) -> None:
-        """Backward steps of sequences, number i being ``symbols[offsets[i]:offsets[i + 1]]``, on
-        from the rows ``lower, upper``, which are overwritten."""
-        _search(self.box, symbols, offsets, lower, upper)
+        """Backward steps of whole sequences, see `search_rows`."""
+        search_rows(self.ref, symbols, offsets, lower, upper)
 
     def extend(self, lower: Int64, upper: Int64, symbols: NDArray[np.int32]) -> tuple[Int64, Int64]:
-        """Rows ``[lower, upper)`` of each pattern with one more symbol; (0, 0) where absent."""
+        """Rows of each pattern with one more symbol; (0, 0) if it does not occur."""
         out_lower, out_upper = np.empty_like(lower), np.empty_like(upper)
-        _extend(self.box, lower, upper, symbols, out_lower, out_upper)
+        extend_rows(self.ref, lower, upper, symbols, out_lower, out_upper)
         return out_lower, out_upper
 
     def successors(
-        self, lower: Int64, upper: Int64, lists: Box, removed: Box
+        self, lower: Int64, upper: Int64, lists: KernelRef, removed: KernelRef
     ) -> tuple[Int64, NDArray[np.int32]]:
-        """Tokens in each interval's rows: ``offsets int64[n + 1]``, ``tokens int32[total]``.
+        """Tokens in the rows of each interval: ``offsets int64[n + 1]``, ``tokens int32[total]``.
 
-        lists : `SuccessorLists`
-        removed : `Removed`, which says what rows count.
+        Args:
+            lower, upper: int64[n].
+            lists: `SuccessorLists`.
+            removed: `Removed`, whose rows are ignored.
         """
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)
-        tokens = _successors(self.box, lists, removed, lower, upper, offsets)
+        tokens = _successors(self.ref, lists, removed, lower, upper, offsets)
         return offsets, tokens
 
     def expand(
-        self, lower: Int64, upper: Int64, removed: Box
+        self, lower: Int64, upper: Int64, removed: KernelRef
     ) -> tuple[Int64, NDArray[np.int32], Int64]:
-        """Symbols in each interval's rows with the rows of the longer patterns: ``offsets
-        int64[n + 1]``, ``symbols int32[total]``, ``bounds int64[2, total]``."""
+        """Symbols in the rows of each interval, with the intervals of the longer patterns:
+        ``offsets int64[n + 1]``, ``symbols int32[total]``, ``bounds int64[2, total]``."""
         bound = int(np.clip(upper - lower, 0, len(self.alphabet) + 1).sum())
         symbols, bounds = np.empty(bound, np.int32), np.empty((2, bound), np.int64)
         offsets = np.zeros(len(lower) + 1, dtype=np.int64)
-        found = _expand(self.box, removed, lower, upper, symbols, bounds, offsets[1:])
+        found = _expand(self.ref, removed, lower, upper, symbols, bounds, offsets[1:])
         return offsets, symbols[:found], bounds[:, :found]
 
     def symbols(self) -> NDArray[np.uint32]:
-        """The transform again, uint32[rows]."""
+        """Decode the transform, uint32[rows]."""
         symbols = np.empty(self.num_rows, dtype=np.uint32)
-        _decode(self.box, symbols)
+        _decode(self.ref, symbols)
         return symbols
 
 
+def _build_level(
+    codes: NDArray[np.uint32],
+    shift: int,
+    lines: NDArray[np.uint64],
+    supers: NDArray[np.uint32],
+    smaller: Int64,
+    partitioned: NDArray[np.uint32],
+    limit: int,
+    threads: int,
+) -> None:
+    """Write the lines of one level, and partition its codes for the next one."""
+    size, counts = len(codes), np.empty((len(lines), 4), dtype=np.int64)
+
+    def partition(first: int, last: int) -> None:
+        start, end = min(size, first * LINE_DIGITS), min(size, last * LINE_DIGITS)
+        _partition(codes, shift, start, end, smaller + counts[first], partitioned, limit)
+
+    run_blocks(
+        len(lines),
+        _LINES_PER_TASK,
+        lambda first, last: write_lines(codes, shift, lines, first, last, counts),
+        threads,
+    )
+    write_counts(lines, supers, counts)
+    run_blocks(len(lines), _LINES_PER_TASK, partition, threads)
+
+
 def _padded(sizes: Int64) -> Int64:
-    """Sizes of the symbols of a complete code: some never occur."""
+    """Sizes for the symbols of a complete code, some of which never occur."""
     return np.append(sizes, np.zeros(padded_number(len(sizes)) - len(sizes), dtype=np.int64))
 
 
 __all__ = [
-    "TOGETHER",
+    "BATCH",
     "Arrays",
     "WaveletMatrix",
     "extend_rows",

@@ -1,4 +1,4 @@
-"""The best match of a text that is no clue: BM25."""
+"""BM25 search, for texts that are not clues."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ class BestMatch:
     """BM25 over documents' texts (bm25s with its defaults and English stop words).
 
     Args:
-        texts: of n documents.
+        texts: the texts of n documents.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -23,11 +23,11 @@ class BestMatch:
     def __call__(
         self, texts: Sequence[str], k: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The documents that match each text best.
+        """Find the best documents for each text.
 
         Returns:
-            numbers: int64 (texts, min(k, n)), best first, scores: float32 of that shape; 0 where a
-            document shares no word with the text.
+            numbers: int64 (texts, min(k, n)), best first.
+            scores: float32 of that shape; 0 if a document shares no word with the text.
         """
         known = [text or " " for text in texts]
         tokens = bm25s.tokenize(known, stopwords="en", show_progress=False)

@@ -1,4 +1,4 @@
-"""A table of digests: which texts and which ids have been seen, in some 50 bytes an entry."""
+"""A hash table of digests, which detects repeated texts and ids at about 50 bytes per entry."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -13,14 +13,14 @@ _SMALLEST = 1 << 10
 
 
 def digests(contents: Iterable[bytes]) -> NDArray[np.uint64]:
-    """128-bit digests, uint64[n, 2]."""
+    """128-bit digests of n contents, uint64[n, 2]."""
     joined = b"".join(blake2b(content, digest_size=16).digest() for content in contents)
     return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2)
 
 
 @njit(**KERNEL)
 def _insert(keys, values, wanted, first, found):
-    """Look up ``wanted``, and enter those that are not there as ``first``, ``first + 1``, ..."""
+    """Look up digests; insert missing ones with the values ``first``, ``first + 1``, ..."""
     mask = keys.shape[0] - 1
     for number in range(wanted.shape[0]):
         left, right = wanted[number, 0], wanted[number, 1]
@@ -36,7 +36,7 @@ def _insert(keys, values, wanted, first, found):
 
 @njit(**KERNEL)
 def _move(keys, values, old_keys, old_values):
-    """Enter what another table held."""
+    """Insert the entries of another table."""
     mask = keys.shape[0] - 1
     for number in range(old_values.shape[0]):
         if old_values[number] < 0:
@@ -49,7 +49,7 @@ def _move(keys, values, old_keys, old_values):
 
 
 class DigestTable:
-    """Digest to number, with open addressing.
+    """Maps digests to numbers, with open addressing.
 
     >>> table = DigestTable()
     >>> table.insert(digests([b"a", b"b"]), 0).tolist()
@@ -67,8 +67,11 @@ class DigestTable:
         return np.zeros((slots, 2), dtype=np.uint64), np.full(slots, -1, dtype=np.int64)
 
     def insert(self, keys: NDArray[np.uint64], first: int) -> NDArray[np.int64]:
-        """The number of each digest that is there, int64[n]; the others give -1 and are entered
-        with the numbers from ``first`` on."""
+        """Look up digests, and insert missing ones with the numbers ``first``, ``first + 1``, ...
+
+        Returns:
+            int64[n], the number of each digest; -1 if it was missing.
+        """
         slots = len(self._values)
         while 3 * (self._entries + len(keys)) > 2 * slots:
             slots *= 2

@@ -1,4 +1,4 @@
-"""From records to shards' worth of different documents."""
+"""Tokenize records and group them into parts for shards, without duplicates."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,14 +19,15 @@ Keys = NDArray[np.uint64]
 
 @dataclass
 class Part:
-    """Documents that make one shard.
+    """Documents of one shard.
 
-    tables : records of the documents
-    tokens : int32[length] of each
-    duplicates : records of further ids, with the row of the document whose text they have
-    num_records : of both together
-    num_tokens : of the documents
-    text_keys, id_keys : digests of the documents' tokens, and of all records' ids
+    Attributes:
+        tables: records of the documents.
+        tokens: int32[length] of each document.
+        duplicates: records whose text a document has already, with its row.
+        num_records: number of documents and duplicates.
+        num_tokens: number of tokens of the documents.
+        text_keys, id_keys: digests of the documents' tokens, and of the ids of all records.
     """
 
     tables: list[pa.Table] = field(default_factory=list)
@@ -39,15 +40,16 @@ class Part:
 
 
 class Collector:
-    """Joins records into parts of at most ``shard_tokens`` tokens (and at least one document), in
-    which no text occurs twice: records of the same tokens become one document with several ids.
+    """Groups records into parts of at most ``shard_tokens`` tokens, and at least one document.
+
+    Records with the same tokens become one document with several ids.
 
     Args:
         tokenizer: of the index.
-        shard_tokens: see above.
-        first_row: int, the row of the next document.
-        indexed: what else is known: the rows, -1 where new, of documents with these tokens.
-        schema: the columns that there are; those of the first documents by default.
+        shard_tokens: maximum number of tokens per part.
+        first_row: row of the next document.
+        indexed: returns the rows of indexed documents with these tokens, -1 for new ones.
+        schema: required columns; by default those of the first documents.
     """
 
     def __init__(
@@ -58,8 +60,6 @@ class Collector:
         indexed: Callable[[list[Tokens]], NDArray[np.int64]] | None = None,
         schema: pa.Schema | None = None,
     ) -> None:
-        if shard_tokens < 1:
-            raise ValueError(f"shard_tokens must be at least 1, got {shard_tokens}")
         self._tokenizer = tokenizer
         self._shard_tokens = shard_tokens
         self._indexed = indexed
@@ -68,11 +68,11 @@ class Collector:
         self._next_row = first_row
 
     def know_ids(self, ids: list[Any]) -> None:
-        """Ids that are taken."""
+        """Register existing ids."""
         self.know(np.empty((0, 2), np.uint64), _id_keys(ids))
 
     def know(self, text_keys: Keys, id_keys: Keys) -> None:
-        """Documents that have been collected before."""
+        """Register documents that were collected earlier."""
         self._texts.insert(text_keys, self._next_row)
         self._ids.insert(id_keys, 0)
         self._next_row += len(text_keys)
@@ -83,18 +83,20 @@ class Collector:
         skip: int = 0,
         on_batch: Callable[[pa.Table], None] | None = None,
     ) -> Iterator[Part]:
-        """All parts; the last may be small, and there is at least one.
+        """Iterate over the parts; there is at least one, and the last may be small.
 
-        skip : records to pass over, which `know` told of.
-        on_batch : gets every batch of records, the skipped ones too.
+        Args:
+            documents: the records.
+            skip: number of records to skip, which `know` registered.
+            on_batch: called with every batch of records, including skipped ones.
         """
         part, seen = Part(), 0
         for table in record_batches(documents, self._schema):
             if on_batch is not None:
                 on_batch(table)
-            passed = min(len(table), max(0, skip - seen))
+            skipped = min(len(table), max(0, skip - seen))
             seen += len(table)
-            table = table.slice(passed)
+            table = table.slice(skipped)
             if len(table) == 0:
                 continue
             encoded = encode_documents(table.column("text").to_pylist(), self._tokenizer)

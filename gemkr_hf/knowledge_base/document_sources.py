@@ -1,4 +1,4 @@
-"""Documents in files and data sets: JSON lines, CSV, TSV, Parquet, the Hub."""
+"""Documents from files and datasets: JSON lines, CSV, TSV, Parquet, the Hub."""
 
 import csv
 import gzip
@@ -19,69 +19,62 @@ FILE_SUFFIXES = (*KINDS, ".gz")
 
 
 class RecordFile:
-    """Records of a file, read as they are asked for.
+    """Records of a file, read while iterating.
 
-    JSON lines (one object a line, or one array of objects in a ``.json``), CSV and TSV with a first
-    line of names, all three also gzipped (``.gz``), or Parquet.
+    Formats: JSON lines (or one array of objects in a ``.json``), CSV and TSV with a header line,
+    all of them also gzipped (``.gz``), and Parquet.
 
     Args:
         path: the file.
         what: what a record is, for messages.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is of another kind or empty. While reading: if a line is broken,
-            with its number.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is empty or of another format. While iterating: if a line is
+            invalid, with its number.
     """
 
     def __init__(self, path: Path, what: str = "document") -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"There is no file '{path}'")
+            raise FileNotFoundError(f"File not found: '{path}'")
         self._path = path
         suffixes = [suffix.lower() for suffix in path.suffixes]
-        self._packed = suffixes[-1:] == [".gz"]
-        kind = next(iter(suffixes[-2:-1] if self._packed else suffixes[-1:]), "")
-        if kind not in KINDS or (self._packed and kind == ".parquet"):
+        self._gzipped = suffixes[-1:] == [".gz"]
+        self._suffix = next(iter(suffixes[-2:-1] if self._gzipped else suffixes[-1:]), "")
+        if self._suffix not in KINDS or (self._gzipped and self._suffix == ".parquet"):
             raise ValueError(
-                f"'{path}' is none of the files that {what}s are read from: "
-                f"{', '.join(kind[1:] for kind in KINDS)}"
+                f"Unknown format of '{path}': {what}s are read from "
+                f"{', '.join(kind[1:] for kind in KINDS)} files"
             )
-        self._suffix = kind
-        first = next(iter(self._records()), None)
+        first = next(self._records(), None)
         if first is None:
-            raise ValueError(f"There is no {what} in '{path}'")
+            raise ValueError(f"No {what}s in '{path}'")
         self.columns = list(first)
 
     def __len__(self) -> int:
-        """Records, about: a line break in a CSV field counts too."""
+        """Approximate number of records: line breaks in CSV fields count too."""
         if self._suffix == ".parquet":
             return int(pq.read_metadata(self._path).num_rows)
-        with self._binary() as file:
+        with gzip.open(self._path) if self._gzipped else self._path.open("rb") as file:
             lines = sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
         return max(1, lines - (self._suffix in (".csv", ".tsv")))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self._records()
 
-    def _binary(self) -> Any:
-        return gzip.open(self._path) if self._packed else self._path.open("rb")
-
-    def _open(self) -> TextIO:
-        if self._packed:
-            return gzip.open(self._path, "rt", encoding="utf-8-sig", newline="")
-        return self._path.open(encoding="utf-8-sig", newline="")
-
     def _records(self) -> Iterator[dict[str, Any]]:
         if self._suffix == ".parquet":
             yield from self._parquet()
             return
-        with self._open() as file:
+        # One function opens both kinds of files in text mode.
+        open_text: Any = gzip.open if self._gzipped else open
+        with open_text(self._path, "rt", encoding="utf-8-sig", newline="") as file:
             try:
-                yield from self._lines(file) if "json" in self._suffix else self._rows(file)
+                yield from self._json(file) if "json" in self._suffix else self._rows(file)
             except UnicodeDecodeError as error:
                 raise ValueError(f"'{self._path}' is not in UTF-8: {error}") from None
             except (EOFError, gzip.BadGzipFile):
-                raise ValueError(f"'{self._path}' is cut short or not packed by gzip") from None
+                raise ValueError(f"'{self._path}' is truncated or not a gzip file") from None
 
     def _parquet(self) -> Iterator[dict[str, Any]]:
         try:
@@ -89,61 +82,56 @@ class RecordFile:
                 for batch in file.iter_batches(1000):
                     yield from batch.to_pylist()
         except pa.ArrowException as error:
-            raise ValueError(f"'{self._path}' is broken: {error}") from None
+            raise ValueError(f"'{self._path}' is not a valid Parquet file: {error}") from None
 
-    def _lines(self, file: TextIO) -> Iterator[dict[str, Any]]:
-        if self._suffix == ".json":
-            start = file.read(1)
-            file.seek(0)
-            if start == "[":
-                try:
-                    records = json.load(file)
-                except ValueError as error:
-                    raise ValueError(f"'{self._path}' is no JSON: {error}") from None
-                yield from (self._object(record, None) for record in records)
-                return
+    def _json(self, file: TextIO) -> Iterator[dict[str, Any]]:
+        is_array = self._suffix == ".json" and file.read(1) == "["
+        file.seek(0)
+        if is_array:
+            for record in self._parsed(file.read(), f"'{self._path}'"):
+                yield self._object(record, f"A record in '{self._path}'")
+            return
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise ValueError(
-                        f"Line {number} of '{self._path}' is no JSON: {error}"
-                    ) from None
-                yield self._object(record, number)
+                where = f"Line {number} of '{self._path}'"
+                yield self._object(self._parsed(line, where), where)
 
-    def _object(self, record: Any, line: int | None) -> dict[str, Any]:
+    @staticmethod
+    def _parsed(text: str, where: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{where} is not valid JSON: {error}") from None
+
+    @staticmethod
+    def _object(record: Any, where: str) -> dict[str, Any]:
         if not isinstance(record, dict):
-            place = f"Line {line} of" if line else "A record in"
-            raise ValueError(
-                f'{place} \'{self._path}\' is no object such as {{"id": ..., "text": ...}}'
-            )
+            raise ValueError(f'{where} is not an object such as {{"id": ..., "text": ...}}')
         return record
 
     def _rows(self, file: TextIO) -> Iterator[dict[str, Any]]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         tabs = self._suffix == ".tsv"
-        # Tab-separated files are written with and without quotes: a field in quotes loses them, any
-        # other quotation mark is one.
+        # TSV files are written with and without quoting: quotes around a whole field are removed,
+        # any other quotation mark is kept.
         rows = (
             csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             if tabs
             else csv.reader(file, strict=True)
         )
-        names = [unquoted(name) if tabs else name for name in next(rows, [])]
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
-            raise ValueError(f"The column '{repeated[0]}' of '{self._path}' occurs twice")
         try:
+            names = [unquoted(name) if tabs else name for name in next(rows, [])]
+            repeated = [name for name in names if names.count(name) > 1]
+            if repeated:
+                raise ValueError(f"The column '{repeated[0]}' of '{self._path}' occurs twice")
             for row in rows:
                 if row and len(row) != len(names):
                     raise ValueError(
-                        f"Line {rows.line_num} of '{self._path}' has {len(row)} fields, and the "
-                        f"first line names {len(names)}"
+                        f"Line {rows.line_num} of '{self._path}' has {len(row)} fields, but the "
+                        f"header has {len(names)}"
                     )
                 if row:
-                    fields = map(unquoted, row) if tabs else row
-                    yield dict(zip(names, fields, strict=True))
+                    yield dict(zip(names, map(unquoted, row) if tabs else row, strict=True))
         except csv.Error as error:
             raise ValueError(f"Line {rows.line_num} of '{self._path}': {error}") from None
 
@@ -153,8 +141,8 @@ class DocumentFile(RecordFile):
 
     Args:
         path: the file.
-        id_column, text_column: columns that become `id` and `text`; with `id_column=None` documents
-            are numbered, "0", "1", ...
+        id_column, text_column: columns that become `id` and `text`; with `id_column=None`,
+            documents are numbered "0", "1", ...
 
     Raises:
         ValueError: besides those of `RecordFile`: if the first record lacks a column.
@@ -170,52 +158,11 @@ class DocumentFile(RecordFile):
             yield renamed(record, self._id, self._text, number)
 
 
-def check_columns(name: str, columns: list[str], id_column: str | None, text_column: str) -> None:
-    """Raise ValueError if a source of documents lacks the column of ids or texts."""
-    for column, option in ((id_column, "--id-column"), (text_column, "--text-column")):
-        if column is not None and column not in columns:
-            raise ValueError(
-                f"There is no column '{column}' in '{name}': there are {', '.join(columns)}; "
-                f"name one with {option}"
-            )
-
-
-def unquoted(field: str) -> str:
-    """A field of a tab-separated file without the quotes around it.
-
-    >>> unquoted('"so ""called"" words"'), unquoted('"so" and "so"')
-    ('so "called" words', '"so" and "so"')
-    """
-    if len(field) < 2 or not (field[0] == field[-1] == '"'):
-        return field
-    inside = field[1:-1]
-    return field if '"' in inside.replace('""', "") else inside.replace('""', '"')
-
-
-def renamed(
-    record: dict[str, Any], id_column: str | None, text_column: str, number: int
-) -> dict[str, Any]:
-    """A record with an `id` and a `text`; a column that would be overwritten is refused."""
-    result: dict[str, Any] = {
-        "id": str(number) if id_column is None else record.get(id_column),
-        "text": record.get(text_column),
-    }
-    for name, value in record.items():
-        if name in (id_column, text_column):
-            continue
-        if name in result:
-            raise ValueError(
-                f"There is a column '{name}' besides the one that is to become it: rename it"
-            )
-        result[name] = value
-    return result
-
-
 class DocumentDataset:
-    """Records of a data set on the Hub, or of one saved by `Dataset.save_to_disk`.
+    """Documents of a dataset on the Hub, or of one saved by `Dataset.save_to_disk`.
 
     Raises:
-        FileNotFoundError: if it cannot be had.
+        FileNotFoundError: if the dataset is not found.
         ValueError: if it lacks a column or the split.
     """
 
@@ -239,13 +186,61 @@ class DocumentDataset:
             yield renamed(record, self._id, self._text, number)
 
 
+def check_columns(name: str, columns: list[str], id_column: str | None, text_column: str) -> None:
+    """Raise ValueError if a source of documents lacks the column of ids or texts."""
+    for column, option in ((id_column, "--id-column"), (text_column, "--text-column")):
+        if column is not None and column not in columns:
+            raise ValueError(
+                f"No column '{column}' in '{name}', which has {', '.join(columns)}: choose one "
+                f"with {option}"
+            )
+
+
+def renamed(
+    record: dict[str, Any], id_column: str | None, text_column: str, number: int
+) -> dict[str, Any]:
+    """Rename a record's columns to `id` and `text`.
+
+    Raises:
+        ValueError: if that would overwrite another column.
+    """
+    result: dict[str, Any] = {
+        "id": str(number) if id_column is None else record.get(id_column),
+        "text": record.get(text_column),
+    }
+    for name, value in record.items():
+        if name in (id_column, text_column):
+            continue
+        if name in result:
+            raise ValueError(f"Another column is named '{name}' already: rename it")
+        result[name] = value
+    return result
+
+
+def unquoted(field: str) -> str:
+    """Remove the quotes around a whole field of a tab-separated file.
+
+    >>> unquoted('"so ""called"" words"'), unquoted('"so" and "so"')
+    ('so "called" words', '"so" and "so"')
+    """
+    if len(field) < 2 or not (field[0] == field[-1] == '"'):
+        return field
+    inside = field[1:-1]
+    return field if '"' in inside.replace('""', "") else inside.replace('""', '"')
+
+
 def open_dataset(
     name: str, split: str | None = None, config: str | None = None
 ) -> datasets.Dataset:
-    """A data set on the Hub, or one saved by `Dataset.save_to_disk`; of no split named, all.
+    """Open a dataset on the Hub, or one saved by `Dataset.save_to_disk`.
+
+    Args:
+        name: Hub id or folder.
+        split: by default all splits, concatenated.
+        config: configuration of a dataset on the Hub.
 
     Raises:
-        FileNotFoundError: if it cannot be had.
+        FileNotFoundError: if it is not found.
         ValueError: if it lacks the split.
     """
     try:
@@ -256,13 +251,13 @@ def open_dataset(
         else:
             found = datasets.load_dataset(name, config, split=split)
     except KeyError:
-        raise ValueError(f"The data set '{name}' has no split '{split}'") from None
+        raise ValueError(f"The dataset '{name}' has no split '{split}'") from None
     except ValueError as error:
-        raise ValueError(f"The data set '{name}': {str(error).splitlines()[0]}") from None
+        raise ValueError(f"The dataset '{name}': {str(error).splitlines()[0]}") from None
     except (OSError, datasets.exceptions.DatasetsError) as error:
         raise FileNotFoundError(
-            f"'{name}' is neither a file or folder that can be read nor a data set on the Hub that "
-            f"can be reached ({type(error).__name__})"
+            f"'{name}' is neither a readable file or folder nor a dataset that can be downloaded "
+            f"from the Hub ({type(error).__name__})"
         ) from None
     if isinstance(found, datasets.DatasetDict):
         return datasets.concatenate_datasets(list(found.values()))
@@ -276,7 +271,7 @@ def open_documents(
     split: str = "train",
     config: str | None = None,
 ) -> DocumentFile | DocumentDataset:
-    """Documents of a file, a saved data set's folder, or a data set on the Hub."""
+    """Open the documents of a file, a saved dataset's folder, or a dataset on the Hub."""
     local = is_local(source, bare_ids=True, file_suffixes=FILE_SUFFIXES)
     if local and not Path(source).is_dir():
         return DocumentFile(Path(source), id_column, text_column)

@@ -1,4 +1,4 @@
-"""Documents as Arrow tables: from what users have, checked, and in Parquet."""
+"""Documents as Arrow tables: conversion, checks, and Parquet files."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -18,13 +18,13 @@ Documents: TypeAlias = Iterable[Mapping[str, Any]] | Dataset | IterableDataset
 
 BATCH = 1000
 ROW, PRIMARY = "_row", "_primary"
-"""Columns of the table of further ids: the document's row, and whether the record stands for it."""
+"""Columns of a table of duplicates: the document's row, and whether the record represents it."""
 IN_MEMORY_BELOW = 256 * 2**20
-"""Parquet up to this size (bytes) is read into memory; more is memory-mapped by `datasets`."""
+"""Parquet files up to this size (bytes) are read into memory; larger ones are memory-mapped."""
 
 
 def number_of(documents: Documents) -> int | None:
-    """How many there are, where that is known beforehand."""
+    """Number of documents; None if unknown."""
     try:
         return len(documents)  # type: ignore[arg-type]
     except TypeError:
@@ -32,13 +32,13 @@ def number_of(documents: Documents) -> int | None:
 
 
 def record_batches(documents: Documents, known: pa.Schema | None = None) -> Iterator[pa.Table]:
-    """Documents as checked tables of one schema, with an `id` and a `text` in every row.
+    """Convert documents to checked tables of one schema, with an `id` and a `text` in every row.
 
     The columns are those of ``known``, or of the first thousand documents; a column that is empty
-    there gets its kind where it is first filled.
+    there gets its type from the first value.
 
     Raises:
-        ValueError: if something is no document, or an `id` or `text` is missing.
+        ValueError: if a record is not a valid document, or an `id` or `text` is missing.
     """
     schema, row = known, 0
     for table in _tables(documents):
@@ -52,8 +52,8 @@ def record_batches(documents: Documents, known: pa.Schema | None = None) -> Iter
                 raise ValueError(
                     f"The knowledge base has no column '{new[0]}': it has {', '.join(schema.names)}"
                     if known is not None
-                    else f"The column '{new[0]}' is first met behind document {row}: give it, if "
-                    "only as None, in the first document"
+                    else f"The column '{new[0]}' first occurs after document {row}: add it to the "
+                    "first document, with None if it has no value"
                 )
             table = _like(table, schema, row)
             schema = table.schema
@@ -78,7 +78,7 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
                     "Documents must be records such as {'id': ..., 'text': ...}, and document "
                     f"{row} is {str(record)[:60]!r}"
                 )
-        # A column may be given in some documents only, the first not among them.
+        # A column may occur in some documents only, and not in the first.
         columns = dict.fromkeys(column for record in records for column in record)
         try:
             yield pa.table(
@@ -86,12 +86,12 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
             )
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"Behind document {first_row} a text is no Unicode (a lone surrogate): {error}"
+                f"A text after document {first_row} is not valid Unicode: {error}"
             ) from None
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ValueError(
                 "Documents must be records such as {'id': ..., 'text': ...}, each column of one "
-                f"kind: {error}"
+                f"type: {error}"
             ) from None
         first_row += len(records)
 
@@ -101,11 +101,11 @@ def _check_columns(names: Iterable[str]) -> None:
     for column in ("id", "text"):
         if column not in names:
             raise ValueError(
-                f"Every document needs the column '{column}': there are {', '.join(names)}"
+                f"Every document needs the column '{column}', but they have {', '.join(names)}"
             )
     for column in (ROW, PRIMARY):
         if column in names:
-            raise ValueError(f"The column '{column}' is the knowledge base's own: rename yours")
+            raise ValueError(f"The column name '{column}' is reserved: rename the column")
 
 
 def _like(table: pa.Table, schema: pa.Schema, row: int) -> pa.Table:
@@ -121,55 +121,46 @@ def _like(table: pa.Table, schema: pa.Schema, row: int) -> pa.Table:
             columns.append(table.column(field.name).cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ValueError(
-                f"The column '{field.name}' is of another kind behind document {row}: {error}"
+                f"The column '{field.name}' has another type after document {row}: {error}"
             ) from None
     return pa.table(columns, names=schema.names)
 
 
 def join_tables(tables: list[pa.Table]) -> pa.Table:
-    """Tables of `record_batches`, one behind the other."""
+    """Concatenate tables of `record_batches`."""
     return pa.concat_tables(tables, promote_options="default")
 
 
 def _check_rows(table: pa.Table, first_row: int) -> None:
     ids, texts = table.column("id"), table.column("text")
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
-        wrong = 0 if len(texts) == 0 else _first(pc.is_valid(texts)) or 0
-        value = texts[wrong].as_py() if len(texts) else None
-        raise ValueError(
-            f"The text of document {first_row + wrong} (id {_value(ids, wrong)!r}) is {value!r}, "
-            "not words"
+    if _is_string(texts.type):
+        wrong = pc.index(pc.is_null(texts), True).as_py()
+    else:
+        wrong = max(0, pc.index(pc.is_valid(texts), True).as_py())
+    if wrong >= 0:
+        identifier, value = (
+            column[wrong].as_py() if len(column) else None for column in (ids, texts)
         )
-    missing = _first(pc.is_null(texts))
-    if missing is not None:
         raise ValueError(
-            f"The text of document {first_row + missing} (id {_value(ids, missing)!r}) is None, "
-            "not words"
+            f"The text of document {first_row + wrong} (id {identifier!r}) is {value!r}, not a "
+            "string"
         )
-    missing = _first(pc.is_null(ids))
-    if missing is not None:
+    missing = pc.index(pc.is_null(ids), True).as_py()
+    if missing >= 0:
         raise ValueError(f"Document {first_row + missing} has no id")
-    kind = ids.type
-    if not (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
-    ):
+    if not (_is_string(ids.type) or pa.types.is_integer(ids.type)):
+        value = ids[0].as_py() if len(ids) else None
         raise ValueError(
-            f"The id of document {first_row} is {_value(ids, 0)!r}: ids are texts or whole numbers"
+            f"The id of document {first_row} is {value!r}: ids must be strings or integers"
         )
 
 
-def _first(mask: pa.ChunkedArray) -> int | None:
-    """The first row that is true."""
-    found = pc.index(mask, True).as_py()
-    return None if found < 0 else found
-
-
-def _value(column: pa.ChunkedArray, row: int) -> Any:
-    return column[row].as_py() if row < len(column) else None
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def write_table(table: pa.Table, folder: Path, name: str) -> dict[str, Any]:
-    """Write Parquet as ``name-<digest>.parquet``; its record."""
+    """Write a table as ``name-<digest>.parquet``; return the record of the file."""
     unnamed = folder / f".{name}.parquet"
     with atomic_file(unnamed) as temporary:
         pq.write_table(table, temporary)
@@ -180,26 +171,30 @@ def write_table(table: pa.Table, folder: Path, name: str) -> dict[str, Any]:
 
 
 def read_dataset(path: Path) -> Dataset:
-    """Read Parquet.
+    """Read a Parquet file as a dataset.
 
     Raises:
-        ValueError: if it is broken.
+        ValueError: if it is not valid.
     """
+    if path.stat().st_size <= IN_MEMORY_BELOW:
+        # Writes no copy to the user's cache, as `Dataset.from_parquet` does.
+        return Dataset(read_table(path))
     try:
-        if path.stat().st_size <= IN_MEMORY_BELOW:
-            # Leaves no copy in the user's cache, as `Dataset.from_parquet` would.
-            return Dataset(pq.read_table(path))
         return Dataset.from_parquet(str(path))
     except pa.ArrowException as error:
-        raise ValueError(f"'{path}' is broken: {error}") from None
+        raise ValueError(f"'{path}' is not a valid Parquet file: {error}") from None
 
 
 def read_table(path: Path) -> pa.Table:
-    """`read_dataset` of a small table."""
+    """Read a Parquet file into memory.
+
+    Raises:
+        ValueError: if it is not valid.
+    """
     try:
         return pq.read_table(path)
     except pa.ArrowException as error:
-        raise ValueError(f"'{path}' is broken: {error}") from None
+        raise ValueError(f"'{path}' is not a valid Parquet file: {error}") from None
 
 
 def with_primary(duplicates: pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Some shards of a knowledge base, with or without their documents."""
+"""Select shards of a knowledge base, with or without their documents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemkr_hf.index.index_storage import stored_files
+from gemkr_hf.knowledge_base.storage import named_files
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a knowledge base are wanted, and which of its rows they hold.
+    """Selected files of a knowledge base and the rows in them.
 
     Attributes:
-        header: that of a knowledge base of these shards alone, as far as its files are concerned.
-        names: of all files, relative to the folder.
-        kept: rows of the whole that are wanted, int64[n]; None for all of them.
-        in_parts: places of these rows among the rows of ``header["documents"]``, int64[n]; None
-            where they are all of them.
+        header: that of a knowledge base of the selected shards, as far as files are concerned.
+        names: of all its files, relative to the folder.
+        kept: selected rows of the whole knowledge base, int64[n]; None if all are.
+        in_parts: indices of these rows among the rows of ``header["documents"]``, int64[n]; None
+            if they are all of them.
     """
 
     header: Mapping[str, Any]
@@ -32,66 +32,52 @@ class Selection:
 def select(
     header: Mapping[str, Any], shards: Sequence[int] | None, documents: bool, folder: Path | str
 ) -> Selection:
-    """Choose shards by their numbers.
+    """Select shards by their numbers.
 
     Args:
-        header: of the whole.
-        shards: None for all.
-        documents: whether the documents themselves are wanted.
+        header: of the whole knowledge base.
+        shards: numbers from 0; None for all.
+        documents: whether to select the documents too.
         folder: for the message.
 
     Raises:
-        ValueError: there is no such shard, or none is named.
+        ValueError: if a shard does not exist, or none is selected.
     """
     records = header["index"]["shards"]
-    numbers = _checked(shards, len(records), folder)
+    numbers = list(range(len(records))) if shards is None else sorted(set(shards))
+    if not numbers:
+        raise ValueError("shards is empty: name at least one shard, or omit it for all")
+    wrong = [number for number in numbers if not 0 <= number < len(records)]
+    if wrong:
+        raise ValueError(
+            f"The knowledge base in '{folder}' has {len(records)} shard(s), numbered from 0: no "
+            f"shard {wrong[0]}"
+        )
     sizes = [record["num_documents"] for record in records]
     firsts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-    kept = [np.arange(firsts[number], firsts[number + 1]) for number in numbers]
+    kept = np.concatenate([np.arange(firsts[number], firsts[number + 1]) for number in numbers])
     whole = len(numbers) == len(records)
-    parts, in_parts, offset, first = [], [], 0, 0
+    parts, in_parts, offset, first = [], [np.empty(0, np.int64)], 0, 0
     for part in header["documents"]:
-        rows = np.arange(first, first + part["num_rows"])
-        wanted = np.isin(rows, np.concatenate(kept))
+        wanted = np.isin(np.arange(first, first + part["num_rows"]), kept)
         if wanted.any() or whole:
             parts.append(part)
             in_parts.append(np.flatnonzero(wanted) + offset)
-            offset += len(rows)
-        first += len(rows)
-    chosen = {
+            offset += len(wanted)
+        first += len(wanted)
+    selected = {
         **header,
         "index": {**header["index"], "shards": [records[number] for number in numbers]},
         "documents": parts if documents else [],
         "duplicates": header.get("duplicates") if documents else None,
     }
-    names = [part["file"] for part in chosen["documents"]]
-    names += stored_files(chosen["index"]["shards"])
-    names += list(header.get("tokenizer_files", {}))
-    if chosen["duplicates"]:
-        names.append(chosen["duplicates"]["file"])
-    rows_of_parts = sum(part["num_rows"] for part in parts)
-    places = np.concatenate(in_parts) if in_parts else np.empty(0, np.int64)
+    rows = np.concatenate(in_parts)
     return Selection(
-        chosen,
-        tuple(names),
-        None if whole else np.concatenate(kept),
-        None if len(places) == rows_of_parts else places,
+        selected,
+        tuple(sorted(named_files(selected))),
+        None if whole else kept,
+        None if len(rows) == offset else rows,
     )
-
-
-def _checked(shards: Sequence[int] | None, number: int, folder: Path | str) -> list[int]:
-    if shards is None:
-        return list(range(number))
-    chosen = sorted(set(shards))
-    if not chosen:
-        raise ValueError("shards names none: name one, or leave it out for all")
-    wrong = [shard for shard in chosen if not 0 <= shard < number]
-    if wrong:
-        raise ValueError(
-            f"The knowledge base in '{folder}' has {number} shard(s), counted from 0: there is no "
-            f"shard {wrong[0]}"
-        )
-    return chosen
 
 
 __all__ = ["Selection", "select"]

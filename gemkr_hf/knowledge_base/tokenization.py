@@ -1,4 +1,4 @@
-"""How documents become tokens, and how a tokenizer is recognised."""
+"""Tokenization of documents, and fingerprints of tokenizers."""
 
 import hashlib
 import json
@@ -13,18 +13,18 @@ from gemkr_hf.utils.hub_ids import portable_name
 
 
 def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of documents, as the index holds them and clues are cut from them.
+    """Tokenize documents for the index.
 
-    One space is put before the text: its first word then has the same tokens as in the middle of a
-    sentence. No special token is added, and one that is spelled out in a text is plain characters:
-    a document that says "</s>" must not let a clue end there.
+    One space is added before each text: its first word then has the same tokens as in the middle of
+    a sentence. No special token is added, and special tokens in a text are plain characters: a
+    document that contains "</s>" must not end a clue there.
 
     Args:
-        texts: sequence of str, n of them.
+        texts: n texts.
         tokenizer: of the language model that writes the clues.
 
     Returns:
-        list of n lists of int.
+        n lists of token ids.
     """
     if len(texts) == 0:
         return []
@@ -41,28 +41,28 @@ def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
 
 
 def load_tokenizer(name_or_path: str | PathLike[str]) -> PreTrainedTokenizerBase:
-    """A tokenizer from a folder or the Hub.
+    """Load a tokenizer from a folder or the Hub.
 
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if it is not found.
     """
     try:
-        # A checkpoint with code of its own still has a tokenizer without any.
+        # The tokenizer of a checkpoint with custom code has no custom code.
         return AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"'{name_or_path}' is neither a folder with a tokenizer nor a repository on the Hub "
-            f"that can be reached ({type(error).__name__})"
+            f"'{name_or_path}' is neither a folder with a tokenizer nor a repository that can be "
+            f"downloaded from the Hub ({type(error).__name__})"
         ) from None
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of all that decides which tokens a document has: hex, 32 digits.
+    """Hash of everything that affects the tokens of a document: 32 hex digits.
 
-    Vocabulary, merges, normalisation, pre-tokenization and added words are part of it. Padding,
-    truncation, special tokens and the template that sets them are not: a tokenizer to which a
-    processor adds its `<image>` token still reads documents alike. Neither are settings that are
-    off: a later version of `tokenizers` may know more of them.
+    It covers vocabulary, merges, normalization, pre-tokenization and added words. It ignores
+    padding, truncation, special tokens and their template: a processor's `<image>` token does not
+    change how documents are tokenized. It also ignores settings that are off: later versions of
+    `tokenizers` may have more of them.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -73,13 +73,13 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         vocabulary, merges = model.pop("vocab", None), model.pop("merges", None) or []
         parts = {
             "vocabulary": vocabulary,
-            # Pairs were written as one text once.
+            # Older versions wrote a pair as one string.
             "merges": [pair if isinstance(pair, str) else " ".join(pair) for pair in merges],
-            "model": _settings_that_are_on(model),
-            "normalizer": _settings_that_are_on(state.get("normalizer")),
-            "pre_tokenizer": _settings_that_are_on(state.get("pre_tokenizer")),
+            "model": _enabled_settings(model),
+            "normalizer": _enabled_settings(state.get("normalizer")),
+            "pre_tokenizer": _enabled_settings(state.get("pre_tokenizer")),
             "added_tokens": [
-                _settings_that_are_on(token)
+                _enabled_settings(token)
                 for token in state.get("added_tokens") or []
                 if not token.get("special")
             ],
@@ -88,9 +88,9 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _settings_that_are_on(settings: Any) -> Any:
+def _enabled_settings(settings: Any) -> Any:
     if isinstance(settings, dict):
-        inner = {name: _settings_that_are_on(value) for name, value in settings.items()}
+        inner = {name: _enabled_settings(value) for name, value in settings.items()}
         # 0 is a value: "is False" tells the two apart.
         return {
             name: value
@@ -98,18 +98,19 @@ def _settings_that_are_on(settings: Any) -> Any:
             if value is not None and value is not False and value not in ([], {})
         }
     if isinstance(settings, list):
-        return [_settings_that_are_on(value) for value in settings]
+        return [_enabled_settings(value) for value in settings]
     return settings
 
 
 @dataclass(frozen=True)
 class TokenizerIdentity:
-    """The tokenizer a knowledge base was made with.
+    """Identifies the tokenizer of a knowledge base.
 
-    name : its Hub id or its folder's name.
-    fingerprint : `tokenizer_fingerprint`, what decides whether another tokenizer is the same.
-    vocab_size : ids are smaller than this.
-    eos_token_id, pad_token_id : what ends a clue and what fills up behind it.
+    Attributes:
+        name: its Hub id or its folder's name.
+        fingerprint: `tokenizer_fingerprint`; tokenizers with the same fingerprint are equivalent.
+        vocab_size: token ids are smaller.
+        eos_token_id, pad_token_id: end a clue, and pad it.
     """
 
     name: str
@@ -120,6 +121,7 @@ class TokenizerIdentity:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase) -> "TokenizerIdentity":
+        """Identify a tokenizer."""
         name = portable_name(tokenizer.name_or_path or "") or type(tokenizer).__name__
         eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
         return cls(name, tokenizer_fingerprint(tokenizer), len(tokenizer), eos, pad)

@@ -199,7 +199,7 @@ def test_a_corpus_with_a_gap_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Document 2 of '.*d.jsonl' has no text"):
         list(load_benchmark(config, tmp_path).documents)
     (tmp_path / "d.jsonl").write_text('{"no": 1, "text": "a"}\n')
-    with pytest.raises(ValueError, match=r"no column 'id' in '.*d.jsonl': there are no, text"):
+    with pytest.raises(ValueError, match=r"No column 'id' in '.*d.jsonl', which has no, text"):
         load_benchmark(config, tmp_path)
 
 

@@ -218,13 +218,13 @@ def test_empty_inputs() -> None:
 
 @pytest.mark.parametrize("row", [-1, 2])
 def test_no_such_document(row: int) -> None:
-    with pytest.raises(IndexError, match=f"no document {row}"):
+    with pytest.raises(IndexError, match=f"No document {row}"):
         FMIndex.build([[1], [2]]).extract(row)
 
 
 @pytest.mark.parametrize("token", [-1, 10])
 def test_build_refuses_tokens_out_of_range(token: int) -> None:
-    with pytest.raises(ValueError, match=f"Document 1 holds token {token}, which is not in"):
+    with pytest.raises(ValueError, match=f"Document 1 contains token {token}, which is not in"):
         FMIndex.build([[1], [3, token]], vocab_size=10)
 
 
@@ -389,7 +389,7 @@ def test_settings_out_of_range(options: dict[str, int], message: str) -> None:
 
 def test_documents_that_cannot_be_removed() -> None:
     index = FMIndex.build([[1], [2]]).remove([0])
-    for row, message in ((0, "was removed"), (2, "no document 2"), (-1, "no document -1")):
+    for row, message in ((0, "was removed"), (2, "No document 2"), (-1, "No document -1")):
         with pytest.raises(IndexError, match=message):
             index.remove([row])
 
@@ -419,14 +419,14 @@ def test_a_passage_that_many_documents_share_takes_no_more_than_other_text() -> 
 @pytest.mark.parametrize(
     ("documents", "vocab_size", "message"),
     [
-        ([[2**31]], None, "vocab_size must be a whole number from 0 to 2147483647"),
+        ([[2**31]], None, "vocab_size must be an integer from 0 to 2147483647"),
         ([[2**31 - 1, 5]], None, "token ids are smaller than 2147483647"),
         ([[5]], 2**40, "got 1099511627776"),
         ([[5]], -5, "got -5"),
         ([[5]], 10.5, r"got 10\.5"),
         ([[5]], "x", "got x"),
         ([[2**63]], None, "got 9223372036854775809"),
-        ([[1], [-3]], None, "Document 1 holds token -3"),
+        ([[1], [-3]], None, "Document 1 contains token -3"),
     ],
 )
 def test_tokens_that_no_index_holds(documents, vocab_size, message: str) -> None:
@@ -439,7 +439,7 @@ def test_intervals_that_no_index_gave() -> None:
     strange = Intervals(np.array([[2**62, -9, 2]]), np.array([[2**63 - 1, -3, 2**40]]))
     assert index.occurrences(strange).tolist() == [0, 0, 5]
     assert index.is_distinct(strange).tolist() == [False, False, False]
-    with pytest.raises(ValueError, match="n is a number"):
+    with pytest.raises(ValueError, match="n must not be negative"):
         index.root(-1)
     with pytest.raises(IndexError, match="the index is empty"):
         FMIndex.build([]).extract(0)

@@ -242,11 +242,11 @@ def test_killed_at_any_moment(tokenizer, tmp_path) -> None:
         ([], "at least one document"),
         ([{"id": 1}], "column 'text'"),
         ([{"id": 1, "text": None}], "text of document 0"),
-        ([{"id": 1, "text": 5}], "not words"),
+        ([{"id": 1, "text": 5}], "not a string"),
         ([{"id": None, "text": "a"}, {"id": 1, "text": "b"}], "Document 0 has no id"),
         ([{"id": 1, "text": "a"}, {"id": 1, "text": "b"}], "id 1 occurs twice"),
         (["text"], "must be records"),
-        ([{"id": 1, "text": "a"}, {"id": "x", "text": "b"}], "each column of one kind"),
+        ([{"id": 1, "text": "a"}, {"id": "x", "text": "b"}], "each column of one type"),
     ],
 )
 def test_bad_documents_leave_nothing(documents, message, tokenizer, tmp_path) -> None:
@@ -257,7 +257,7 @@ def test_bad_documents_leave_nothing(documents, message, tokenizer, tmp_path) ->
 
 def test_a_column_that_comes_late(tokenizer) -> None:
     documents = [{"id": n, "text": str(n)} for n in range(1500)] + [{"id": -1, "text": "a", "x": 1}]
-    with pytest.raises(ValueError, match="The column 'x' is first met behind document 1000"):
+    with pytest.raises(ValueError, match="The column 'x' first occurs after document 1000"):
         KnowledgeBase.from_documents(documents, tokenizer)
 
 

@@ -62,7 +62,7 @@ def test_it_is_a_sequence_of_documents(knowledge_base) -> None:
     assert len(knowledge_base) == 4
     assert list(knowledge_base) == DIFFERENT
     for row in (-1, 4):
-        with pytest.raises(IndexError, match=f"no document {row}"):
+        with pytest.raises(IndexError, match=f"No document {row}"):
             knowledge_base[row]
 
 
@@ -92,7 +92,7 @@ def test_a_column_of_some_documents(tokenizer) -> None:
         ([{"id": 1}], "needs the column 'text'"),
         ([{"text": "a"}], "needs the column 'id'"),
         ([{"id": 1, "text": "a"}, {"id": 2, "text": None}], r"document 1 \(id 2\) is None"),
-        ([{"id": 1, "text": 5}], "not words"),
+        ([{"id": 1, "text": 5}], "not a string"),
         ([{"id": "x", "text": "a"}, {"id": "x", "text": "b"}], "'x' occurs twice"),
         ([{"id": None, "text": "a"}], "Document 0 has no id"),
         (["a text"], "must be records"),
