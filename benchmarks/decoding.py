@@ -1,4 +1,4 @@
-"""Constrained decoding beside transformers' own generate(), and what it costs.
+"""Time constrained decoding, compared with transformers' own generate().
 
     python benchmarks/decoding.py
     python benchmarks/decoding.py --queries 8 --beams 20 --groups 4 --only speed
@@ -6,13 +6,13 @@
 A Llama of 134 M parameters with random weights, prompts of 80 random tokens, and an index of
 100,000 synthetic documents of 100 tokens. In one run:
 
-- speed: taking turns, each query is decoded by transformers' beam search with the same constraint
-  as a plain `prefix_allowed_tokens_fn`; by `diverse_beam_search` row by row, with the prompt
-  computed once; and by `TreeSearch`, all with one group, so that they search for the same. The
-  clues and scores of `TreeSearch` are compared with those of transformers (both with the end token
-  scored) and of the rows. With `--groups` the last two are timed with that many groups too.
-- constraint: what the constraint takes of the steps of these searches, as a mask and in the tree.
-- cost: `TreeSearch` for 1, 4, 16 queries in a batch, and for 1, 5, 20, 50 beams.
+- speed: in turn, each query is decoded by transformers' beam search with the same constraint as a
+  plain `prefix_allowed_tokens_fn`; by `diverse_beam_search` with a row per beam, the prompt
+  computed once; and by `TreeSearch`. All use one group, so that the results are comparable: clues
+  and scores of `TreeSearch` are compared with those of transformers (both with the end token
+  scored) and of the rows. With `--groups` the last two are also timed with that many groups.
+- constraint: time per step of the constraint in these searches, as a mask and in the tree.
+- cost: `TreeSearch` for batches of 1, 4, 16 queries, and for 1, 5, 20, 50 beams.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import torch
 from fm_index import synthetic_documents
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gemkr_hf.decoding import FMIndexConstraint, TreeSearch
+from gemkr_hf.decoding import FMIndexConstraint, TreeScorer, TreeSearch
 from gemkr_hf.index import FMIndex
 from gemkr_hf.modeling import diverse_beam_search
 
@@ -49,7 +49,7 @@ def make_model(hidden_size: int, layers: int, vocab_size: int) -> LlamaForCausal
 
 
 def plain_constraint(index: FMIndex, prompt_length: int) -> Callable[[int, torch.Tensor], list]:
-    """What a user writes without this package's constraint."""
+    """The constraint as a user would write it without this package."""
 
     def allowed(_: int, ids: torch.Tensor) -> list[int]:
         clue = ids[prompt_length:].tolist()
@@ -106,7 +106,6 @@ class Bench:
         return diverse_beam_search(
             self.model, inputs, self.constraint, **COMMON, num_beams=beams, num_beam_groups=groups,
             diversity_penalty=0.5 if groups > 1 else 0.0, num_return_sequences=beams,
-            tree_search=False,
         )  # fmt: skip
 
     def tree(self, inputs: Inputs, groups: int = 1, beams: int = 0, **options: Any) -> Any:
@@ -163,9 +162,9 @@ def compare_speed(bench: Bench) -> None:
     print(
         f"{parameters / 1e6:.0f} M parameters, {bench.num_documents:,} documents, prompts of "
         f"{length} tokens, {bench.arguments.beams} beams; medians of {bench.arguments.queries} "
-        f"queries one by one, {torch.get_num_threads()} threads\n"
+        f"single queries, {torch.get_num_threads()} threads\n"
     )
-    print("| search | s a query | times as fast |")
+    print("| search | s per query | speed-up |")
     print("|---|---|---|")
     base = statistics.median(times["generate(prefix_allowed_tokens_fn)"])
     for name, taken in times.items():
@@ -198,21 +197,22 @@ class Clock:
 
 
 def measure_constraint(bench: Bench) -> None:
-    """Its share of a step, as a mask over rows and in the tree."""
+    """Time per step of the constraint, as a mask over rows and in the tree."""
     groups = bench.arguments.groups
-    whole, mask, look_up = Clock(), Clock(), Clock()
+    whole, mask, advance = Clock(), Clock(), Clock()
     constraint = FMIndexConstraint
-    original_call, original_look_up = constraint.__call__, TreeSearch._look_up
+    original_call, original_advance = constraint.__call__, TreeScorer.advance
     searches: dict[str, tuple[Callable[[Inputs], Any], Clock]] = {
         "mask (`logits_processor`)": (lambda inputs: bench.rows(inputs, groups), mask),
-        "tree (`TreeSearch`)": (lambda inputs: bench.tree(inputs, groups), look_up),
+        "tree (`TreeSearch`)": (lambda inputs: bench.tree(inputs, groups), advance),
     }
     print(
-        f"| constraint, {bench.arguments.beams} beams | us a step | us, later steps | of the time |"
+        f"| constraint, {bench.arguments.beams} beams | us per step | us, later steps "
+        "| share of the time |"
     )
     print("|---|---|---|---|")
     constraint.__call__ = mask.around(original_call)  # type: ignore[method-assign]
-    TreeSearch._look_up = look_up.around(original_look_up)  # type: ignore[method-assign]
+    TreeScorer.advance = advance.around(original_advance)  # type: ignore[method-assign]
     try:
         for name, (search, clock) in searches.items():
             steps: list[list[float]] = []
@@ -230,12 +230,12 @@ def measure_constraint(bench: Bench) -> None:
             print(f"| {name} | {every * 1e6:.0f} | {later * 1e6:.0f} | {share:.1%} |")
     finally:
         constraint.__call__ = original_call  # type: ignore[method-assign]
-        TreeSearch._look_up = original_look_up  # type: ignore[method-assign]
+        TreeScorer.advance = original_advance  # type: ignore[method-assign]
     print()
 
 
 def measure_cost(bench: Bench) -> None:
-    """What batches and beams cost; the settings take turns."""
+    """Time by batch size and number of beams; the settings take turns."""
     queries = [1, 4, 16]
     beams = [1, 5, 20, 50]
     settings = [(number, bench.arguments.beams) for number in queries]
@@ -250,12 +250,12 @@ def measure_cost(bench: Bench) -> None:
                 times[number, width].append((time.perf_counter() - started) / number)
     medians = {setting: statistics.median(taken) for setting, taken in times.items()}
     base = medians[1, bench.arguments.beams]
-    print(f"| queries in a batch, {bench.arguments.beams} beams | s a query | of one by one |")
+    print(f"| batch size, {bench.arguments.beams} beams | s per query | relative |")
     print("|---|---|---|")
     for number in queries:
         median = medians[number, bench.arguments.beams]
         print(f"| {number} | {median:.3f} | {median / base:.2f} |")
-    print("\n| beams, one query | s a query | of the usual number |")
+    print("\n| beams, one query | s per query | relative |")
     print("|---|---|---|")
     for width in sorted({*beams, bench.arguments.beams}):
         print(f"| {width} | {medians[1, width]:.3f} | {medians[1, width] / base:.2f} |")

@@ -1,13 +1,13 @@
-"""What the strategies of decoding find on the symbols benchmark (paper, Tables 4 and 5).
+"""Compare decoding strategies and settings on the symbols benchmark (paper, Tables 4 and 5).
 
     make quickstart
     python benchmarks/strategies.py
     python benchmarks/strategies.py --split validation --only clue
 
-With the model that the quickstart tuned, one setting changed at a time: the four strategies of
-Table 4; documents instead of clues, how a document's clues count together, further pieces, the
-penalty for ambiguity, renormalised scores; fewer and more beams. Then the keywords of Table 5, of
-clues from a question alone and from an image alone.
+With the quickstart's model, one setting is changed at a time: the four strategies of Table 4;
+search for documents or clues, aggregation of a document's clues, clues of several pieces, the
+ambiguity penalty, renormalized scores, numbers of beams. Then the keywords of Table 5, of clues
+from a question alone and from an image alone.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from gemkr_hf.evaluation.metrics import score_run
 from gemkr_hf.toy.quickstart.quickstart_systems import answer_questions, relevant_ids
 from gemkr_hf.toy.symbols import SymbolsConfig, load_symbols
 
-# Name -> (strategy, how clues add up, settings of `retrieve`).
+# Name -> (strategy, aggregate, settings of `retrieve`).
 SETTINGS: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "clue (20 beams in 4 groups, as tuned)": ("clue", None, {}),
     "document": ("document", None, {}),
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/quickstart"))
     parser.add_argument("--split", default="test", choices=["validation", "test", "unseen"])
     parser.add_argument("--questions", type=int, default=200)
-    parser.add_argument("--only", default="", help="settings whose names begin so")
+    parser.add_argument("--only", default="", help="only settings whose names start with this")
     arguments = parser.parse_args()
 
     retriever = GeMKRRetriever.from_pretrained(
@@ -64,7 +64,7 @@ def main() -> None:
     world = load_symbols(SymbolsConfig(**config), cache_dir=arguments.run / "data")
     questions = list(world[arguments.split])[: arguments.questions]
     relevant = relevant_ids(questions)
-    usual = retriever.aggregate
+    default = retriever.aggregate
 
     print(
         f"`{arguments.split}`, {len(questions)} questions, hit preset `gold`, 10 documents wanted\n"
@@ -74,7 +74,7 @@ def main() -> None:
     for name, (strategy, aggregate, decoding) in SETTINGS.items():
         if not name.startswith(arguments.only):
             continue
-        retriever.aggregate = aggregate or usual
+        retriever.aggregate = aggregate or default
         hits, seconds = answer_questions(retriever, questions, 10, strategy=strategy, **decoding)
         ranked = {
             question["question_id"]: [str(hit.document["id"]) for hit in found]
@@ -85,7 +85,7 @@ def main() -> None:
         cells = " | ".join(f"{value:.3f}" for value in figures.values())
         print(f"| {name} | {cells} | {number:.2f} | {seconds:.3f} |", flush=True)
 
-    retriever.aggregate = usual
+    retriever.aggregate = default
     print("\nTop 10 keywords in the best clues of 100 queries\n")
     for name, given in (
         ("only the question", {"with_image": False}),

@@ -18,20 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    MaxLengthCriteria,
-    PrefixConstrainedLogitsProcessor,
-    PreTrainedModel,
-    StoppingCriteriaList,
-)
-from transformers.generation import (
-    EosTokenCriteria,
-    GenerateBeamDecoderOnlyOutput,
-    GenerationMixin,
-)
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import generation as core
 
 from .configuration_gemkr import GeMKRConfig
 
@@ -43,7 +31,7 @@ IMAGE_INPUTS = ("pixel_values", "object_pixel_values", "object_features")
 
 
 @dataclass
-class BeamSearchOutput(GenerateBeamDecoderOnlyOutput):
+class BeamSearchOutput(core.GenerateBeamDecoderOnlyOutput):
     """Output of diverse beam search, best first within each query.
 
     It has all fields of core's beam search output, those on demand (`output_scores`,
@@ -80,16 +68,8 @@ class Hypothesis:
         row: its row in the batch of `RowScorer`.
     """
 
-    __slots__ = (
-        "depth", "dropped", "end", "finished", "following", "group", "log_probs", "parent", "row",
-        "score", "step", "token",
-    )  # fmt: skip
-
     def __init__(self, parent: Any, token: int, score: float, row: int = -1) -> None:
-        self.parent = parent
-        self.token = token
-        self.score = score
-        self.row = row
+        self.parent, self.token, self.score, self.row = parent, token, score, row
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.following: NDArray[np.int64] = np.empty(0, np.int64)
         self.log_probs: Any = None
@@ -105,12 +85,7 @@ class Hypothesis:
 
     def path(self) -> list[Any]:
         """The hypotheses from the first token to this one."""
-        path = []
-        node = self
-        while node.parent is not None:
-            path.append(node)
-            node = node.parent
-        return path[::-1]
+        return [] if self.parent is None else [*self.parent.path(), self]
 
     def output_ids(self) -> list[int]:
         """All tokens with the end token."""
@@ -168,6 +143,11 @@ class Query:
     pool: HypothesisPool
     steps: int = 0
     closed: bool = False
+
+    def best_open_score(self) -> float:
+        """The best score of the open beams; -inf if there are none."""
+        scores = (hypothesis.score for beams in self.beams for hypothesis, _ in beams)
+        return max(scores, default=-math.inf)
 
 
 class BeamScorer(Protocol):
@@ -319,13 +299,7 @@ class BeamSearch:
     def close(self, query: Query) -> None:
         """Close a query that no open beam can improve, by core's default rule."""
         length = query.steps**self.settings.length_penalty
-        query.closed = best_open_score(query) / length <= query.pool.worst()
-
-
-def best_open_score(query: Query) -> float:
-    """The best score of a query's beams, which they can still keep; -inf without beams."""
-    scores = (hypothesis.score for beams in query.beams for hypothesis, _ in beams)
-    return max(scores, default=-math.inf)
+        query.closed = query.best_open_score() / length <= query.pool.worst()
 
 
 def num_candidates(width: int, num_ends: int) -> int:
@@ -351,7 +325,7 @@ class GenerateCall:
     model: Any
     input_ids: torch.Tensor
     logits_processor: LogitsProcessorList
-    stopping_criteria: StoppingCriteriaList
+    stopping_criteria: core.StoppingCriteriaList
     generation_config: GenerationConfig
     model_kwargs: dict[str, Any]
 
@@ -360,10 +334,12 @@ class GenerateCall:
         config = self.generation_config
         return bool(config.return_dict_in_generate and getattr(config, f"output_{name}"))
 
-    def extra_criteria(self) -> StoppingCriteriaList:
+    def extra_criteria(self) -> core.StoppingCriteriaList:
         """The stopping criteria other than the length and the end tokens."""
-        own = (MaxLengthCriteria, EosTokenCriteria)
-        return StoppingCriteriaList(c for c in self.stopping_criteria if not isinstance(c, own))
+        own = (core.MaxLengthCriteria, core.EosTokenCriteria)
+        return core.StoppingCriteriaList(
+            c for c in self.stopping_criteria if not isinstance(c, own)
+        )
 
 
 @dataclass
@@ -374,8 +350,7 @@ class DiverseBeamSearch:
         num_beams: beams per query, in all groups together.
         num_beam_groups: groups, which choose one after the other; must divide `num_beams`.
         diversity_penalty: subtracted from a token's log-probability for each beam of an earlier
-            group that chose this token in the same step. It guides the choice and is not part of
-            the scores.
+            group that chose this token in the same step. It is not part of the scores.
         num_return_sequences: finished hypotheses to keep per query; may exceed `num_beams`.
         length_penalty: scores are divided by length ** length_penalty; 0 is Eq. 1.
         score_eos: whether the end token counts where nothing else is allowed. False: the score is
@@ -383,8 +358,7 @@ class DiverseBeamSearch:
             with one group and no penalty, sequences and scores are those of core's beam search. An
             end token that was one of several choices always counts.
         shared_prompt: compute the prompt once per query. False: once per beam, as core does; scores
-            then equal core's to the last bit, since matrix products of other shapes round
-            differently.
+            then equal core's to the last bit, since other matrix shapes round differently.
         scorer: what may follow the beams; by default a `RowScorer`.
         tree_search: deprecated, without effect: pass `scorer=TreeScorer(constraint)`.
 
@@ -429,7 +403,7 @@ class DiverseBeamSearch:
         model: Any,
         input_ids: torch.Tensor,
         logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
+        stopping_criteria: core.StoppingCriteriaList,
         generation_config: GenerationConfig,
         **model_kwargs: Any,
     ) -> torch.Tensor | BeamSearchOutput:
@@ -508,30 +482,27 @@ class RowScorer:
                 "Diverse beam search shares one prompt among its beams, which a static cache "
                 "cannot; leave cache_implementation out."
             )
-        search, config, input_ids = call.search, call.generation_config, call.input_ids
-        self.call = call
-        self.recorded: dict[str, Any] = {}
-        ends = config._eos_token_tensor
+        self.call, self.num_beams = call, call.search.num_beams
+        self.width = self.num_beams // call.search.num_beam_groups
+        ends = call.generation_config._eos_token_tensor
         self.ends_of_clues = [] if ends is None else ends.tolist()
-        width = search.num_beams // search.num_beam_groups
         # A penalty moves at most one token per beam of earlier groups behind others.
-        self.num_following = num_candidates(width, self.num_ends) + search.num_beams
+        self.num_following = num_candidates(self.width, self.num_ends) + self.num_beams
         self.extra_criteria = call.extra_criteria()
-        self.sequences = self._for_beams(input_ids)
+        self.recorded: dict[str, Any] = {}
+        self.sequences = self._for_beams(call.input_ids)
         self.model_kwargs = {"use_cache": True, **call.model_kwargs}
-        shared = search.shared_prompt
-        if not shared:
-            self.model_kwargs = self._all_for_beams(self.model_kwargs)
-        self._compute(input_ids if shared else self.sequences, is_first_iteration=True)
-        if shared:
+        if call.search.shared_prompt:
+            self._compute(call.input_ids, is_first_iteration=True)
             if self.model_kwargs["use_cache"]:
-                self.model_kwargs["cache"].batch_repeat_interleave(search.num_beams)
+                self.model_kwargs["cache"].batch_repeat_interleave(self.num_beams)
             self.logits = self._for_beams(self.logits)
             self.model_kwargs = self._all_for_beams(self.model_kwargs)
+        else:
+            self.model_kwargs = self._all_for_beams(self.model_kwargs)
+            self._compute(self.sequences, is_first_iteration=True)
         self.computed = True
-        return [
-            Hypothesis(None, -1, 0.0, query * search.num_beams) for query in range(len(input_ids))
-        ]
+        return [Hypothesis(None, -1, 0.0, r) for r in range(0, len(self.sequences), self.num_beams)]
 
     def score(self, queries: Sequence[Query]) -> None:
         """See `BeamScorer`."""
@@ -575,20 +546,19 @@ class RowScorer:
 
     def _append(self, queries: Sequence[Query]) -> None:
         """Give each beam its row, append the beams' tokens and compute the logits after them."""
-        search = self.call.search
-        width = search.num_beams // search.num_beam_groups
         parents = list(range(len(self.sequences)))
         tokens = [padding_id(self.call.generation_config)] * len(parents)
         for query in queries:
-            first = query.number * search.num_beams
-            open_beams = [h for beams in query.beams for h, _ in beams]
-            # Rows without a beam repeat one, so that all rows are what processors expect.
-            for row in range(first, first + search.num_beams):
-                parents[row], tokens[row] = open_beams[0].parent.row, open_beams[0].token
-            for group, beams in enumerate(query.beams):
-                for place, (hypothesis, _) in enumerate(beams):
-                    row = hypothesis.row = first + group * width + place
+            row = query.number * self.num_beams
+            [some_beam, *_] = [beam for beams in query.beams for beam in beams]
+            for beams in query.beams:
+                for place in range(self.width):
+                    # Rows without a beam repeat one, so that all rows are what processors expect.
+                    hypothesis = (beams[place] if place < len(beams) else some_beam).hypothesis
+                    if place < len(beams):
+                        hypothesis.row = row
                     parents[row], tokens[row] = hypothesis.parent.row, hypothesis.token
+                    row += 1
         device = self.sequences.device
         rows = torch.tensor(parents, device=device)
         appended = torch.tensor(tokens, device=device)[:, None]
@@ -601,15 +571,14 @@ class RowScorer:
 
     def _compute(self, input_ids: torch.Tensor, **options: Any) -> None:
         """Run the model; `logits` is then float32 (rows, vocab_size), as core's beam search has."""
-        model, prefill = self.call.model, options.get("is_first_iteration", False)
+        model = self.call.model
         inputs = model.prepare_inputs_for_generation(input_ids, **options, **self.model_kwargs)
         outputs = model(**inputs, return_dict=True)
         self.model_kwargs = model._update_model_kwargs_for_generation(outputs, self.model_kwargs)
         self.logits = outputs.logits[:, -1].to(device=input_ids.device, dtype=torch.float32)
-        shared = prefill and self.call.search.shared_prompt
         for name in ("attentions", "hidden_states"):
             layers = getattr(outputs, name)
-            if shared and layers:
+            if layers and len(input_ids) < len(self.sequences):
                 layers = tuple(map(self._for_beams, layers))
             self._record(name, layers)
         if self.model_kwargs.get("cache") is not None:
@@ -621,7 +590,7 @@ class RowScorer:
             self.recorded[name] = (*self.recorded.get(name, ()), value)
 
     def _for_beams(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows.repeat_interleave(self.call.search.num_beams, dim=0)
+        return rows.repeat_interleave(self.num_beams, dim=0)
 
     def _all_for_beams(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Each query's rows once for each of its beams."""
@@ -666,39 +635,6 @@ def check_tokenizers(fingerprint: str | None, processors: Sequence[Any]) -> None
 SEARCH_SETTINGS = tuple(DiverseBeamSearch.__dataclass_fields__)
 
 
-def diverse_beam_search(
-    model: Any,
-    inputs: torch.Tensor | Mapping[str, Any],
-    logits_processor: Processors = None,
-    **settings: Any,
-) -> torch.Tensor | BeamSearchOutput:
-    """Diverse beam search with any causal language model; the prompt is computed once per query.
-
-    Scores are sums of log-probabilities of the unconstrained distribution (Eq. 1): first the
-    log-softmax, then the processors' masks.
-
-    Args:
-        model: a causal language model, a GeMKR, or one of them wrapped by PEFT.
-        inputs: int64 tensor (batch_size, length) of prompts, or the mapping that a tokenizer or
-            processor returns; padded on the left.
-        logits_processor: the constraint, or a list of processors.
-        **settings: fields of `DiverseBeamSearch`, and anything else that `generate` takes
-            (max_new_tokens, return_dict_in_generate, eos_token_id...).
-
-    Returns:
-        int64 tensor (batch_size * num_return_sequences, longest), or a `BeamSearchOutput` with
-        `return_dict_in_generate=True`.
-
-    Raises:
-        ValueError: if a setting is out of range.
-    """
-    if isinstance(inputs, torch.Tensor):
-        inputs = {"input_ids": inputs}
-    search = DiverseBeamSearch(**{k: v for k, v in settings.items() if k in SEARCH_SETTINGS})
-    arguments = {k: v for k, v in settings.items() if k not in SEARCH_SETTINGS}
-    return model.generate(**inputs, **search_arguments(search, logits_processor, arguments))
-
-
 def search_arguments(
     search: DiverseBeamSearch, logits_processor: Processors, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -708,7 +644,7 @@ def search_arguments(
     allowed_tokens = arguments.pop("prefix_allowed_tokens_fn", None)
     if allowed_tokens is not None:
         # Core would count one row per query.
-        processors.append(PrefixConstrainedLogitsProcessor(allowed_tokens, search.num_beams))
+        processors.append(core.PrefixConstrainedLogitsProcessor(allowed_tokens, search.num_beams))
     return {
         **arguments,
         "logits_processor": processors,
@@ -719,7 +655,7 @@ def search_arguments(
     }
 
 
-class GeMKRGenerationMixin(GenerationMixin):
+class GeMKRGenerationMixin(core.GenerationMixin):
     """`generate` with the paper's diverse beam search as the default."""
 
     if TYPE_CHECKING:  # of the model that this is mixed into
@@ -836,18 +772,7 @@ def _given(generation_config: GenerationConfig | None, kwargs: Mapping[str, Any]
 
 
 __all__ = [
-    "Beam",
-    "BeamScorer",
-    "BeamSearch",
-    "BeamSearchOutput",
-    "DiverseBeamSearch",
-    "GeMKRGenerationMixin",
-    "GenerateCall",
-    "Hypothesis",
-    "HypothesisPool",
-    "Query",
-    "RowScorer",
-    "best_open_score",
-    "diverse_beam_search",
-    "largest",
-]
+    "Beam", "BeamScorer", "BeamSearch", "BeamSearchOutput", "DiverseBeamSearch",
+    "GeMKRGenerationMixin", "GenerateCall", "Hypothesis", "HypothesisPool", "Query", "RowScorer",
+    "largest", "search_arguments",
+]  # fmt: skip

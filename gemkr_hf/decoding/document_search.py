@@ -18,7 +18,6 @@ from gemkr_hf.modeling.generation_gemkr import (
     DiverseBeamSearch,
     HypothesisPool,
     Query,
-    best_open_score,
     largest,
 )
 
@@ -123,7 +122,7 @@ class DocumentSearch(BeamSearch):
             if len(documents) >= self.documents.wanted:
                 worst = min(documents.values())
         self.progress[query.number].documents = documents
-        query.closed = best_open_score(query) <= worst
+        query.closed = query.best_open_score() <= worst
 
     def _is_useful(self, node: Node, documents: dict[int, float]) -> bool:
         return node.score > documents.get(node.row, -math.inf)
