@@ -1,4 +1,4 @@
-"""Instruction tuning: settings, sampled clues, data sets, trainer, runs."""
+"""Training: arguments, clue sampling, data sets, trainer, preferences, runs."""
 
 from typing import TYPE_CHECKING
 

@@ -1,10 +1,10 @@
-"""Supervised text sampling: which snippets of a relevant document a model learns to write.
+"""Supervised text sampling: draw the clues of a relevant document that a model learns to write.
 
-Paper, section "Supervised Text Sampling". A document is split into sentences; the sentence with
-the most keyword hits is kept; its spans of ``n`` words are scored ``pi = c / (c + rho)``, where
-``c`` counts the hits in the span; ``m`` starts are drawn from the softmax of the scores, and ``l``
-tokens are cut from each. The cut is made on the document's own tokens, so that every clue is a
-subsequence of what the FM-index holds.
+Paper, section "Supervised Text Sampling". A document is split into sentences, and the sentence with
+the most keyword hits is kept. Its spans of ``n`` words are scored ``pi = c / (c + rho)``, where
+``c`` is the number of hits in the span. ``m`` starts are drawn from the softmax of the scores, and
+``l`` tokens are cut from each. Clues are cut from the document's own tokens, so that every clue is
+a subsequence of what the FM-index holds.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from gemkr_hf.utils.text import SENTENCE_END, STOP_WORDS, WORD
 PAIRS_AT_ONCE = 20_000
 
 AreDistinctive = Callable[[list[np.ndarray]], np.ndarray]
-"""Token sequences -> bool of the same number: ``FMIndex.valid_distinct``."""
+"""n token sequences -> bool ``(n,)``: ``FMIndex.valid_distinct``."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class SamplingConfig(Settings):
     """Parameters of supervised text sampling.
 
     Attributes:
-        clues: starts drawn for each relevant document (``m``; paper: "sample two knowledge clues
-            for each positive document").
-        length: tokens of a clue (``l``; the paper gives none and decodes 10 to 15).
-        span: words of a scored span (``n``; the paper gives none).
-        smoothing: ``rho`` of ``c / (c + rho)`` (the paper gives none).
-        ambiguous: what becomes of a clue that several documents hold: ``"redraw"`` takes the next
-            start drawn, ``"lengthen"`` goes on in the document until the clue is distinctive.
-            Where neither helps, the clue stays as it was drawn first.
-        redraws: how many more starts are looked at, at most.
-        max_length: tokens of a lengthened clue at most (l_max of decoding).
+        clues: Clues per relevant document (``m``; paper: "sample two knowledge clues for each
+            positive document").
+        length: Tokens per clue (``l``; not in the paper, which decodes 10 to 15).
+        span: Words per scored span (``n``; not in the paper).
+        smoothing: ``rho`` of ``c / (c + rho)`` (not in the paper).
+        ambiguous: What to do with a clue that occurs in several documents: ``redraw`` takes the
+            next start, ``lengthen`` adds tokens until the clue is distinctive. If neither helps,
+            the first draw is kept.
+        redraws: Maximum number of further starts.
+        max_length: Maximum number of tokens of a lengthened clue (l_max of decoding).
     """
 
     clues: int = 2
@@ -50,15 +50,10 @@ class SamplingConfig(Settings):
     max_length: int = 15
 
     def __post_init__(self) -> None:
-        for name in ("clues", "length", "span"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.smoothing <= 0:
-            raise ValueError(f"smoothing must be positive, got {self.smoothing}")
-        if self.redraws < 0:
-            raise ValueError(f"redraws must not be negative, got {self.redraws}")
+        self.check_positive("clues", "length", "span", "smoothing")
+        self.check_not_negative("redraws")
         if self.ambiguous not in ("redraw", "lengthen"):
-            raise ValueError(f"ambiguous is redraw or lengthen, not '{self.ambiguous}'")
+            raise ValueError(f"ambiguous must be redraw or lengthen, got '{self.ambiguous}'")
         if self.ambiguous == "lengthen" and self.max_length < self.length:
             raise ValueError(
                 f"max_length must be at least length ({self.length}), got {self.max_length}"
@@ -67,7 +62,7 @@ class SamplingConfig(Settings):
 
 @lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
-    """Lowercase and without a plural's or a verb's ending, so that "used" hits "uses"."""
+    """Lowercase a word and remove a common ending, so that "used" hits "uses"."""
     word = word.lower()
     for ending in ("ing", "ed", "es", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= 2:
@@ -76,7 +71,7 @@ def _stem(word: str) -> str:
 
 
 def keywords(texts: Iterable[str]) -> frozenset[str]:
-    """Stems of the words of a query (and of its answers) that carry meaning.
+    """Return the stems of a query's words, and of its answers', without stop words.
 
     >>> sorted(keywords(["What is the red sign used for?"]))
     ['red', 'sign', 'us']
@@ -90,9 +85,9 @@ class SampledClues:
     """Clues of several pairs of a document and a query, in the order of the pairs.
 
     Attributes:
-        pair: int64 ``(N,)``, the pair that each clue belongs to.
-        tokens: int32 arrays, each a run of its document's tokens.
-        distinctive: bool ``(N,)``; True throughout where it was not asked.
+        pair: int64 ``(N,)``, the pair of each clue.
+        tokens: N int32 arrays, each a subsequence of its document's tokens.
+        distinctive: bool ``(N,)``; all True if distinctiveness was not tested.
     """
 
     pair: np.ndarray
@@ -105,14 +100,14 @@ class SampledClues:
 
 @dataclass(frozen=True)
 class SpanDistribution:
-    """The distribution over the starts of one sentence.
+    """The distribution over the starts in one sentence.
 
     Attributes:
-        words: the sentence's words.
-        hits: bool ``(words,)``, which of them the query holds.
-        scores: float64 ``(words,)``, ``c / (c + rho)`` of the span that starts there.
-        probabilities: float64 ``(words,)``, their softmax.
-        starts: int64 ``(words,)``, each word's first token in the document.
+        words: The sentence's ``W`` words.
+        hits: bool ``(W,)``, whether a word is a keyword of the query.
+        scores: float64 ``(W,)``, ``c / (c + rho)`` of the span that starts at the word.
+        probabilities: float64 ``(W,)``, softmax of the scores.
+        starts: int64 ``(W,)``, first token of the word in the document.
     """
 
     words: list[str]
@@ -123,11 +118,11 @@ class SpanDistribution:
 
 
 class ClueSampler:
-    """Documents as arrays of words and tokens, from which clues are drawn for many queries at once.
+    """Draws clues from documents for many queries at once; all words and tokens are flat arrays.
 
     Args:
-        texts: the documents.
-        tokenizer: a fast tokenizer, that of the knowledge base. Tokens are those of the index:
+        texts: The documents.
+        tokenizer: A fast tokenizer, that of the knowledge base. Tokens are those of the index:
             one space before the text, no special tokens.
     """
 
@@ -147,7 +142,7 @@ class ClueSampler:
                     dtype=np.int64,
                 )
             )
-            # The first token that reaches into a word begins it: a leading space may belong to it.
+            # A word starts with the first token that overlaps it; a leading space may belong to it.
             starts.append(np.searchsorted(ends, positions, side="right"))
             sentences.append(np.searchsorted(np.array(breaks, dtype=np.int64), positions, "right"))
         self.tokens: list[np.ndarray] = tokens
@@ -169,31 +164,53 @@ class ClueSampler:
     ) -> SampledClues:
         """Draw ``config.clues`` clues for each pair of a document and a query.
 
-        Starts are drawn one after the other without putting back: no clue of a pair is drawn
-        twice, and a sentence of fewer starts gives fewer. A start too near to the document's end
-        is moved back, so that clues have one length; a shorter document is taken whole.
+        Starts are drawn without replacement: the clues of a pair differ, and a sentence with fewer
+        starts gives fewer clues. A start too close to the document's end is moved back, so that all
+        clues have the same length; a shorter document is one clue.
 
         Args:
-            documents: int ``(P,)``, the documents' numbers.
-            queries: ``P`` sets of ``keywords``.
-            config: the parameters.
-            rng: makes the draw reproducible.
-            are_distinctive: tells which sequences one document alone holds.
+            documents: int ``(P,)``, numbers of documents.
+            queries: P sets of ``keywords``.
+            config: Parameters.
+            rng: Random generator.
+            are_distinctive: Tests which sequences occur in one document only; None for no test.
         """
         rows = np.asarray(documents, dtype=np.int64)
         parts = [
-            self._sample(rows[first : first + PAIRS_AT_ONCE], queries, first, config, rng)
+            self._candidates(rows[first : first + PAIRS_AT_ONCE], queries, first, config, rng)
             for first in range(0, len(rows), PAIRS_AT_ONCE)
-        ]
-        pair, rank, start = (
-            (np.concatenate(column) for column in zip(*parts, strict=True))
-            if (parts)
-            else (np.empty(0, dtype=np.int64),) * 3
-        )
-        if are_distinctive is None:
-            taken = rank < config.clues
-            return self._cut(rows, pair[taken], start[taken], config, None)
-        return self._choose(rows, pair, rank, start, config, are_distinctive)
+        ] or [(np.empty(0, dtype=np.int64),) * 3]
+        pair, rank, start = (np.concatenate(column) for column in zip(*parts, strict=True))
+        document = rows[pair]
+        lengths = np.minimum(config.length, self._num_tokens[document])
+        chosen, distinctive = rank < config.clues, np.ones(len(pair), dtype=bool)
+        if are_distinctive is not None:
+            chosen = np.zeros(len(pair), dtype=bool)
+            distinctive = chosen.copy()
+            missing = np.full(len(rows), config.clues, dtype=np.int64)
+            longest = config.max_length if config.ambiguous == "lengthen" else config.length
+            for turn in range(int(rank.max(initial=-1)) + 1):
+                # A pair has one candidate of each rank.
+                open_rows = np.flatnonzero((rank == turn) & (missing[pair] > 0))
+                for more in range(longest - config.length + 1):
+                    longer = lengths[open_rows] + more
+                    fits = start[open_rows] + longer <= self._num_tokens[document[open_rows]]
+                    open_rows, longer = open_rows[fits], longer[fits]
+                    if not len(open_rows):
+                        break
+                    tokens = self._cut(document[open_rows], start[open_rows], longer)
+                    passed = np.asarray(are_distinctive(tokens), dtype=bool)
+                    hits, open_rows = open_rows[passed], open_rows[~passed]
+                    lengths[hits] = longer[passed]
+                    chosen[hits] = distinctive[hits] = True
+                    missing[pair[hits]] -= 1
+            # Too few are distinctive: keep the first of the others.
+            for turn in range(int(rank.max(initial=-1)) + 1):
+                others = np.flatnonzero((rank == turn) & ~chosen & (missing[pair] > 0))
+                chosen[others] = True
+                missing[pair[others]] -= 1
+        tokens = self._cut(document[chosen], start[chosen], lengths[chosen])
+        return SampledClues(pair[chosen], tokens, distinctive[chosen])
 
     def distribution(
         self,
@@ -202,7 +219,7 @@ class ClueSampler:
         config: SamplingConfig,
         rng: np.random.Generator,
     ) -> SpanDistribution:
-        """What the starts of one clue are drawn from, in the sentence of the most hits."""
+        """Return the distribution over the starts in the sentence with the most hits."""
         flat, hits, _ = self._best_sentence(np.array([document]), [query], rng)
         scores = _scores(np.zeros(len(flat), dtype=np.int64), hits, config)
         weights = np.exp(scores)
@@ -218,10 +235,11 @@ class ClueSampler:
     def _best_sentence(
         self, documents: np.ndarray, queries: Sequence[frozenset[str]], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The words of each pair's sentence with the most hits, drawn among equals.
+        """Find the sentence with the most hits of each pair; ties are broken at random.
 
         Returns:
-            Of each such word its place, whether it is a hit, and its pair.
+            For each word of these sentences: its position among all words, whether it is a hit, and
+            its pair.
         """
         counts = np.diff(self._words_of)[documents]
         pair = np.repeat(np.arange(len(documents)), counts)
@@ -234,7 +252,7 @@ class ClueSampler:
             if word in known
         ]
         hits = np.isin(pair * stems + self._stems[flat], np.array(wanted, dtype=np.int64))
-        # Sentences are numbered within their document: number them through all pairs.
+        # Sentences are numbered per document; number them over all pairs.
         new = np.ones(len(flat), dtype=bool)
         new[1:] = (np.diff(pair) != 0) | (np.diff(self._sentences[flat]) != 0)
         sentence = np.cumsum(new) - 1
@@ -244,7 +262,7 @@ class ClueSampler:
         kept = score[sentence] == best[pair]
         return flat[kept], hits[kept], pair[kept]
 
-    def _sample(
+    def _candidates(
         self,
         documents: np.ndarray,
         queries: Sequence[frozenset[str]],
@@ -252,20 +270,19 @@ class ClueSampler:
         config: SamplingConfig,
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pair, rank and start token of all candidates, in the order in which they are drawn."""
-        own = queries[first : first + len(documents)]
-        flat, hits, pair = self._best_sentence(documents, own, rng)
-        # Adding Gumbel noise and sorting draws from the softmax without putting back.
+        """Draw candidates: pair, rank within the pair, and start token of each."""
+        queries = queries[first : first + len(documents)]
+        flat, hits, pair = self._best_sentence(documents, queries, rng)
+        # Sorting by scores with Gumbel noise draws from the softmax without replacement.
         noisy = _scores(pair, hits, config) + rng.gumbel(size=len(flat))
         wordless = np.setdiff1d(np.arange(len(documents)), pair)
         pair = np.concatenate([pair, wordless])
         start = np.concatenate([self._starts[flat], np.zeros(len(wordless), dtype=np.int64)])
         noisy = np.concatenate([noisy, np.zeros(len(wordless))])
-        last = np.maximum(0, self._num_tokens[documents[pair]] - config.length)
-        start = np.minimum(start, last)
+        start = np.minimum(start, np.maximum(0, self._num_tokens[documents[pair]] - config.length))
         order = np.lexsort((-noisy, pair))
         pair, start = pair[order], start[order]
-        # Starts that were moved back to the same place count once, where they came first.
+        # Starts that were moved back to the same token count once, at their first rank.
         key = pair * (int(start.max(initial=0)) + 1) + start
         once = np.sort(np.unique(key, return_index=True)[1])
         pair, start = pair[once], start[once]
@@ -273,99 +290,19 @@ class ClueSampler:
         kept = rank < config.clues + config.redraws
         return pair[kept] + first, rank[kept], start[kept]
 
-    def _choose(
-        self,
-        documents: np.ndarray,
-        pair: np.ndarray,
-        rank: np.ndarray,
-        start: np.ndarray,
-        config: SamplingConfig,
-        are_distinctive: AreDistinctive,
-    ) -> SampledClues:
-        """The first candidates of each pair that are distinctive, or else the first."""
-        lengths = np.minimum(config.length, self._num_tokens[documents[pair]])
-        distinctive = np.zeros(len(pair), dtype=bool)
-        taken = np.zeros(len(pair), dtype=bool)
-        lacking = np.full(len(documents), config.clues, dtype=np.int64)
-        for turn in range(int(rank.max(initial=-1)) + 1):
-            rows = np.flatnonzero((rank == turn) & (lacking[pair] > 0))
-            if config.ambiguous == "lengthen":
-                lengths[rows] = self._lengthened(
-                    documents[pair[rows]], start[rows], lengths[rows], config, are_distinctive
-                )
-            found = self._are_distinctive(
-                documents[pair[rows]], start[rows], lengths[rows], are_distinctive
-            )
-            distinctive[rows] = found
-            taken[rows[found]] = True
-            lacking[pair[rows[found]]] -= 1
-        # What is not to be had distinctive is kept as it was drawn first.
-        for turn in range(int(rank.max(initial=-1)) + 1):
-            rows = np.flatnonzero((rank == turn) & ~taken & (lacking[pair] > 0))
-            taken[rows] = True
-            lacking[pair[rows]] -= 1
-            lengths[rows] = np.minimum(config.length, self._num_tokens[documents[pair[rows]]])
-        clues = self._cut(documents, pair[taken], start[taken], config, lengths[taken])
-        return SampledClues(clues.pair, clues.tokens, distinctive[taken])
-
-    def _are_distinctive(
-        self,
-        documents: np.ndarray,
-        start: np.ndarray,
-        lengths: np.ndarray,
-        are_distinctive: AreDistinctive,
-    ) -> np.ndarray:
-        if not len(documents):
-            return np.zeros(0, dtype=bool)
-        runs = [
-            self.tokens[document][first : first + length]
-            for document, first, length in zip(documents, start, lengths, strict=True)
-        ]
-        return np.asarray(are_distinctive(runs), dtype=bool)
-
-    def _lengthened(
-        self,
-        documents: np.ndarray,
-        start: np.ndarray,
-        lengths: np.ndarray,
-        config: SamplingConfig,
-        are_distinctive: AreDistinctive,
-    ) -> np.ndarray:
-        """The shortest lengths from ``lengths`` on that are distinctive, or ``lengths``."""
-        result = lengths.copy()
-        open_rows = np.arange(len(documents))
-        for more in range(config.max_length - config.length + 1):
-            longer = lengths[open_rows] + more
-            fits = start[open_rows] + longer <= self._num_tokens[documents[open_rows]]
-            open_rows, longer = open_rows[fits], longer[fits]
-            found = self._are_distinctive(
-                documents[open_rows], start[open_rows], longer, are_distinctive
-            )
-            result[open_rows[found]] = longer[found]
-            open_rows = open_rows[~found]
-        return result
-
     def _cut(
-        self,
-        documents: np.ndarray,
-        pair: np.ndarray,
-        start: np.ndarray,
-        config: SamplingConfig,
-        lengths: np.ndarray | None,
-    ) -> SampledClues:
-        if lengths is None:
-            lengths = np.full(len(pair), config.length, dtype=np.int64)
-        tokens = [
-            self.tokens[document][first : first + length]
-            for document, first, length in zip(documents[pair], start, lengths, strict=True)
+        self, documents: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ) -> list[np.ndarray]:
+        return [
+            self.tokens[document][start : start + length]
+            for document, start, length in zip(documents, starts, lengths, strict=True)
         ]
-        return SampledClues(pair, tokens, np.ones(len(pair), dtype=bool))
 
 
 def _encoded(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch: int = 1000
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Each text, its tokens as the knowledge base has them, and the character where each ends."""
+    """Yield each text, its tokens as in the knowledge base, and each token's last character."""
     texts = list(texts)
     for first in range(0, len(texts), batch):
         some = texts[first : first + batch]
@@ -385,7 +322,7 @@ def _encoded(
 
 
 def _scores(pair: np.ndarray, hits: np.ndarray, config: SamplingConfig) -> np.ndarray:
-    """``c / (c + rho)`` of the span that starts at each word; spans end with their sentence."""
+    """Score the span that starts at each word, ``c / (c + rho)``; a span ends with its sentence."""
     sums = np.concatenate([[0], np.cumsum(hits)])
     ends = np.minimum(np.arange(len(pair)) + config.span, np.searchsorted(pair, pair, side="right"))
     counts = sums[ends] - sums[:-1]
@@ -401,7 +338,7 @@ def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """``starts[i], starts[i] + 1, ...`` of each ``counts[i]``, one after the other."""
+    """Concatenate the ranges ``starts[i], ..., starts[i] + counts[i] - 1``."""
     ends = np.cumsum(counts)
     return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
 

@@ -1,4 +1,4 @@
-"""Instruction data: questions about images, answered by clues of their relevant documents."""
+"""Instruction data: questions about images, with clues of relevant documents as answers."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ INSTRUCTION_FEATURES = datasets.Features(
         "distinctive": datasets.Value("bool"),
     }
 )
-"""One training example: a question about an image and the clue to write."""
+"""A training example: a question about an image and the clue to write."""
 
 
 def write_instructions(
@@ -39,105 +39,93 @@ def write_instructions(
 ) -> datasets.Dataset:
     """Draw ``sampling.clues`` clues for each relevant document of each question.
 
-    Texts of clues that a question brings along (``clues``) are taken as they are, where a document
-    holds them. Relevant documents that the knowledge base lacks are left out, with a warning.
+    Clues that a question brings along (``clues``, as text) are added unchanged if they are
+    distinctive. Relevant documents that are not in the knowledge base are left out with a warning.
 
     Args:
-        questions: records with ``question_id``, ``image_id``, ``question``, ``answers`` and
-            ``relevant_ids``, and perhaps ``caption`` and ``clues``.
-        knowledge_base: whose documents the clues are cut from.
-        tokenizer: that of the knowledge base.
-        sampling: the parameters; the paper's by default.
-        seed: of the draw.
-        captions: keep the questions' captions: they become part of the prompts.
+        questions: Records with ``question_id``, ``image_id``, ``question``, ``answers`` and
+            ``relevant_ids``, and optionally ``caption`` and ``clues``.
+        knowledge_base: The documents to cut clues from.
+        tokenizer: That of the knowledge base.
+        sampling: Parameters; the paper's by default.
+        seed: Of the draws.
+        captions: Keep the questions' captions, which become part of the prompts.
 
     Returns:
         A data set with ``INSTRUCTION_FEATURES``.
 
     Raises:
-        ValueError: no question has a relevant document of the knowledge base.
+        ValueError: No question has a relevant document in the knowledge base.
     """
     records = list(questions)
-    pairs, missing = _relevant_pairs(records, knowledge_base)
-    rows = sorted({row for _, row, _ in pairs})
-    place = {row: number for number, row in enumerate(rows)}
-    sampler = ClueSampler((knowledge_base[row]["text"] for row in rows), tokenizer)
-    queries = [
-        keywords([records[number]["question"], *records[number]["answers"]])
-        for number, _, _ in pairs
+    relevant = [
+        (record, document_id)
+        for record in records
+        for document_id in dict.fromkeys(record["relevant_ids"])
     ]
-    found = sampler.sample(
-        [place[row] for _, row, _ in pairs],
-        queries,
+    rows = knowledge_base.rows_of([document_id for _, document_id in relevant]).tolist()
+    missing = [name for (_, name), row in zip(relevant, rows, strict=True) if row < 0]
+    pairs = [(*one, row) for one, row in zip(relevant, rows, strict=True) if row >= 0]
+    documents = sorted({row for *_, row in pairs})
+    number_of = {row: number for number, row in enumerate(documents)}
+    sampler = ClueSampler((knowledge_base[row]["text"] for row in documents), tokenizer)
+    clues = sampler.sample(
+        [number_of[row] for *_, row in pairs],
+        [keywords([record["question"], *record["answers"]]) for record, *_ in pairs],
         sampling or SamplingConfig(),
         np.random.default_rng(seed),
         knowledge_base.index.valid_distinct,
     )
-    columns: dict[str, list[Any]] = {name: [] for name in INSTRUCTION_FEATURES}
-
-    def add(number: int, document_id: str, clue: Any, distinctive: bool) -> None:
-        record = records[number]
-        columns["question_id"].append(record["question_id"])
-        columns["image_id"].append(record["image_id"])
-        columns["question"].append(record["question"])
-        columns["caption"].append((record.get("caption") or "") if captions else "")
-        columns["document_id"].append(document_id)
-        columns["clue"].append(clue)
-        columns["distinctive"].append(distinctive)
-
-    for pair, clue, distinctive in zip(found.pair, found.tokens, found.distinctive, strict=True):
-        number, _, document_id = pairs[pair]
-        add(number, document_id, clue, bool(distinctive))
+    # (question's record, document's id, tokens, whether they are distinctive)
+    instructions = [
+        (*pairs[pair][:2], tokens, bool(distinctive))
+        for pair, tokens, distinctive in zip(
+            clues.pair, clues.tokens, clues.distinctive, strict=True
+        )
+    ]
     given = _given_clues(records, knowledge_base, tokenizer)
-    for number, row, tokens in given:
-        if row >= 0:
-            add(number, str(knowledge_base[row]["id"]), tokens, True)
-    lost = sum(row < 0 for _, row, _ in given)
+    instructions += [
+        (record, str(knowledge_base[row]["id"]), tokens, True)
+        for record, row, tokens in given
+        if row >= 0
+    ]
     if missing:
         logger.warning(
             f"{len(missing):,} relevant documents are not in the knowledge base and are left out, "
-            f"'{missing[0]}' is the first"
+            f"for example '{missing[0]}'"
         )
-    if lost:
-        logger.warning(f"{lost:,} of {len(given):,} given clues do not lead to one document alone")
-    if not columns["clue"]:
-        first = missing[0] if missing else None
+    if ambiguous := sum(row < 0 for _, row, _ in given):
+        logger.warning(f"{ambiguous:,} of {len(given):,} given clues do not lead to one document")
+    if not instructions:
         raise ValueError(
-            "There is nothing to learn: no question has a relevant document of the knowledge base"
-            + (f" (the first that it lacks is '{first}')" if first else "")
+            "There is nothing to learn: no question has a relevant document in the knowledge base"
+            + (f" (for example '{missing[0]}' is missing)" if missing else "")
         )
-    return datasets.Dataset.from_dict(columns, features=INSTRUCTION_FEATURES)
-
-
-def _relevant_pairs(
-    records: Sequence[Mapping[str, Any]], knowledge_base: KnowledgeBase
-) -> tuple[list[tuple[int, int, str]], list[str]]:
-    """(number of the question, row, id) of relevant documents, and the ids that there are not."""
-    named = [
-        (number, document_id)
-        for number, record in enumerate(records)
-        for document_id in dict.fromkeys(record["relevant_ids"])
-    ]
-    rows = knowledge_base.rows_of([document_id for _, document_id in named]).tolist()
-    pairs = [
-        (number, row, document_id)
-        for (number, document_id), row in zip(named, rows, strict=True)
-        if row >= 0
-    ]
-    missing = [document_id for (_, document_id), row in zip(named, rows, strict=True) if row < 0]
-    return pairs, missing
+    return datasets.Dataset.from_list(
+        [
+            {
+                "question_id": record["question_id"],
+                "image_id": record["image_id"],
+                "question": record["question"],
+                "caption": (record.get("caption") or "") if captions else "",
+                "document_id": document_id,
+                "clue": tokens,
+                "distinctive": distinctive,
+            }
+            for record, document_id, tokens, distinctive in instructions
+        ],
+        features=INSTRUCTION_FEATURES,
+    )
 
 
 def _given_clues(
     records: Sequence[Mapping[str, Any]], knowledge_base: KnowledgeBase, tokenizer: Any
-) -> list[tuple[int, int, list[int]]]:
-    """(number of the question, row or -1, tokens) of clues that the questions bring along.
+) -> list[tuple[Mapping[str, Any], int, list[int]]]:
+    """Return record, row of the document (-1 if there is not exactly one) and tokens of each clue.
 
-    Within a document a clue's first word has a space before it.
+    Within a document, a space precedes the first word of a clue.
     """
-    texts = [
-        (number, text) for number, record in enumerate(records) for text in record.get("clues", ())
-    ]
+    texts = [(record, text) for record in records for text in record.get("clues", ())]
     if not texts:
         return []
     encoded = tokenizer(
@@ -145,22 +133,19 @@ def _given_clues(
         add_special_tokens=False,
         split_special_tokens=True,
     )["input_ids"]
-    rows = knowledge_base.lookup(encoded)
+    rows = knowledge_base.lookup(encoded).tolist()
     return [
-        (number, int(row), clue)
-        for (number, _), row, clue in zip(texts, rows, encoded, strict=True)
+        (record, row, tokens) for (record, _), row, tokens in zip(texts, rows, encoded, strict=True)
     ]
 
 
 class InstructionDataset(Dataset):
-    """Instructions as the tensors that the model takes.
-
-    Prompts are written once by the processor; an item is a dict of unpadded tensors.
+    """Instructions as dicts of unpadded tensors; the prompts are encoded once, at the start.
 
     Args:
-        instructions: records of ``INSTRUCTION_FEATURES``.
-        images: those that they are about; None for questions in words alone.
-        processor: writes the prompts.
+        instructions: With ``INSTRUCTION_FEATURES``.
+        images: Prepared images of the instructions; None for text-only questions.
+        processor: Encodes the prompts.
     """
 
     def __init__(
@@ -193,15 +178,15 @@ class InstructionDataset(Dataset):
 
 
 def pixels_of(images: PreparedImages | None, image_id: str) -> dict[str, torch.Tensor]:
-    """What the model takes of one image besides its prompt."""
+    """Return the tensors of an image; none for text-only questions."""
     return {} if images is None else images.tensors_of(image_id)
 
 
 class InstructionCollator:
-    """Pads a batch on the left; labels are -100 at padding and prompt (Eq. 8).
+    """Pads a batch of B instructions on the left; labels are -100 at padding and prompt (Eq. 8).
 
-    Clues stand at the ends of rows: labels are those of the last positions alone, ``(B, n)``, and
-    ``logits_to_keep`` says how many, so that the language model's head is not computed for prompts.
+    Clues are at the ends of the rows: ``labels`` ``(B, n)`` are those of the last n positions, and
+    ``logits_to_keep`` is n, so that the language model's head is not computed for prompts.
     """
 
     def __init__(self, pad_token_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Images as the model takes them, computed once and kept on disk."""
+"""Images as model inputs, computed once and cached on disk."""
 
 import hashlib
 import json
@@ -17,20 +17,20 @@ from gemkr_hf.utils.logging import progress_bar
 from gemkr_hf.utils.run_dir import RunDirectory
 
 SHARD = 256
-"""Images of a file."""
+"""Images per file."""
 TENSORS = ("pixel_values", "object_features", "object_mask")
 
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """What the model needs of one image, computed once.
+    """Model inputs of one image.
 
     Attributes:
-        size: width and height in pixels.
-        objects: the objects found, most confident first.
-        pixel_values: float16 ``(3, height, width)`` as the vision tower takes them.
-        object_features: float32 ``(max_objects, d)``, X_R of the frozen CLIP; zero rows where
-            there is no object.
+        size: Width and height in pixels.
+        objects: Detected objects, most confident first.
+        pixel_values: float16 ``(3, height, width)``, input of the vision tower.
+        object_features: float32 ``(max_objects, d)``, X_R of the frozen CLIP; zero rows where there
+            is no object.
         object_mask: bool ``(max_objects,)``.
     """
 
@@ -42,64 +42,63 @@ class PreparedImage:
 
 
 class PreparedImages(Mapping[str, PreparedImage]):
-    """Images in a folder of safetensors, read through memory maps when they are asked for.
+    """Prepared images in a folder of memory-mapped safetensors files, written by `prepare_images`.
 
-    A file holds 256 images and is written whole, so that a stopped preparation goes on where it
-    was. Made by ``prepare_images``.
+    A file holds 256 images and is written atomically, so that a stopped preparation resumes.
 
     Args:
-        folder: where they are.
+        folder: The folder.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._places: dict[str, tuple[Path, int]] = {}
-        self._words: dict[str, dict[str, Any]] = {}
+        self._positions: dict[str, tuple[Path, int]] = {}
+        self._records: dict[str, dict[str, Any]] = {}
         self._files: dict[Path, Any] = {}
         for path in sorted(self.folder.glob("images-*.safetensors")):
             self._add(path)
 
     def _add(self, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
-            for row, words in enumerate(json.loads(file.metadata()["images"])):
-                self._places[words["id"]] = path, row
-                self._words[words["id"]] = words
+            for row, record in enumerate(json.loads(file.metadata()["images"])):
+                self._positions[record["id"]] = path, row
+                self._records[record["id"]] = record
 
     def __getitem__(self, name: str) -> PreparedImage:
         return PreparedImage(self.size_of(name), self.objects_of(name), **self.tensors_of(name))
 
     def tensors_of(self, name: str) -> dict[str, torch.Tensor]:
-        """``pixel_values``, ``object_features`` and ``object_mask`` alone."""
-        path, row = self._places[name]
+        """Return ``pixel_values``, ``object_features`` and ``object_mask``."""
+        path, row = self._positions[name]
         if path not in self._files:
             with safe_open(path, framework="pt") as file:
-                # Views of the mapped file: what is not looked at is not read.
+                # Views of the mapped file: only rows that are used are read.
                 self._files[path] = {tensor: file.get_tensor(tensor) for tensor in TENSORS}
         return {tensor: values[row] for tensor, values in self._files[path].items()}
 
     def size_of(self, name: str) -> tuple[int, int]:
-        """Width and height, without reading the tensors."""
-        width, height = self._words[name]["size"]
+        """Return width and height, without reading the tensors."""
+        width, height = self._records[name]["size"]
         return width, height
 
     def objects_of(self, name: str) -> tuple[Object, ...]:
-        """The objects found, without reading the tensors."""
+        """Return the detected objects, without reading the tensors."""
         return tuple(
-            Object(tuple(found["box"]), found["score"], found["label"])
-            for found in self._words[name]["objects"]
+            Object(tuple(one["box"]), one["score"], one["label"])
+            for one in self._records[name]["objects"]
         )
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._positions
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._positions)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._positions)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}}  # an open file is for one process
+        return {**self.__dict__, "_files": {}}  # open files are not shared between processes
 
 
 @torch.no_grad()
@@ -111,18 +110,18 @@ def prepare_images(
     folder: str | Path,
     batch_size: int = 64,
 ) -> PreparedImages:
-    """Detect the objects of each image and encode them by the frozen CLIP, once.
+    """Detect the objects of each image and encode them with the frozen CLIP, once.
 
-    What the folder holds already is not made again; if another vision tower, detector or processor
-    made it, it is made anew.
+    Images that the folder already holds are kept, unless they were prepared by another vision
+    tower, detector or processor: then all are computed again.
 
     Args:
-        images: id -> image (anything that the processor reads).
-        names: the ids that are wanted.
-        model: a ``GeMKRForRetrieval``.
-        processor: its ``GeMKRProcessor``.
-        folder: where the images are kept.
-        batch_size: images at a time.
+        images: Image id -> image (anything that the processor reads).
+        names: Ids of the images to prepare.
+        model: A ``GeMKRForRetrieval``.
+        processor: Its ``GeMKRProcessor``.
+        folder: Folder of the prepared images.
+        batch_size: Images per batch.
     """
     folder = Path(folder)
     directory = RunDirectory(folder, fingerprint(model, processor), "made_by.txt", ("images-*",))
@@ -131,7 +130,7 @@ def prepare_images(
     missing = [name for name in dict.fromkeys(names) if name not in kept]
     number = len(list(folder.glob("images-*.safetensors")))
     model.eval()
-    with progress_bar(len(missing), "find and encode objects", "image") as bar:
+    with progress_bar(len(missing), "detect and encode objects", "image") as bar:
         for first in range(0, len(missing), SHARD):
             shard = missing[first : first + SHARD]
             batches = []
@@ -140,15 +139,11 @@ def prepare_images(
                 batches.append(_prepare([images[name] for name in some], model, processor))
                 bar.update(len(some))
             tensors = {name: torch.cat([batch[name] for batch in batches]) for name in TENSORS}
-            words = [
-                {"id": name, **described}
-                for name, described in zip(
-                    shard, (one for batch in batches for one in batch["words"]), strict=True
-                )
-            ]
+            described = [record for batch in batches for record in batch["records"]]
+            records = [{"id": name, **one} for name, one in zip(shard, described, strict=True)]
             path = folder / f"images-{number:05d}.safetensors"
             with atomic_file(path) as temporary:
-                save_file(tensors, temporary, metadata={"images": json.dumps(words)})
+                save_file(tensors, temporary, metadata={"images": json.dumps(records)})
             number += 1
     return PreparedImages(folder)
 
@@ -162,12 +157,12 @@ def _prepare(images: Sequence[Any], model: Any, processor: Any) -> dict[str, Any
         "pixel_values": batch["pixel_values"].half().contiguous(),
         "object_features": features.float().cpu().contiguous(),
         "object_mask": batch["object_mask"].contiguous(),
-        "words": [
+        "records": [
             {
                 "size": list(image.size),
                 "objects": [
-                    {"box": list(found.box), "score": found.score, "label": found.label}
-                    for found in objects
+                    {"box": list(one.box), "score": one.score, "label": one.label}
+                    for one in objects
                 ],
             }
             for image, objects in zip(images, batch["objects"], strict=True)
@@ -176,7 +171,7 @@ def _prepare(images: Sequence[Any], model: Any, processor: Any) -> dict[str, Any
 
 
 def fingerprint(model: Any, processor: Any) -> str:
-    """Changes with the vision tower's weights, the detector, and what the processor does."""
+    """Return a hash of the vision tower, the detector and the settings of the processor."""
     digest = hashlib.sha256()
     settings = {
         "image_processor": processor.image_processor.to_dict(),

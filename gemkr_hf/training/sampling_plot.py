@@ -1,4 +1,4 @@
-"""Supervised text sampling as an image."""
+"""Plot of the distribution that supervised text sampling draws from."""
 
 import textwrap
 from pathlib import Path
@@ -10,15 +10,14 @@ from gemkr_hf.training.clue_sampling import SpanDistribution
 def plot_distribution(
     drawn: SpanDistribution, path: str | Path | None = None, title: str | None = None
 ) -> Any:
-    """Draw from which word of a sentence a clue starts how often.
+    """Plot the probability that a clue starts at each word of a sentence.
 
-    A bar is the probability of the start at its word (softmax of c / (c + rho)); hits of the query
-    are dark.
+    A bar is the softmax of c / (c + rho); bars of keyword hits are dark.
 
     Args:
-        drawn: of ``ClueSampler.distribution``.
-        path: where the image is written; its ending says the format.
-        title: for example the question.
+        drawn: From ``ClueSampler.distribution``.
+        path: Image file to write; its suffix gives the format.
+        title: For example the question.
 
     Returns:
         The ``matplotlib.figure.Figure``.
@@ -26,22 +25,22 @@ def plot_distribution(
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    places = range(len(drawn.words))
+    positions = range(len(drawn.words))
     figure = Figure(figsize=(max(4.0, 0.42 * len(drawn.words)), 3.4), layout="constrained")
     axis = figure.subplots()
     colors = ["firebrick" if hit else "0.75" for hit in drawn.hits]
-    axis.bar(places, drawn.probabilities, color=colors)
-    axis.set_xticks(list(places))
+    axis.bar(positions, drawn.probabilities, color=colors)
+    axis.set_xticks(list(positions))
     axis.set_xticklabels(drawn.words, rotation=60, ha="right", rotation_mode="anchor")
     for label, hit in zip(axis.get_xticklabels(), drawn.hits, strict=True):
         label.set_fontweight("bold" if hit else "normal")
-    axis.set_ylabel("probability of a start")
+    axis.set_ylabel("probability of start")
     if title is not None:
         axis.set_title("\n".join(textwrap.wrap(title, 60)), fontsize="medium", loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(
         handles=[
-            Patch(color="firebrick", label="the query has this word"),
+            Patch(color="firebrick", label="keyword of the query"),
             Patch(color="0.75", label="other words"),
         ],
         frameon=False,

@@ -196,14 +196,14 @@ def test_no_pair_gives_no_clue(sampler) -> None:
 
 @pytest.mark.parametrize("field", ["clues", "length", "span"])
 def test_parameters_are_checked(field) -> None:
-    with pytest.raises(ValueError, match=f"{field} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{field} must be positive, got 0"):
         SamplingConfig(**{field: 0})
 
 
 def test_further_parameters_are_checked() -> None:
     with pytest.raises(ValueError, match="smoothing must be positive"):
         SamplingConfig(smoothing=0)
-    with pytest.raises(ValueError, match="redraw or lengthen, not 'drop'"):
+    with pytest.raises(ValueError, match="must be redraw or lengthen, got 'drop'"):
         SamplingConfig(ambiguous="drop")
     with pytest.raises(ValueError, match=r"max_length must be at least length \(20\), got 15"):
         SamplingConfig(length=20, ambiguous="lengthen")
