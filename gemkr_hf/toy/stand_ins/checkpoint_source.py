@@ -39,7 +39,7 @@ class SmallWorldCheckpoint(CheckpointSource):
         return model
 
     def describe(self, base_models: Mapping[str, Any]) -> list[dict[str, Any]]:
-        source = "the stand-ins of gemkr_hf's small world"
+        source = "the stand-in checkpoints of gemkr_hf"
         return [{"part": "checkpoint", "source": source, "license": "apache-2.0"}]
 
 

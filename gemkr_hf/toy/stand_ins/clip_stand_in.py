@@ -168,12 +168,6 @@ def train_clip(
 ) -> tuple[CLIPModel, dict[str, float]]:
     """Train a CLIP, or resume from the state in a folder.
 
-    Args:
-        tokenizer: Tokenizer of the stand-ins.
-        training: Size and settings.
-        folder: Folder of the training state.
-        log: Receives each line of the log.
-
     Returns:
         The model in evaluation mode, and its metrics on held-out data.
     """

@@ -87,11 +87,6 @@ def train_detector(
 ) -> tuple[Any, dict[str, float]]:
     """Train a detector, or resume after the last finished epoch in a folder.
 
-    Args:
-        training: Size and settings.
-        folder: Folder of the images and of the training state.
-        log: Receives each line of the log.
-
     Returns:
         The trained ``ultralytics.YOLO``, and its metrics on held-out images.
     """

@@ -14,7 +14,7 @@ mean of its name's, with noise. In this form the objects of an image come later 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -90,21 +90,12 @@ class TokenSequence:
 
 
 class SequenceWriter:
-    """Writes examples of the task as token sequences.
+    """Writes examples of the task as token sequences."""
 
-    Args:
-        tokenizer: Tokenizer of the stand-ins.
-        sampling: How clues are sampled from documents.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, sampling: SamplingConfig) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.tokenizer = tokenizer
-        self.sampling = SamplingConfig(
-            clues=1, length=sampling.length, span=sampling.span, smoothing=sampling.smoothing
-        )
         vocabulary = tokenizer.get_vocab()
-        self.image_token: int = vocabulary[IMAGE_TOKEN]
-        self.object_token: int = vocabulary[OBJECT_TOKEN]
+        self.image_token, self.object_token = vocabulary[IMAGE_TOKEN], vocabulary[OBJECT_TOKEN]
         self.documents = load_documents()
         self.sampler = ClueSampler((document["text"] for document in self.documents), tokenizer)
         self.rows = {document["id"]: row for row, document in enumerate(self.documents)}
@@ -117,11 +108,7 @@ class SequenceWriter:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _query(
-        self,
-        question: str,
-        objects: tuple[SceneObject, ...],
-        target: SceneObject,
-        slots: bool,
+        self, question: str, objects: Sequence[SceneObject], target: SceneObject, slots: bool
     ) -> TokenSequence:
         """Return a prompt that begins with the given text and ends before the response."""
         sequence = TokenSequence()
@@ -151,8 +138,8 @@ class SequenceWriter:
         """Return the prompt and a clue of the relevant document, sampled as for tuning."""
         sequence = self.prompt(example, slots)
         query = keywords([example.question, example.target.symbol.name])
-        row = self.rows[example.document_id]
-        [clue] = self.sampler.sample([row], [query], self.sampling, rng).tokens
+        row, one_clue = self.rows[example.document_id], SamplingConfig(clues=1)
+        [clue] = self.sampler.sample([row], [query], one_clue, rng).tokens
         sequence.add([*clue, self.tokenizer.eos_token_id], label=True)
         return sequence
 
@@ -313,12 +300,6 @@ def train_language_model(
 ) -> tuple[LlamaForCausalLM, dict[str, float]]:
     """Train a language model, or resume from the state in a folder.
 
-    Args:
-        tokenizer: Tokenizer of the stand-ins.
-        training: Size and settings.
-        folder: Folder of the training state.
-        log: Receives each line of the log.
-
     Returns:
         The model in evaluation mode, and its metrics on held-out data.
     """
@@ -326,7 +307,7 @@ def train_language_model(
     model = _new_model(tokenizer, training)
     # Faster than "sdpa" on a CPU for the backward pass of short sequences in bfloat16.
     model.set_attn_implementation("eager")
-    writer = SequenceWriter(tokenizer, SamplingConfig())
+    writer = SequenceWriter(tokenizer)
     probe = torch.nn.Linear(training.hidden_size, 1)
     first_clue_step = int(training.copying_alone * training.steps)
 

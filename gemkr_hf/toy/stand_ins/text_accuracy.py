@@ -9,7 +9,6 @@ from gemkr_hf.modeling import diverse_beam_search
 from gemkr_hf.toy.stand_ins.language_model_stand_in import SequenceWriter
 from gemkr_hf.toy.stand_ins.text_task import draw_text_example
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
-from gemkr_hf.training.clue_sampling import SamplingConfig
 
 
 @torch.no_grad()
@@ -26,7 +25,7 @@ def text_accuracy(
     """
     knowledge_base = KnowledgeBase.from_documents(load_documents(), tokenizer)
     constraint = knowledge_base.constraint()
-    writer = SequenceWriter(tokenizer, SamplingConfig())
+    writer = SequenceWriter(tokenizer)
     rng = np.random.default_rng(seed)
     ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     correct: dict[int, list[bool]] = {number: [] for number in range(1, 5)}

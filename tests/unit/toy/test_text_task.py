@@ -9,7 +9,6 @@ from gemkr_hf.toy.stand_ins.language_model_stand_in import SequenceWriter
 from gemkr_hf.toy.stand_ins.text_task import draw_text_example
 from gemkr_hf.toy.symbols.scenes import LARGE_OBJECT, PLACES, SCENE_SIZE
 from gemkr_hf.toy.symbols.symbol_documents import load_known_symbols
-from gemkr_hf.training.clue_sampling import SamplingConfig
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +18,7 @@ def processor():
 
 @pytest.fixture(scope="module")
 def writer(processor):
-    return SequenceWriter(processor.tokenizer, SamplingConfig())
+    return SequenceWriter(processor.tokenizer)
 
 
 def box_of(item) -> tuple[float, float, float, float]:
