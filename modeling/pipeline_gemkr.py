@@ -115,9 +115,8 @@ class KnowledgeRetrievalPipeline(Pipeline):
 def _installed_search() -> Callable[..., Any]:
     """Return the search of the installed library, which this file does not depend on."""
     try:
-        [provider] = entry_points(group=ENTRY_POINTS)
-        return provider.load()
-    except (ImportError, ValueError) as error:
+        return next(iter(entry_points(group=ENTRY_POINTS))).load()
+    except (ImportError, StopIteration) as error:
         raise ImportError(
             f'pipeline("{TASK}") needs the library to search: pip install gemkr-hf ({error})'
         ) from None

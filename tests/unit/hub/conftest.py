@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import constants
 from transformers.utils import hub as transformers_hub
 
+from tests.project import write_metadata
 from tests.unit.hub.hub_stand_in import StandInHub
 
 Client = Callable[..., str]
@@ -39,6 +40,7 @@ def process_of(hub: StandInHub, folder: Path) -> Client:
         **settings: str,
     ) -> str:
         folder.mkdir(parents=True, exist_ok=True)
+        write_metadata(folder)
         if without_library:
             code = "import sys\nsys.modules['gemkr_hf'] = None\n" + code
         threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}

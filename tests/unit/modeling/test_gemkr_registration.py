@@ -1,6 +1,8 @@
 """`import gemkr_hf.auto` is enough for the auto classes; `import gemkr_hf` stays light."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 
@@ -93,3 +95,51 @@ def test_our_classes_asked_for_first(checkpoint, tmp_path):
         "print(1)",
     ]
     assert run(program, checkpoint, scratch=tmp_path) == ["1"]
+
+
+ALLOWED = {"torch", "transformers", "numpy", "PIL", "safetensors", *sys.stdlib_module_names}
+
+
+def test_eight_short_files_travel_with_a_checkpoint(checkpoint):
+    """Whoever trusts remote code reads them first: few, short, and closed."""
+    files = list(checkpoint.glob("*.py"))
+    assert {path.name for path in files} == {
+        "configuration_gemkr.py", "modeling_gemkr.py", "vision_gemkr.py", "generation_gemkr.py",
+        "pipeline_gemkr.py", "processing_gemkr.py", "images_gemkr.py", "detection_gemkr.py",
+    }  # fmt: skip
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files}
+    assert sum(len(text.splitlines()) for text in texts.values()) < 4000
+    for name, text in texts.items():
+        assert not re.search(r"import.*gemkr_hf|[\"']gemkr_hf", text), name
+        tree = ast.parse(text)
+        tried = (node for node in ast.walk(tree) if isinstance(node, ast.Try))
+        optional = {inner for node in tried for part in node.body for inner in ast.walk(part)}
+        for node in set(ast.walk(tree)) - optional:
+            if isinstance(node, ast.Import):
+                assert {alias.name.split(".")[0] for alias in node.names} <= ALLOWED, name
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                assert node.module.split(".")[0] in ALLOWED, name
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 1 and f"{node.module}.py" in texts, name
+
+
+def test_a_checkpoints_own_code_names_what_the_library_adds(checkpoint, tmp_path):
+    program = [
+        "import sys; sys.modules['gemkr_hf'] = None",
+        "from transformers import AutoModel",
+        "model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)",
+        "for call in (model.lora_arguments, model.config.from_preset):",
+        "    try: call()",
+        "    except ImportError as error: print('pip install gemkr-hf' in str(error))",
+    ]
+    assert run(program, checkpoint, scratch=tmp_path) == ["True", "True"]
+
+
+def test_the_old_names_of_images_still_work():
+    from gemkr_hf import processing
+
+    for old, new in (("load_picture", "load_image"), ("Picture", "ImageInput")):
+        with pytest.warns(FutureWarning, match=f"{old}' is deprecated: use '{new}'"):
+            assert getattr(processing, old) is getattr(processing, new)
+    with pytest.raises(AttributeError):
+        _ = processing.load_pictures
