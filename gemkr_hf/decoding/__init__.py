@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 __getattr__ = lazy_exports(
     __name__,
     {
-        "Clue": "clue",
-        "ClueRules": "clue_rules",
-        "FMIndexConstraint": "constraint",
-        "FoundClue": "tree_search",
-        "SearchTrace": "search_trace",
-        "TreeScorer": "tree_scorer",
-        "TreeSearch": "tree_search",
-        "plot_beams": "beam_plot",
-        "supports_tree_attention": "tree_attention",
+        "beam_plot": ["plot_beams"],
+        "clue": ["Clue"],
+        "clue_rules": ["ClueRules"],
+        "constraint": ["FMIndexConstraint"],
+        "search_trace": ["SearchTrace"],
+        "tree_attention": ["supports_tree_attention"],
+        "tree_scorer": ["TreeScorer"],
+        "tree_search": ["FoundClue", "TreeSearch"],
     },
 )
 
