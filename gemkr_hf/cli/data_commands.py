@@ -1,31 +1,39 @@
-"""``gemkr data``: questions, documents and images to train and measure on."""
+"""``gemkr data``: check questions, documents and images."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
-from gemkr_hf.utils.config import read_yaml
+from gemkr_hf.cli.renamed_options import with_old_options
 
 data = typer.Typer(
     no_args_is_help=True,
-    help="Questions, documents and images to train and measure on.\n"
+    help="Check questions, documents and images for training and evaluation.\n"
     "\nExample: gemkr data check --config own.yaml",
 )
 
 
 @data.callback()
 def _commands() -> None:
-    """Keeps `check` a command of its own while it is the only one."""
+    """Keep `check` a subcommand while it is the only one."""
 
 
-@data.command()
+@data.command(
+    cls=with_old_options(
+        {
+            "--pictures": "--images",
+            "--picture-layout": "--image-layout",
+            "--pictures-decode": "--images-decode",
+        }
+    )
+)
 @one_sentence_errors
 def check(
     config: Annotated[
         Path | None,
-        typer.Option(help="YAML file with a section 'data'; other options win over it."),
+        typer.Option(help="YAML file with a section 'data'; the other options override it."),
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="okvqa, remuq, gemkr, table or symbols.")
@@ -33,25 +41,33 @@ def check(
     train: Annotated[str | None, typer.Option(help="File of the training questions.")] = None,
     validation: Annotated[
         str | None,
-        typer.Option(help="File of the validation questions, or how many are drawn from --train."),
+        typer.Option(
+            help="File of the validation questions, or the number to draw from the training "
+            "questions."
+        ),
     ] = None,
     test: Annotated[str | None, typer.Option(help="File of the test questions.")] = None,
     documents: Annotated[
-        str | None, typer.Option(help="Corpus: file, saved data set, or data set on the Hub.")
+        str | None, typer.Option(help="Corpus: file, saved dataset, or dataset on the Hub.")
     ] = None,
     knowledge_base: Annotated[
-        str | None, typer.Option(help="Folder or Hub id; if there, it is checked, not the corpus.")
+        str | None,
+        typer.Option(help="Folder or Hub id; if it exists, it is checked instead of the corpus."),
     ] = None,
     images: Annotated[
-        str | None, typer.Option(help="Folder, base64 TSV, Parquet or data set of images.")
+        str | None, typer.Option(help="Folder, base64 TSV, Parquet file or dataset of images.")
     ] = None,
     image_layout: Annotated[
-        str | None, typer.Option(help="folder, coco, tsv or dataset; found out by default.")
+        str | None, typer.Option(help="folder, coco, tsv or dataset; detected by default.")
     ] = None,
-    images_decode: Annotated[int, typer.Option(help="Open so many images, drawn at random.")] = 0,
-    shown: Annotated[int, typer.Option(help="Examples shown of each kind.")] = 3,
+    images_decode: Annotated[
+        int, typer.Option(help="Number of images to open, drawn at random.")
+    ] = 0,
+    shown: Annotated[int, typer.Option(help="Number of examples of each kind.")] = 3,
 ) -> None:
-    """Count what is there and what does not match. Exits with 1 where nothing could be trained on.
+    """Count questions, documents and images, and list what does not match.
+
+    Exits with code 1 if training is impossible with this data.
 
     Example: gemkr data check --format okvqa --train train.json --validation 896
     --documents okvqa_train_corpus.csv --images coco
@@ -64,10 +80,12 @@ def check(
     for name, number in (("--images-decode", images_decode), ("--shown", shown)):
         if number < 0:
             raise ValueError(f"{name} must not be negative, got {number}")
-    options: dict[str, Any] = {
+    if config is None and format is None:
+        raise ValueError("Give a configuration with --config, or the data format with --format")
+    options = {
         "format": format,
         "train": train,
-        "validation": _number_or_name(validation),
+        "validation": int(validation) if validation and validation.isdecimal() else validation,
         "test": test,
         "documents": documents,
         "knowledge_base": knowledge_base,
@@ -75,31 +93,16 @@ def check(
         "image_layout": image_layout,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    if config is None and format is None:
-        raise ValueError("Name a file with --config, or the questions' format with --format")
-    settings = {} if config is None else _data_section(config)
-    where = "the options" if config is None else f"'{config}'"
-    read = DataConfig.from_mapping(
-        {**settings, **given} if isinstance(settings, dict) else settings, where
-    )
-    found = check_data(load_benchmark(read), read, images_decode, shown)
+    if config is None:
+        settings = DataConfig.from_mapping(given, "the options")
+    else:
+        settings = DataConfig.from_file(config, given)
+    found = check_data(load_benchmark(settings), settings, images_decode, shown)
     typer.echo(describe(found))
-    if found.stop is not None:
-        typer.echo(f"Error: {found.stop}", err=True)
+    if found.error is not None:
+        typer.echo(f"Error: {found.error}", err=True)
         raise typer.Exit(1)
-    typer.echo("\nThe data can be trained on")
-
-
-def _number_or_name(value: str | None) -> str | int | None:
-    return int(value) if value is not None and value.isdecimal() else value
-
-
-def _data_section(path: Path) -> Any:
-    """What stands under ``data:`` in a YAML file."""
-    settings = read_yaml(path)
-    if "data" not in settings:
-        raise ValueError(f"'{path}' has no section 'data'")
-    return settings["data"]
+    typer.echo("\nThe data can be used for training")
 
 
 __all__ = ["data"]

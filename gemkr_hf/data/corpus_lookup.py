@@ -1,4 +1,4 @@
-"""Which of the documents that questions name are there: one pass over a corpus of any size."""
+"""Look up the documents that questions name, in one pass over a corpus of any size."""
 
 from array import array
 from collections.abc import Callable, Collection
@@ -17,19 +17,19 @@ from gemkr_hf.utils.logging import progress
 
 @dataclass
 class FoundDocuments:
-    """What a corpus or a knowledge base holds.
+    """The result of a look-up in a corpus or a knowledge base.
 
     Attributes:
-        name: of the corpus or the knowledge base.
-        number: of documents.
-        found: ids of those that were asked for.
-        texts: of those documents that are to be shown.
-        first_ids: the ids of the first documents.
-        empty: documents without a text.
-        repeated: records whose id an earlier one has.
-        repeated_id: the first such id.
-        goes_by: of ids that were asked for: the first id of the document, where it has several, as
-            records of one text are one document of a knowledge base.
+        name: Name of the corpus or the knowledge base.
+        number: Number of documents.
+        found: Requested ids that exist.
+        texts: Id -> text of those documents whose text was requested.
+        first_ids: Ids of the first three documents.
+        empty: Number of documents without text.
+        repeated: Number of records whose id occurred before.
+        repeated_id: The first such id.
+        first_id_of: Requested id -> first id of its document, if the document has several ids
+            (records with the same text are one document of a knowledge base).
     """
 
     name: str
@@ -40,86 +40,75 @@ class FoundDocuments:
     empty: int = 0
     repeated: int = 0
     repeated_id: str | None = None
-    goes_by: dict[str, str] = field(default_factory=dict)
+    first_id_of: dict[str, str] = field(default_factory=dict)
 
 
 def look_up(
     benchmark: Benchmark,
-    wanted: Collection[str],
-    shown: Collection[str],
+    ids: Collection[str],
+    text_ids: Collection[str],
     document_id: Callable[[str], str],
 ) -> FoundDocuments:
-    """Look for documents in the knowledge base, if it is there already, or else in the corpus.
+    """Look up documents in the knowledge base if it exists, otherwise in the corpus.
 
     Args:
-        benchmark: names both.
-        wanted: ids to look for.
-        shown: ids whose texts are kept.
-        document_id: what the knowledge base's ids go through.
+        benchmark: The benchmark that has one or both.
+        ids: Ids to look up.
+        text_ids: Ids whose texts are returned.
+        document_id: Normalizes the ids of the knowledge base.
     """
-    place, corpus = benchmark.knowledge_base, benchmark.documents
-    is_built = place is not None and (Path(place) / HEADER_FILE).is_file()
-    if place is not None and (is_built or len(corpus) == 0):
-        loaded = KnowledgeBase.from_pretrained(place, verify=False)
-        return _in_knowledge_base(loaded, place, wanted, shown, document_id)
+    folder, corpus = benchmark.knowledge_base, benchmark.documents
+    is_built = folder is not None and (Path(folder) / HEADER_FILE).is_file()
+    if folder is not None and (is_built or len(corpus) == 0):
+        knowledge_base = KnowledgeBase.from_pretrained(folder, verify=False)
+        return _look_up_in_knowledge_base(knowledge_base, folder, ids, text_ids, document_id)
     name = getattr(corpus, "name", benchmark.name)
-    return _in_corpus(corpus, name, frozenset(wanted), frozenset(shown))
+    return _look_up_in_corpus(corpus, name, frozenset(ids), frozenset(text_ids))
 
 
-def _in_knowledge_base(
+def _look_up_in_knowledge_base(
     knowledge_base: KnowledgeBase,
     name: str,
-    wanted: Collection[str],
-    shown: Collection[str],
+    ids: Collection[str],
+    text_ids: Collection[str],
     document_id: Callable[[str], str],
 ) -> FoundDocuments:
-    rows = {
-        document_id(str(identifier)): row for identifier, row in knowledge_base.row_ids().items()
-    }
-    first = {
-        document_id(name): document_id(other)
-        for name, other in knowledge_base.further_ids().items()
-    }
+    rows = {document_id(str(name)): row for name, row in knowledge_base.row_ids().items()}
+    first = {document_id(a): document_id(b) for a, b in knowledge_base.further_ids().items()}
     return FoundDocuments(
         name,
         number=len(knowledge_base),
-        goes_by={identifier: first[identifier] for identifier in wanted if identifier in first},
-        found={identifier for identifier in wanted if identifier in rows},
-        texts={
-            identifier: knowledge_base[rows[identifier]]["text"]
-            for identifier in shown
-            if identifier in rows
-        },
+        found={name for name in ids if name in rows},
+        texts={name: knowledge_base[rows[name]]["text"] for name in text_ids if name in rows},
         first_ids=list(islice(rows, 3)),
         empty=len(empty_texts(knowledge_base)),
+        first_id_of={name: first[name] for name in ids if name in first},
     )
 
 
-def _in_corpus(
-    documents: Documents, name: str, wanted: frozenset[str], shown: frozenset[str]
+def _look_up_in_corpus(
+    documents: Documents, name: str, ids: frozenset[str], text_ids: frozenset[str]
 ) -> FoundDocuments:
     result = FoundDocuments(name)
-    # 8 bytes for each document find repeated ids; the ids themselves would be gigabytes.
-    digests = array("q")
+    # Duplicates are found by 8-byte hashes: the ids of a large corpus would need gigabytes.
+    hashes = array("q")
     for document in progress(documents, "Documents", total=len(documents), unit="doc"):
         identifier = document["id"]
-        digests.append(hash(identifier))
-        if identifier in wanted:
+        hashes.append(hash(identifier))
+        if identifier in ids:
             result.found.add(identifier)
-        if identifier in shown:
+        if identifier in text_ids:
             result.texts.setdefault(identifier, document["text"])
         if len(result.first_ids) < 3:
             result.first_ids.append(identifier)
         result.empty += not document["text"].strip()
-    result.number = len(digests)
-    ordered = np.sort(np.frombuffer(digests, np.int64)) if digests else np.zeros(0, np.int64)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    result.repeated = len(twice)
+    result.number = len(hashes)
+    ordered = np.sort(np.array(hashes, dtype=np.int64))
+    duplicates = ordered[1:][ordered[1:] == ordered[:-1]]
+    result.repeated = len(duplicates)
     if result.repeated:
-        several = set(twice.tolist())
-        result.repeated_id = next(
-            document["id"] for document in documents if hash(document["id"]) in several
-        )
+        repeated = set(duplicates.tolist())
+        result.repeated_id = next(d["id"] for d in documents if hash(d["id"]) in repeated)
     return result
 
 

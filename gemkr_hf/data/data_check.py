@@ -1,4 +1,4 @@
-"""Whether questions, documents and images belong together, before any training."""
+"""Check that questions, documents and images match, before any training."""
 
 from dataclasses import dataclass, field
 from random import Random
@@ -13,44 +13,47 @@ from gemkr_hf.data.data_config import DataConfig
 from gemkr_hf.data.images import ImageSource, NoImages
 from gemkr_hf.utils.logging import progress
 
-_CANDIDATES = 50  # training questions among which those to be shown are looked for
+_CANDIDATES = 50  # questions from which the examples are chosen
 
 
 @dataclass
 class SplitCheck:
-    """Figures of one split.
+    """Counts of one split.
 
     Attributes:
-        questions: how many there are.
-        answers, documents, clues: how many have an answer, name a relevant document, have a clue.
-        all_found, some_found, none_found: of how many all of the documents, some, none are there.
-        images: how many have an image that is there.
-        strays: what does not match, the first few of each kind, in sentences.
+        name: Name of the split.
+        questions: Number of questions.
+        with_answers, with_documents, with_clues: Questions with answers, with relevant documents,
+            with clues.
+        all_found, some_found, none_found: Questions of which all, some or none of the relevant
+            documents exist.
+        with_image: Questions whose image exists.
+        mismatches: The first few missing documents and images, one sentence each.
     """
 
     name: str
     questions: int = 0
-    answers: int = 0
-    documents: int = 0
-    clues: int = 0
+    with_answers: int = 0
+    with_documents: int = 0
+    with_clues: int = 0
     all_found: int = 0
     some_found: int = 0
     none_found: int = 0
-    images: int = 0
-    strays: list[str] = field(default_factory=list)
+    with_image: int = 0
+    mismatches: list[str] = field(default_factory=list)
 
 
 @dataclass
 class DataCheck:
-    """What `check_data` found.
+    """The result of `check_data`.
 
     Attributes:
-        splits: figures of each split.
-        documents: what the corpus or the knowledge base holds.
-        images: how many there are; None where none are named.
-        examples: a few questions, each with its first relevant document's text.
-        warnings: what training goes on with, in sentences.
-        stop: what stops training, in one sentence; None where nothing does.
+        splits: Counts of each split.
+        documents: The documents of the corpus or the knowledge base.
+        images: Number of images; None if none are configured.
+        examples: A few questions, each with the text of its first relevant document.
+        warnings: Problems that do not prevent training, one sentence each.
+        error: The problem that prevents training, one sentence; None if there is none.
     """
 
     splits: list[SplitCheck]
@@ -58,51 +61,52 @@ class DataCheck:
     images: int | None
     examples: list[tuple[dict[str, Any], str]]
     warnings: list[str]
-    stop: str | None
+    error: str | None
 
 
 def check_data(
-    benchmark: Benchmark, config: DataConfig, decode: int = 0, shown: int = 3
+    benchmark: Benchmark, config: DataConfig, num_decoded: int = 0, num_examples: int = 3
 ) -> DataCheck:
-    """Count what matches; the documents are read once, and the images are looked up, not opened.
+    """Count what matches. Documents are read once; images are looked up, but not opened.
 
     Args:
-        benchmark: of ``load_benchmark``.
-        config: of the benchmark.
-        decode: so many images of questions, drawn at random, are opened.
-        shown: how many examples and strays of each kind are kept.
+        benchmark: The benchmark, from ``load_benchmark``.
+        config: Its configuration.
+        num_decoded: Number of the questions' images to open, drawn at random.
+        num_examples: Number of examples, and of mismatches of each kind.
     """
-    wanted = {
+    relevant = {
         identifier
         for split in benchmark.questions.values()
         for identifiers in split["relevant_ids"]
         for identifier in identifiers
     }
-    first = next(iter(benchmark.questions.values()))
-    candidates = list(first.select(range(min(_CANDIDATES, len(first)))))
-    texts = {row["relevant_ids"][0] for row in candidates if row["relevant_ids"]}
-    documents = look_up(benchmark, wanted, texts, document_id_of(config.format))
+    first_split = next(iter(benchmark.questions.values()))
+    candidates = list(first_split.select(range(min(_CANDIDATES, len(first_split)))))
+    text_ids = {row["relevant_ids"][0] for row in candidates if row["relevant_ids"]}
+    documents = look_up(benchmark, relevant, text_ids, document_id_of(config.format))
+    examples = [
+        (row, documents.texts.get(next(iter(row["relevant_ids"]), ""), "")) for row in candidates
+    ]
+    examples.sort(key=lambda example: not _has_text(example[0], documents))  # stable
     splits = [
-        _check_split(name, split, documents, benchmark.images, shown)
+        _check_split(name, split, documents, benchmark.images, num_examples)
         for name, split in benchmark.questions.items()
     ]
-    named = not isinstance(benchmark.images, NoImages)
-    warnings = _warnings(splits, documents, named)
-    warnings += _broken(benchmark, decode, config.seed)
+    has_images = not isinstance(benchmark.images, NoImages)
+    warnings = _warnings(splits, documents, has_images)
+    warnings += _damaged_images(benchmark, num_decoded, config.seed)
     return DataCheck(
         splits,
         documents,
-        len(benchmark.images) if named else None,
-        [
-            (row, documents.texts.get(next(iter(row["relevant_ids"]), ""), ""))
-            for row in sorted(candidates, key=lambda row: not _is_matched(row, documents))
-        ][:shown],
+        len(benchmark.images) if has_images else None,
+        examples[:num_examples],
         warnings,
-        _stop(benchmark, splits, documents, named),
+        _error(benchmark, splits, documents, has_images),
     )
 
 
-def _is_matched(row: dict[str, Any], documents: FoundDocuments) -> bool:
+def _has_text(row: dict[str, Any], documents: FoundDocuments) -> bool:
     return bool(row["relevant_ids"]) and row["relevant_ids"][0] in documents.texts
 
 
@@ -111,106 +115,102 @@ def _check_split(
     questions: datasets.Dataset,
     documents: FoundDocuments,
     images: ImageSource,
-    shown: int,
+    num_examples: int,
 ) -> SplitCheck:
     check = SplitCheck(name, len(questions))
-    lost: list[str] = []
-    without: list[str] = []
+    missing_documents: list[str] = []
+    missing_images: list[str] = []
     for row in questions:
         relevant = row["relevant_ids"]
-        found = sum(identifier in documents.found for identifier in relevant)
-        check.answers += bool(row["answers"])
-        check.documents += bool(relevant)
-        check.clues += bool(row["clues"])
+        missing = [identifier for identifier in relevant if identifier not in documents.found]
+        check.with_answers += bool(row["answers"])
+        check.with_documents += bool(relevant)
+        check.with_clues += bool(row["clues"])
         if relevant:
-            check.all_found += found == len(relevant)
-            check.some_found += 0 < found < len(relevant)
-            check.none_found += found == 0
-        if found < len(relevant) and len(lost) < shown:
-            stray = next(each for each in relevant if each not in documents.found)
-            lost.append(
-                f"{name}: question '{row['question_id']}' names document '{stray}', which is not "
-                f"in '{documents.name}'"
+            check.all_found += not missing
+            check.some_found += 0 < len(missing) < len(relevant)
+            check.none_found += len(missing) == len(relevant)
+        place = f"{name}: question '{row['question_id']}'"
+        if missing:
+            missing_documents.append(
+                f"{place} names document '{missing[0]}', which is not in '{documents.name}'"
             )
         if row["image_id"] in images:
-            check.images += 1
-        elif not isinstance(images, NoImages) and len(without) < shown:
-            reason = images.missing(row["image_id"])
-            without.append(f"{name}: question '{row['question_id']}': {reason}")
-    check.strays = lost + without
+            check.with_image += 1
+        elif not isinstance(images, NoImages):
+            missing_images.append(f"{place}: {images.missing(row['image_id'])}")
+    check.mismatches = missing_documents[:num_examples] + missing_images[:num_examples]
     return check
 
 
-def _warnings(splits: list[SplitCheck], documents: FoundDocuments, named: bool) -> list[str]:
+def _warnings(splits: list[SplitCheck], documents: FoundDocuments, has_images: bool) -> list[str]:
     warnings = []
-    if not named:
-        warnings.append("No images are named: the questions are asked in words alone")
+    if not has_images:
+        warnings.append("No images are configured: the questions are text-only")
     if documents.empty:
-        warnings.append(f"{documents.empty:,} documents have no text: no clue leads to them")
+        warnings.append(f"{documents.empty:,} documents have no text and cannot be retrieved")
     for split in splits:
         if split.some_found or split.none_found:
             warnings.append(
-                f"{split.name}: of {split.none_found:,} questions no document is there, of "
-                f"{split.some_found:,} only some"
+                f"{split.name}: none of the relevant documents exist for {split.none_found:,} "
+                f"questions, only some for {split.some_found:,}"
             )
-        unasked = split.questions - max(split.documents, split.clues)
-        if split.name == "train" and 0 < unasked < split.questions:
-            warnings.append(f"train: {unasked:,} questions have neither document nor clue")
-        if named and split.images < split.questions:
-            missing = split.questions - split.images
-            warnings.append(f"{split.name}: the image of {missing:,} questions is not there")
-        warnings += split.strays
+        unusable = split.questions - max(split.with_documents, split.with_clues)
+        if split.name == "train" and 0 < unusable < split.questions:
+            warnings.append(f"train: {unusable:,} questions have neither document nor clue")
+        if has_images and split.with_image < split.questions:
+            missing = split.questions - split.with_image
+            warnings.append(f"{split.name}: the image of {missing:,} questions does not exist")
+        warnings += split.mismatches
     return warnings
 
 
-def _broken(benchmark: Benchmark, number: int, seed: int) -> list[str]:
-    """What is wrong with images that are opened, drawn from those that questions are about."""
+def _damaged_images(benchmark: Benchmark, number: int, seed: int) -> list[str]:
+    """Open some of the questions' images, and return the errors."""
     images = benchmark.images
-    ids = sorted(
-        {
-            image_id
-            for split in benchmark.questions.values()
-            for image_id in split["image_id"]
-            if image_id in images
-        }
-    )
-    drawn = Random(seed).sample(ids, min(number, len(ids)))
-    broken = []
+    ids = {
+        image_id
+        for split in benchmark.questions.values()
+        for image_id in split["image_id"]
+        if image_id in images
+    }
+    drawn = Random(seed).sample(sorted(ids), min(number, len(ids)))
+    errors = []
     for image_id in progress(drawn, "Images", unit="image"):
         try:
             images[image_id]
         except (ValueError, OSError) as error:
-            broken.append(str(error))
-    return broken
+            errors.append(str(error))
+    return errors
 
 
-def _stop(
-    benchmark: Benchmark, splits: list[SplitCheck], documents: FoundDocuments, named: bool
+def _error(
+    benchmark: Benchmark, splits: list[SplitCheck], documents: FoundDocuments, has_images: bool
 ) -> str | None:
     if documents.number == 0:
-        return "There are no documents: name a corpus (documents) or a knowledge base"
+        return "There are no documents: set documents (a corpus) or knowledge_base"
     if documents.repeated_id is not None:
         return (
-            f"The id '{documents.repeated_id}' occurs more than once in '{documents.name}', as do "
-            f"{documents.repeated:,} in all: a knowledge base needs every id once"
+            f"Document ids in '{documents.name}' must be unique: {documents.repeated:,} records "
+            f"repeat an id, such as '{documents.repeated_id}'"
         )
     train = next((split for split in splits if split.name == "train"), None)
     if train is None:
         return None
-    if not train.documents and not train.clues:
-        return "No training question names a relevant document or has a clue"
-    if not train.clues and not train.all_found and not train.some_found:
-        asked = next(ids for ids in benchmark.questions["train"]["relevant_ids"] if ids)
+    if not train.with_documents and not train.with_clues:
+        return "No training question has a relevant document or a clue"
+    if not train.with_clues and not train.all_found and not train.some_found:
+        named = next(ids for ids in benchmark.questions["train"]["relevant_ids"] if ids)
         return (
-            f"None of the documents that training questions name is in '{documents.name}': they "
-            f"name '{asked[0]}', and it has '{documents.first_ids[0]}'"
+            f"None of the training questions' documents are in '{documents.name}': the questions "
+            f"name ids like '{named[0]}', the corpus has ids like '{documents.first_ids[0]}'"
         )
-    if named and not train.images:
+    if has_images and not train.with_image:
         image_id = benchmark.questions["train"]["image_id"][0]
-        own = next(iter(benchmark.images))
         return (
-            f"No training question has its image in '{benchmark.images.name}': the first names "
-            f"'{image_id}', and the first there is '{own}'"
+            f"None of the training questions' images are in '{benchmark.images.name}': the "
+            f"questions name ids like '{image_id}', the images have ids like "
+            f"'{next(iter(benchmark.images))}'"
         )
     return None
 

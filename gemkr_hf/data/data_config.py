@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from pydantic import StrictInt
+
 from gemkr_hf.data.formats import FILE_FORMATS
-from gemkr_hf.utils.config import Settings
+from gemkr_hf.utils.config import Settings, parse, read_yaml
 from gemkr_hf.utils.deprecation import renamed_fields, with_new_keys
 from gemkr_hf.utils.registry import Registry
 
@@ -15,17 +18,10 @@ by `gemkr_hf.data.benchmark`; a plug-in registers formats that generate their da
 
 LAYOUTS = ("auto", "folder", "coco", "tsv", "dataset")
 
-RENAMED_SETTINGS = {
-    "pictures": "images",
-    "picture_layout": "image_layout",
-}
-"""Deprecated key of the section ``data`` -> the key that replaces it."""
-
 _FILES = ("train", "validation", "test", "documents", "images")
-_NUMBERS = ("seed", "scenes")
 
 
-@renamed_fields(RENAMED_SETTINGS)
+@renamed_fields({"pictures": "images", "picture_layout": "image_layout"})
 @dataclass(frozen=True)
 class DataConfig(Settings):
     """Format and location of questions, documents and images.
@@ -60,7 +56,7 @@ class DataConfig(Settings):
 
     format: str
     train: str | None = None
-    validation: str | int | None = None
+    validation: str | StrictInt | None = None
     test: str | None = None
     documents: str | None = None
     knowledge_base: str | None = None
@@ -73,8 +69,8 @@ class DataConfig(Settings):
     separator: str = ";"
     id_column: str | None = None
     text_column: str = "text"
-    seed: int = 0
-    scenes: int | None = None
+    seed: StrictInt = 0
+    scenes: StrictInt | None = None
 
     @property
     def is_generated(self) -> bool:
@@ -83,7 +79,8 @@ class DataConfig(Settings):
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            self._check_type(field.name, optional=field.default is None)
+            if getattr(self, field.name) == "":
+                raise ValueError(f"{field.name} must not be empty")
         if self.format not in BENCHMARK_FORMATS:
             names = ", ".join(BENCHMARK_FORMATS.names())
             raise ValueError(f"format must be one of {names}, got '{self.format}'")
@@ -91,10 +88,9 @@ class DataConfig(Settings):
             raise ValueError(
                 f"image_layout must be one of {', '.join(LAYOUTS)}, got '{self.image_layout}'"
             )
-        if isinstance(self.validation, int) and self.validation < 1:
-            raise ValueError(f"validation must be at least 1 question, got {self.validation}")
-        if self.scenes is not None and self.scenes < 1:
-            raise ValueError(f"scenes must be at least 1, got {self.scenes}")
+        if isinstance(self.validation, int):
+            self.check_positive("validation")
+        self.check_positive("scenes")
         if self.is_generated:
             for name in _FILES:
                 if getattr(self, name) is not None:
@@ -109,26 +105,12 @@ class DataConfig(Settings):
         if isinstance(self.validation, int) and self.train is None:
             raise ValueError("validation is a number of training questions, but train is missing")
 
-    def _check_type(self, name: str, optional: bool) -> None:
-        value = getattr(self, name)
-        numeric = name in _NUMBERS
-        if value is None and optional:
-            return
-        if isinstance(value, int) and not isinstance(value, bool):
-            if numeric or name == "validation":
-                return
-        elif isinstance(value, str) and value and not numeric:
-            return
-        kind = "an integer" if numeric else "a non-empty string"
-        kind += " or an integer" if name == "validation" else ""
-        raise ValueError(f"{name} must be {kind}, got {value!r}")
-
     @classmethod
     def from_mapping(cls, settings: Any, where: str = "the configuration") -> "DataConfig":
         """Create the settings from the section ``data`` of a configuration.
 
         Args:
-            settings: The section's content; deprecated keys are replaced with a warning.
+            settings: Content of the section; deprecated keys are accepted with a warning.
             where: Name of the configuration, for error messages.
 
         Raises:
@@ -138,20 +120,32 @@ class DataConfig(Settings):
             raise ValueError(
                 f"The section 'data' of {where} must hold settings such as format: table"
             )
-        settings = with_new_keys(settings, RENAMED_SETTINGS, "data")
-        known = [field.name for field in fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise ValueError(
-                    f"Unknown setting '{name}' in the section 'data' of {where}: choose from "
-                    f"{', '.join(known)}"
-                )
-        if "format" not in settings:
-            raise ValueError(
-                f"The section 'data' of {where} has no format: set it to one of "
-                f"{', '.join(BENCHMARK_FORMATS.names())}"
-            )
-        return cls(**settings)
+        try:
+            return parse(cls, settings)
+        except ValueError as error:
+            raise ValueError(f"Section 'data' of {where}: {error}") from None
+
+    @classmethod
+    def from_file(
+        cls, path: str | Path, overrides: Mapping[str, Any] | None = None
+    ) -> "DataConfig":
+        """Read the section ``data`` of a YAML file.
+
+        Args:
+            path: The file.
+            overrides: Settings that replace those of the file.
+
+        Raises:
+            FileNotFoundError: If the file does not exist.
+            ValueError: If it has no section ``data``, or see `from_mapping`.
+        """
+        content = read_yaml(path)
+        if "data" not in content:
+            raise ValueError(f"'{path}' has no section 'data'")
+        settings = content["data"]
+        if overrides and isinstance(settings, Mapping):
+            settings = {**with_new_keys(settings, cls.renamed_fields, "data"), **overrides}
+        return cls.from_mapping(settings, f"'{path}'")
 
 
-__all__ = ["BENCHMARK_FORMATS", "LAYOUTS", "RENAMED_SETTINGS", "DataConfig"]
+__all__ = ["BENCHMARK_FORMATS", "LAYOUTS", "DataConfig"]

@@ -1,4 +1,4 @@
-"""The columns that questions and documents of every format come in."""
+"""The columns of questions and documents, the same for every format."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,12 +20,12 @@ QUESTION_FEATURES = datasets.Features(
         "clues": datasets.List(_STRING),
     }
 )
-"""A question: what is asked of which image, the image in words ("" where there are none), the
-answers with their VQA scores (1.0 each where the file has a plain list), the documents that answer
-it, documents that do not, and clues in words (which only the format "gemkr" has)."""
+"""Columns of questions: the caption is "" if there is none; answers have VQA scores (1.0 if the
+file has a plain list); then ids of relevant and of irrelevant documents, and the text of clues
+(only in the format "gemkr")."""
 
 DOCUMENT_FEATURES = datasets.Features({"id": _STRING, "title": _STRING, "text": _STRING})
-"""A document; the title is "" where there is none."""
+"""Columns of documents; the title is "" if there is none."""
 
 
 def question_row(
@@ -36,9 +36,8 @@ def question_row(
     answers: Iterable[tuple[str, float]] = (),
     relevant_ids: Iterable[str] = (),
     negative_ids: Iterable[str] = (),
-    clues: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """A row of `QUESTION_FEATURES`; ids that occur twice are kept once."""
+    """Create a row of `QUESTION_FEATURES` without clues; duplicate ids are removed."""
     answers = list(answers)
     return {
         "question_id": question_id,
@@ -49,7 +48,7 @@ def question_row(
         "answer_scores": [score for _, score in answers],
         "relevant_ids": list(dict.fromkeys(relevant_ids)),
         "negative_ids": list(dict.fromkeys(negative_ids)),
-        "clues": list(clues),
+        "clues": [],
     }
 
 

@@ -132,7 +132,7 @@ def read_records(path: Path) -> Iterator[Record]:
         if is_list:
             position = _next_item(text, position, path, number)
     if number == 0:
-        raise ValueError(f"'{path}' contains no questions")
+        raise ValueError(f"No questions in '{path}'")
     if is_list and position >= len(text):
         raise ValueError(f"'{path}' is truncated after record {number}")
     if is_list and _skip_space(text, position + 1) < len(text):

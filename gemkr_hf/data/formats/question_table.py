@@ -48,8 +48,8 @@ def read_table(path: Path, config: "DataConfig") -> Iterator[dict[str, Any]]:
 def _check_column(file: RecordFile, path: Path, column: str, setting: str) -> None:
     if column not in file.columns:
         raise ValueError(
-            f"Column '{column}' not found in '{path}': the columns are {', '.join(file.columns)}; "
-            f"choose one with {setting}"
+            f"No column '{column}' in '{path}', which has {', '.join(file.columns)}: choose one with "
+            f"{setting}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Images in a column of a data set."""
+"""Images in a column of a dataset."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +15,14 @@ ID, IMAGE = "image_id", "image"
 
 
 class DatasetImages(ImageSource):
-    """Images of a data set with the columns `image_id` and `image`, of all its splits.
+    """Images of a dataset with the columns `image_id` and `image`.
 
     Args:
-        dataset: the data set.
-        name: where it is, for messages.
+        dataset: The dataset.
+        name: Its location, for messages.
 
     Raises:
-        ValueError: if it lacks a column.
+        ValueError: If a column is missing.
     """
 
     def __init__(self, dataset: datasets.Dataset, name: str) -> None:
@@ -30,12 +30,11 @@ class DatasetImages(ImageSource):
         for column in (ID, IMAGE):
             if column not in dataset.column_names:
                 raise ValueError(
-                    f"There is no column '{column}' in '{name}': there are "
-                    f"{', '.join(dataset.column_names)}"
+                    f"No column '{column}' in '{name}', which has {', '.join(dataset.column_names)}"
                 )
         dataset = dataset.select_columns([ID, IMAGE])
         if isinstance(dataset.features[IMAGE], datasets.Image):
-            # What is broken is then told with its row, and no image is decoded twice.
+            # Decoded by load_image, so that errors name the row.
             dataset = dataset.cast_column(IMAGE, datasets.Image(decode=False))
         self._dataset = dataset
         self._rows: dict[str, int] = {}
@@ -44,12 +43,12 @@ class DatasetImages(ImageSource):
 
     @classmethod
     def open(cls, source: str) -> "DatasetImages":
-        """Images of a Parquet file, a folder of such, a saved data set, or one on the Hub."""
+        """Open a Parquet file, a folder of them, or a dataset (all splits), saved or on the Hub."""
         path = Path(source)
         parts = sorted(path.glob("**/*.parquet")) if path.is_dir() else []
         if path.suffix.lower() == ".parquet" and not path.is_dir():
             if not path.is_file():
-                raise FileNotFoundError(f"There is no file '{source}'")
+                raise FileNotFoundError(f"File not found: '{source}'")
             parts = [path]
         if parts:
             return cls(
@@ -65,7 +64,7 @@ class DatasetImages(ImageSource):
             return load_image(self._dataset[row][IMAGE])
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(
-                f"The image '{image_id}' in row {row} of '{self.name}' is broken: {error}"
+                f"Image '{image_id}' in row {row} of '{self.name}' is damaged: {error}"
             ) from None
 
     def __contains__(self, image_id: object) -> bool:

@@ -1,4 +1,4 @@
-"""Images in folders: under any names, or under those of COCO."""
+"""Images in folders, with any file names or with those of COCO."""
 
 import os
 import re
@@ -17,30 +17,29 @@ _COCO_ID = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?0*(\d+)")
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """Image files at any depth, relative to the folder, with "/"; hidden ones are left out.
+    """List image files at any depth as POSIX paths relative to the folder, except hidden ones.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
+        FileNotFoundError: If the folder does not exist.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder '{folder}'")
+        raise FileNotFoundError(f"Folder not found: '{folder}'")
     seen = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        # A link may lead back to where it is.
+    for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        if real in seen:
+        real = os.path.realpath(parent)
+        if real in seen:  # a symbolic link to a folder that contains it
             folders.clear()
             continue
         seen.add(real)
-        inside = Path(place).relative_to(folder)
+        relative = Path(parent).relative_to(folder)
         for name in sorted(files):
             if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield (inside / name).as_posix()
+                yield (relative / name).as_posix()
 
 
 def is_coco_name(file: str) -> bool:
-    """Whether a file is named as COCO names images.
+    """Return whether a file has a name as in COCO.
 
     >>> is_coco_name("val2014/COCO_val2014_000000297147.jpg"), is_coco_name("holiday 12.jpg")
     (True, False)
@@ -49,18 +48,18 @@ def is_coco_name(file: str) -> bool:
 
 
 class FolderImages(ImageSource):
-    """Images of a folder at any depth, by path within it, file name, or name without ending.
+    """Images of a folder at any depth, by relative path, file name, or name without suffix.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it holds no image.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If it contains no images.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self._folder, self.name = Path(folder), str(folder)
         self._files = list(image_files(self._folder))
         if not self._files:
-            raise ValueError(f"There is no image in '{folder}'")
+            raise ValueError(f"No images found in '{folder}'")
         self._names: dict[str, list[str]] = {}
         for file in self._files:
             path = PurePosixPath(file)
@@ -79,7 +78,7 @@ class FolderImages(ImageSource):
         return isinstance(image_id, str) and len(self._find(image_id)) == 1
 
     def __iter__(self) -> Iterator[str]:
-        """Paths within the folder."""
+        """Iterate over the relative paths."""
         return iter(self._files)
 
     def __len__(self) -> int:
@@ -93,8 +92,8 @@ class FolderImages(ImageSource):
         found = self._find(image_id)
         if len(found) > 1:
             return (
-                f"'{image_id}' could be '{found[0]}' or '{found[1]}' in '{self.name}': name the "
-                "image with its folder and ending"
+                f"Image '{image_id}' is ambiguous in '{self.name}': it may be '{found[0]}' or "
+                f"'{found[1]}'; use the path with folder and suffix"
             )
         return super().missing(image_id)
 
@@ -104,15 +103,15 @@ class FolderImages(ImageSource):
 
 
 class CocoImages(ImageSource):
-    """Images of COCO: of train2014, val2014, test2015, train2017, val2017, or some of them.
+    """Images of COCO: any of train2014, val2014, test2015, train2017, val2017.
 
-    An id is COCO's number ("297147", "000000297147"), or the file's name with or without ending
-    ("COCO_val2014_000000297147"). The releases of 2014 and 2017 hold the same images under the
-    same numbers, so that either answers for both.
+    An id is COCO's number ("297147", "000000297147"), or the file name with or without suffix
+    ("COCO_val2014_000000297147"). The releases of 2014 and 2017 contain the same images with the
+    same numbers, so either release serves the ids of both.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it holds no image that is named as COCO's are.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If it contains no image with a COCO name.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -123,8 +122,8 @@ class CocoImages(ImageSource):
                 self._files.setdefault(int(PurePosixPath(file).stem[-12:]), file)
         if not self._files:
             raise ValueError(
-                f"There is no image in '{folder}' that is named as COCO's are, such as "
-                "val2014/COCO_val2014_000000297147.jpg"
+                f"No images with COCO names, such as val2014/COCO_val2014_000000297147.jpg, found "
+                f"in '{folder}'"
             )
 
     def __getitem__(self, image_id: str) -> Image.Image:
@@ -137,7 +136,7 @@ class CocoImages(ImageSource):
         return _coco_number(image_id) in self._files
 
     def __iter__(self) -> Iterator[str]:
-        """Names without ending."""
+        """Iterate over the names without suffix."""
         return (PurePosixPath(file).stem for file in self._files.values())
 
     def __len__(self) -> int:
@@ -149,7 +148,7 @@ class CocoImages(ImageSource):
 
 
 def _coco_number(image_id: object) -> int:
-    """COCO's number of an image, -1 where an id has none."""
+    """Return the COCO number of an image id, or -1 if it has none."""
     name = PurePosixPath(str(image_id).replace("\\", "/")).name
     if Path(name).suffix.lower() in SUFFIXES:
         name = PurePosixPath(name).stem

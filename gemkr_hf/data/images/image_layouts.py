@@ -1,4 +1,4 @@
-"""Which of the layouts images are in."""
+"""Detect the layout of images, and open them."""
 
 from itertools import islice
 from pathlib import Path
@@ -20,13 +20,12 @@ _SAVED = ("state.json", "dataset_dict.json")
 
 
 def find_layout(source: str) -> str:
-    """The layout of images: "folder", "coco", "tsv" or "dataset".
+    """Detect the layout of images: "folder", "coco", "tsv" or "dataset".
 
     Raises:
-        FileNotFoundError: if there is no such file or folder, and the name cannot be a data set's
-            on the Hub.
-        ValueError: if it is a file of another kind, or a folder that has two or more TSV files and
-            no image.
+        FileNotFoundError: If the file or folder does not exist, and the name cannot be the id of a
+            dataset on the Hub.
+        ValueError: If the file or folder does not contain images.
     """
     path = resolve_source(source, "Images", file_suffixes=FILE_SUFFIXES)
     if isinstance(path, str):
@@ -35,13 +34,13 @@ def find_layout(source: str) -> str:
         kinds = {".tsv": "tsv", ".parquet": "dataset"}
         if path.suffix.lower() not in kinds:
             raise ValueError(
-                f"'{source}' holds no images: they are in a folder, a .tsv, a .parquet or a data "
-                "set"
+                f"'{source}' does not contain images: expected a folder, a .tsv or .parquet file, "
+                "or a dataset"
             )
         return kinds[path.suffix.lower()]
     if any((path / name).is_file() for name in _SAVED):
         return "dataset"
-    # The first images tell, for COCO has them under nothing but their names.
+    # A few images are enough: COCO folders contain nothing else.
     first = list(islice(image_files(path), 3))
     if first:
         return "coco" if all(map(is_coco_name, first)) else "folder"
@@ -49,22 +48,22 @@ def find_layout(source: str) -> str:
         return "dataset"
     if any(path.glob("*.tsv")):
         return "tsv"
-    raise ValueError(f"There is no image in '{source}'")
+    raise ValueError(f"No images found in '{source}'")
 
 
 def open_images(source: str, layout: str = "auto") -> ImageSource:
-    """Images of a folder, a COCO layout, a base64 TSV or a data set.
+    """Open the images of a folder, a COCO layout, a base64 TSV or a dataset.
 
     Args:
-        source: folder, file, or data set on the Hub.
-        layout: "folder", "coco", "tsv", "dataset", or "auto" to find out.
+        source: Folder, file, or dataset on the Hub.
+        layout: "folder", "coco", "tsv", "dataset", or "auto" to detect the layout.
 
     Raises:
-        FileNotFoundError: if there are none.
-        ValueError: if there is none of this layout.
+        FileNotFoundError: If the source does not exist.
+        ValueError: If the source contains no images of this layout.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"image_layout is one of {', '.join(LAYOUTS)}, not '{layout}'")
+        raise ValueError(f"image_layout must be one of {', '.join(LAYOUTS)}, got '{layout}'")
     if layout == "auto":
         layout = find_layout(source)
     if layout == "folder":
@@ -78,7 +77,7 @@ def open_images(source: str, layout: str = "auto") -> ImageSource:
         files = sorted(files[0].glob("*.tsv"))
         if len(files) != 1:
             raise ValueError(
-                f"There are {len(files)} TSV files in '{source}': name the one of the images"
+                f"'{source}' contains {len(files)} TSV files: give the path of the image file"
             )
     return TsvImages(files[0])
 

@@ -1,4 +1,4 @@
-"""What all sources of images share."""
+"""The interface of all image sources."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
@@ -7,17 +7,17 @@ from PIL import Image
 
 
 class ImageSource(Mapping[str, Image.Image]):
-    """Images by their ids, read-only, each loaded when it is asked for: upright and in RGB.
+    """Read-only mapping from image id to image; images are loaded on access, upright and in RGB.
 
-    `id in images` reads no image. Images go to other processes and threads: nothing is kept
-    open.
+    ``id in images`` does not load an image. Instances can be pickled and used from several threads,
+    as no files are kept open.
 
     Attributes:
-        name: where they are, for messages.
+        name: Location of the images, for messages.
     """
 
     name: str
-    # A mapping's own would load and compare every image.
+    # Mapping's own comparison would load every image.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -26,28 +26,28 @@ class ImageSource(Mapping[str, Image.Image]):
         """Load an image.
 
         Raises:
-            KeyError: if there is none with this id.
-            ValueError: if it is broken, with its file or line; or if the id could mean two images.
+            KeyError: If there is no image with this id.
+            ValueError: If the image is damaged, with its file or line; or if the id is ambiguous.
         """
 
     @abstractmethod
     def __contains__(self, image_id: object) -> bool:
-        """Whether the id means one image."""
+        """Return whether the id refers to exactly one image."""
 
     def key_of(self, image_id: str) -> str:
-        """The key of the image, of which there may be several ids; the id where there is none."""
+        """Map all ids of one image to the same key; unknown ids are returned unchanged."""
         return image_id
 
     def missing(self, image_id: str) -> str:
-        """Why `image_id` is not in these images, in one sentence."""
-        return f"There is no image '{image_id}' in '{self.name}'"
+        """Return a sentence that says why an id does not refer to an image."""
+        return f"Image '{image_id}' not found in '{self.name}'"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}('{self.name}')"
 
 
 class NoImages(ImageSource):
-    """Where a configuration names no images."""
+    """An empty source, for configurations without images."""
 
     name = "no images"
 
@@ -64,7 +64,7 @@ class NoImages(ImageSource):
         return 0
 
     def missing(self, image_id: str) -> str:
-        return f"There is no image '{image_id}', for no images are named"
+        return f"Image '{image_id}' not found: the configuration has no images"
 
 
 __all__ = ["ImageSource", "NoImages"]

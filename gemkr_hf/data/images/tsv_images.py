@@ -1,10 +1,11 @@
-"""Images in base64 in one tab-separated file, as ReMuQ and WebQA have them."""
+"""Base64 images in one tab-separated file, the format of ReMuQ and WebQA."""
 
 import base64
 import binascii
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,27 +17,27 @@ from gemkr_hf.utils.logging import progress, progress_bar
 
 _BLOCK = 2**24  # bytes
 _LONGEST_ID = 256  # bytes
-# ReMuQ numbers its images from 30,000,000 on, in the order of the lines.
+# ReMuQ numbers its images from 30,000,000, in the order of the lines.
 _FIRST_NUMBER = 10_000_000
 
 
 class TsvImages(ImageSource):
     """Images of a file of lines ``id<TAB>base64``.
 
-    The lines' byte offsets are read from the ``.lineidx`` beside it; where there is none, the file
-    is read through once, and its index kept in memory.
+    The byte offsets of the lines are read from the ``.lineidx`` file next to it; without one, the
+    file is scanned once and the offsets are kept in memory.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is empty, or its index belongs to another file.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is empty, or its index does not match.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path, self.name = Path(path), str(path)
         if not self._path.is_file():
-            raise FileNotFoundError(f"There is no file '{path}'")
+            raise FileNotFoundError(f"File not found: '{path}'")
         if self._path.stat().st_size == 0:
-            raise ValueError(f"There is no image in '{path}'")
+            raise ValueError(f"No images found in '{path}'")
         self._index = self._path.with_suffix(".lineidx")
         if self._index.is_file():
             self._offsets = _read_offsets(self._index)
@@ -51,15 +52,15 @@ class TsvImages(ImageSource):
         with self._path.open("rb") as file:
             file.seek(int(self._offsets[row]))
             data = file.readline().rstrip(b"\r\n").partition(b"\t")[2]
-        place = f"The image '{image_id}' in line {row + 1} of '{self.name}'"
+        place = f"Image '{image_id}' in line {row + 1} of '{self.name}'"
         try:
             content = base64.b64decode(data, validate=True)
         except binascii.Error as error:
-            raise ValueError(f"{place} is no base64: {error}") from None
+            raise ValueError(f"{place} is not valid base64: {error}") from None
         try:
             return load_image(content)
         except ValueError as error:
-            raise ValueError(f"{place} is broken: {error}") from None
+            raise ValueError(f"{place} is damaged: {error}") from None
 
     def __contains__(self, image_id: object) -> bool:
         return isinstance(image_id, str) and self._row(image_id) is not None
@@ -72,27 +73,24 @@ class TsvImages(ImageSource):
 
     def _row(self, image_id: str) -> int | None:
         if image_id.isdecimal() and int(image_id) % _FIRST_NUMBER < len(self._offsets):
-            # Saves reading the start of every line, a seek for each, of a file of many gigabytes.
+            # Avoids reading the id of every line of a file of many gigabytes.
             row = int(image_id) % _FIRST_NUMBER
-            if self._id_at(row) == image_id:
-                return row
+            with self._path.open("rb") as file:
+                if self._read_id(file, row) == image_id:
+                    return row
         return self._rows.get(image_id)
 
-    def _id_at(self, row: int) -> str:
-        with self._path.open("rb") as file:
-            return self._read_id(file, row)
-
-    def _read_id(self, file, row: int) -> str:  # type: ignore[no-untyped-def]
+    def _read_id(self, file: BinaryIO, row: int) -> str:
         file.seek(int(self._offsets[row]))
         identifier, tab, _ = file.read(_LONGEST_ID).partition(b"\t")
         if not tab or b"\n" in identifier:
-            raise ValueError(f"Line {row + 1} of '{self.name}' is no 'id<TAB>base64'")
+            raise ValueError(f"Line {row + 1} of '{self.name}' is not 'id<TAB>base64'")
         return identifier.decode("utf-8", "replace").strip()
 
     @cached_property
     def _rows(self) -> dict[str, int]:
         with self._path.open("rb", buffering=_LONGEST_ID) as file:
-            rows = progress(range(len(self._offsets)), "Ids of images", unit="image")
+            rows = progress(range(len(self._offsets)), "Image ids", unit="image")
             return {self._read_id(file, row): row for row in rows}
 
     def _check_index(self) -> None:
@@ -103,7 +101,7 @@ class TsvImages(ImageSource):
                 for offset in offsets[1 :: max(1, len(offsets) // 16)].tolist():
                     file.seek(offset - 1)
                     wrong = wrong or file.read(1) != b"\n"
-                # Behind the last line that the index knows the file has to end.
+                # The file must end after the last line of the index.
                 file.seek(int(offsets[-1]))
                 file.readline()
                 wrong = wrong or bool(file.read(2).strip())
@@ -111,8 +109,8 @@ class TsvImages(ImageSource):
             wrong = True
         if wrong:
             raise ValueError(
-                f"The index '{self._index}' does not belong to '{self.name}': delete it, and it is "
-                "made anew"
+                f"The index '{self._index}' does not match '{self.name}': delete it, and the file "
+                "will be scanned instead"
             )
 
 
@@ -123,7 +121,8 @@ def _read_offsets(path: Path) -> NDArray[np.int64]:
     except (ValueError, OverflowError):
         line = next(n for n, word in enumerate(words, start=1) if not word.isdigit())
         raise ValueError(
-            f"Line {line} of '{path}' is no byte offset: delete the index, and it is made anew"
+            f"Line {line} of '{path}' is not a byte offset: delete the index, and the images will "
+            "be scanned instead"
         ) from None
 
 

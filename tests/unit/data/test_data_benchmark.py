@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from data_files import (
     COLORS,
@@ -17,6 +18,7 @@ from data_files import (
 )
 
 from gemkr_hf.data import (
+    BENCHMARK_FORMATS,
     DOCUMENT_FEATURES,
     QUESTION_FEATURES,
     Benchmark,
@@ -24,6 +26,7 @@ from gemkr_hf.data import (
     load_benchmark,
 )
 from gemkr_hf.data.benchmark import draw_validation
+from gemkr_hf.data.images import NoImages
 
 COCO_NAME = "val2014/COCO_val2014_{:012d}.jpg"
 
@@ -147,9 +150,9 @@ def test_validation_is_drawn_by_whole_images(tmp_path: Path) -> None:
     assert set(again["question_id"]) == set(validation["question_id"])
     other = draw_validation(questions, 13, seed=1)[1]
     assert set(other["question_id"]) != set(validation["question_id"])
-    with pytest.raises(ValueError, match=r"validation is 60 of the training questions, and there"):
+    with pytest.raises(ValueError, match=r"validation is 60, but there are only 60 training"):
         draw_validation(questions, 60, 0)
-    with pytest.raises(ValueError, match=r"No 1 questions can be drawn .* draw more"):
+    with pytest.raises(ValueError, match=r"Cannot draw 1 validation .* increase validation"):
         draw_validation(questions_of(tmp_path, [1, 1, 2, 2]), 1, 0)
 
 
@@ -185,14 +188,14 @@ def test_the_small_world() -> None:
 
 
 @pytest.mark.parametrize("setting", ["train", "validation", "test", "documents", "images"])
-def test_a_path_that_is_not_there_is_named_first(setting: str, tmp_path: Path) -> None:
+def test_a_missing_path_is_reported_before_reading(setting: str, tmp_path: Path) -> None:
     write_json(tmp_path / "train.json", ["broken"])
     settings = {"train": "train.json", setting: "nowhere.csv"}
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
         load_benchmark(DataConfig(format="okvqa", **settings), tmp_path)
 
 
-def test_a_corpus_with_a_gap_is_named(tmp_path: Path) -> None:
+def test_invalid_documents_of_a_corpus_are_errors(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"id": 1, "text": "a"}\n{"id": 2, "text": null}\n')
     write_json(tmp_path / "train.json", okvqa_records())
     config = DataConfig(format="okvqa", train="train.json", documents="d.jsonl")
@@ -206,41 +209,98 @@ def test_a_corpus_with_a_gap_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"format": "zip", "train": "a"}, r"format is one of okvqa, remuq, .*, not 'zip'"),
-        ({"format": "okvqa"}, r"No questions are named"),
-        ({"format": "okvqa", "validation": 3}, r"No questions are named"),
-        ({"format": "okvqa", "test": "t", "validation": 3}, r"and train is missing"),
-        ({"format": "okvqa", "train": "a", "validation": 0}, r"validation must be at least 1"),
-        ({"format": "okvqa", "train": 7}, r"train is a text, not 7"),
-        ({"format": "okvqa", "train": ""}, r"train is a text, not ''"),
-        ({"format": "okvqa", "train": "a", "seed": "0"}, r"seed is a whole number, not '0'"),
-        ({"format": "okvqa", "train": "a", "seed": True}, r"seed is a whole number, not True"),
+        ({"format": "zip", "train": "a"}, r"format must be one of .*okvqa, remuq, .*, got 'zip'"),
+        ({"format": "okvqa"}, r"No question file is given"),
+        ({"format": "okvqa", "validation": 3}, r"No question file is given"),
+        ({"format": "okvqa", "test": "t", "validation": 3}, r"but train is missing"),
+        ({"format": "okvqa", "train": "a", "validation": 0}, r"validation must be positive, got 0"),
+        ({"format": "okvqa", "train": 7}, r"train: Input should be a valid string, got 7"),
+        ({"format": "okvqa", "train": ""}, r"train must not be empty"),
+        (
+            {"format": "okvqa", "train": "a", "seed": "0"},
+            r"seed: .* valid integer, got '0'",
+        ),
+        (
+            {"format": "okvqa", "train": "a", "seed": True},
+            r"seed: .* valid integer, got True",
+        ),
         (
             {"format": "okvqa", "train": "a", "validation": 0.5},
-            r"a text or a whole number, not 0.5",
+            r"validation: Input should be a valid .*, got 0.5",
         ),
         (
             {"format": "okvqa", "train": "a", "text_column": None},
-            r"text_column is a text, not None",
+            r"text_column: Input should be a valid string, got None",
         ),
         (
             {"format": "okvqa", "train": "a", "image_layout": "x"},
-            r"image_layout is one of auto",
+            r"image_layout must be one of auto",
         ),
         (
             {"format": "okvqa", "train": "a", "scenes": 3},
-            r"scenes is for the format 'symbols' alone",
+            r"scenes does not apply to the format 'okvqa'",
         ),
-        ({"format": "symbols", "train": "a"}, r"'symbols' makes its own train: leave train out"),
-        ({"format": "symbols", "scenes": 0}, r"scenes must be at least 1, got 0"),
+        ({"format": "symbols", "train": "a"}, r"'symbols' generates its own train: omit train"),
+        ({"format": "symbols", "scenes": 0}, r"scenes must be positive, got 0"),
         (
             {"format": "table", "trian": "a"},
-            r"no setting 'trian' in the section 'data' of 'f': there",
+            r"Section 'data' of 'f': Unknown setting trian: did you mean train",
         ),
-        ({"train": "a"}, r"The section 'data' of 'f' lacks format"),
-        (["okvqa"], r"The section 'data' of 'f' holds no settings"),
+        ({"train": "a"}, r"Section 'data' of 'f': The setting format is missing"),
+        (["okvqa"], r"The section 'data' of 'f' must hold settings"),
     ],
 )
-def test_settings_that_are_refused(settings: Any, message: str) -> None:
+def test_invalid_settings_are_errors(settings: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataConfig.from_mapping(settings, "'f'")
+
+
+def test_renamed_settings_still_work() -> None:
+    old = {"format": "okvqa", "train": "a", "pictures": "coco", "picture_layout": "coco"}
+    with pytest.warns(FutureWarning) as warned:
+        config = DataConfig.from_mapping(old)
+    messages = [str(warning.message) for warning in warned]
+    assert "'pictures' is deprecated" in messages[0] and "use 'images'" in messages[0]
+    assert "'picture_layout' is deprecated" in messages[1]
+    assert (config.images, config.image_layout) == ("coco", "coco")
+    with pytest.warns(FutureWarning, match="is deprecated"):
+        assert DataConfig(**old) == config
+    with pytest.warns(FutureWarning, match=r"DataConfig\.pictures"):
+        assert config.pictures == "coco"
+    with pytest.raises(ValueError, match="'pictures' is the old name of 'images'"):
+        DataConfig.from_mapping({**old, "images": "coco"})
+
+
+def test_renamed_settings_of_a_training_configuration_still_work() -> None:
+    from gemkr_hf.training.arguments import TrainConfig
+    from gemkr_hf.utils.config import parse
+
+    content = {"data": {"format": "okvqa", "train": "a", "pictures": "coco"}, "output": "runs/a"}
+    with pytest.warns(FutureWarning, match="'pictures' is deprecated"):
+        assert parse(TrainConfig, content).data.images == "coco"
+
+
+def test_a_registered_format_loads_its_own_benchmark(tmp_path: Path) -> None:
+    def load(config: DataConfig, base: Path) -> Benchmark:
+        return Benchmark(f"{config.format} in {base}", datasets.DatasetDict(), (), NoImages())
+
+    BENCHMARK_FORMATS.register("mine", load)
+    try:
+        benchmark = load_benchmark(DataConfig(format="mine"), tmp_path)
+        assert benchmark.name == f"mine in {tmp_path}"
+        with pytest.raises(ValueError, match="'mine' generates its own images"):
+            DataConfig(format="mine", images="coco")
+    finally:
+        del BENCHMARK_FORMATS._providers["mine"]
+
+
+def test_the_old_names_of_image_sources_still_work() -> None:
+    import gemkr_hf.data as data
+    import gemkr_hf.data.images as images
+
+    with pytest.warns(FutureWarning, match="use 'gemkr_hf.data.ImageSource'"):
+        assert data.Pictures is data.ImageSource
+    with pytest.warns(FutureWarning, match="use 'gemkr_hf.data.open_images'"):
+        assert data.open_pictures is data.open_images
+    with pytest.warns(FutureWarning, match="use 'gemkr_hf.data.images.NoImages'"):
+        assert images.NoPictures is NoImages

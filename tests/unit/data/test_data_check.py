@@ -55,17 +55,17 @@ def test_data_that_match(folder: Path) -> None:
     result = gemkr_data_check("--config", "own.yaml", "--images-decode", 10)
     assert result.exit_code == 0, result.output
     assert row_of("questions", result) == ["2", "1"]
-    for label in ("with answers", "with relevant documents", "all of them there"):
+    for label in ("with answers", "with relevant documents", "all of them found"):
         assert row_of(label, result) == ["2", "1"]
-    for label in ("some of them there", "none of them there", "with clues"):
+    for label in ("some of them found", "none of them found", "with clues"):
         assert row_of(label, result) == ["0", "0"]
-    assert row_of("with an image that is there", result) == ["2", "1"]
-    assert "documents  6 in 'corpus.csv'; 0 with an id" in result.output
-    assert "images   3" in result.output
+    assert row_of("with an existing image", result) == ["2", "1"]
+    assert "documents  6 in 'corpus.csv'; 0 with a duplicate id" in result.output
+    assert "images     3" in result.output
     assert "What is number 1? -> race, ride" in result.output
     assert '1: Text 1, with "quotes".' in result.output
     assert "Warning" not in result.output
-    assert "can be trained on" in result.output
+    assert "can be used for training" in result.output
 
 
 def test_options_win_over_the_configuration(folder: Path) -> None:
@@ -79,7 +79,7 @@ def test_options_win_over_the_configuration(folder: Path) -> None:
     assert "->" not in result.output
 
 
-def test_what_does_not_match_is_shown(folder: Path) -> None:
+def test_mismatches_are_listed(folder: Path) -> None:
     records = okvqa_records()
     records[0]["ctxs"].append({"id": 77})
     records[1]["ctxs"] = [{"id": 88}]
@@ -95,24 +95,24 @@ def test_what_does_not_match_is_shown(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert row_of("with answers", result) == ["3", "2"]
     assert row_of("with relevant documents", result) == ["3", "2"]
-    assert row_of("all of them there", result) == ["3", "0"]
-    assert row_of("some of them there", result) == ["0", "1"]
-    assert row_of("none of them there", result) == ["0", "1"]
-    assert row_of("with an image that is there", result) == ["2", "2"]
+    assert row_of("all of them found", result) == ["3", "0"]
+    assert row_of("some of them found", result) == ["0", "1"]
+    assert row_of("none of them found", result) == ["0", "1"]
+    assert row_of("with an existing image", result) == ["2", "2"]
     for warning in (
         "1 documents have no text",
-        "test: of 1 questions no document is there, of 1 only some",
+        "test: none of the relevant documents exist for 1 questions, only some for 1",
         "test: question '2971476' names document '77', which is not in 'corpus.csv'",
         "test: question '2971477' names document '88'",
-        "test: the image of 1 questions is not there",
-        "test: question '2971478': There is no image 'COCO_val2014_000000000003' in 'coco'",
+        "test: the image of 1 questions does not exist",
+        "test: question '2971478': Image 'COCO_val2014_000000000003' not found in 'coco'",
         "COCO_val2014_000000000002.jpg is truncated",
     ):
         assert warning in result.output
 
 
 @pytest.mark.parametrize("built", [False, True])
-def test_documents_of_another_corpus_stop_training(built: bool, folder: Path) -> None:
+def test_documents_of_another_corpus_are_an_error(built: bool, folder: Path) -> None:
     write_okvqa_corpus(folder / "corpus.csv", "other ")
     options = ["--config", "own.yaml"]
     if built:
@@ -128,13 +128,13 @@ def test_documents_of_another_corpus_stop_training(built: bool, folder: Path) ->
     assert result.exit_code == 1
     place = "kb" if built else "corpus.csv"
     assert (
-        f"Error: None of the documents that training questions name is in '{place}': they name "
+        f"Error: None of the training questions' documents are in '{place}': the questions name "
         in result.output
     )
-    assert result.output.strip().endswith("and it has 'other 0'")
+    assert result.output.strip().endswith("the corpus has ids like 'other 0'")
 
 
-def test_a_knowledge_base_that_is_there_is_checked_instead_of_the_corpus(folder: Path) -> None:
+def test_an_existing_knowledge_base_is_checked_instead_of_the_corpus(folder: Path) -> None:
     benchmark = load_benchmark(
         DataConfig(format="okvqa", train="train.json", documents="corpus.csv")
     )
@@ -145,29 +145,29 @@ def test_a_knowledge_base_that_is_there_is_checked_instead_of_the_corpus(folder:
         assert result.exit_code == 0, result.output
         assert "documents  6 in 'kb'" in result.output
         assert '1: Text 1, with "quotes".' in result.output
-        assert "Warning: No images are named" in result.output
+        assert "Warning: No images are configured" in result.output
 
 
-def test_what_stops_training(folder: Path) -> None:
+def test_errors_that_prevent_training(folder: Path) -> None:
     write_images(folder / "others", "x{}.png")
     result = gemkr_data_check("--config", "own.yaml", "--images", "others")
     assert result.exit_code == 1
-    assert "No training question has its image in 'others': the first names" in result.output
+    assert "None of the training questions' images are in 'others'" in result.output
     records = okvqa_records()
     for record in records:
         record["ctxs"] = []
     write_json(folder / "none.json", records)
     result = gemkr_data_check("--config", "own.yaml", "--train", "none.json")
     assert result.exit_code == 1
-    assert "No training question names a relevant document or has a clue" in result.output
+    assert "No training question has a relevant document or a clue" in result.output
     with (folder / "corpus.csv").open("a") as file:
         file.write("GS_3,twice\n4,twice\n")
     result = gemkr_data_check("--config", "own.yaml")
     assert result.exit_code == 1
-    assert "The id '3' occurs more than once in 'corpus.csv', as do 2 in all" in result.output
+    assert "must be unique: 2 records repeat an id, such as '3'" in result.output
     result = gemkr_data_check("--format", "okvqa", "--train", "train.json")
     assert result.exit_code == 1
-    assert "There are no documents: name a corpus" in result.output
+    assert "There are no documents: set documents (a corpus)" in result.output
 
 
 def test_clues_need_no_documents_of_questions(folder: Path) -> None:
@@ -182,17 +182,14 @@ def test_clues_need_no_documents_of_questions(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name a file with --config, or the questions' format with --format"),
-        (["--config", "none.yaml"], "There is no configuration 'none.yaml'"),
+        ([], "Give a configuration with --config, or the data format with --format"),
+        (["--config", "none.yaml"], "Configuration not found: 'none.yaml'"),
         (["--config", "a.yaml"], "'a.yaml' has no section 'data'"),
-        (["--config", "b.yaml"], "'b.yaml' is no YAML"),
-        (["--config", "c.yaml"], "The section 'data' of 'c.yaml' holds no settings"),
-        (["--config", "own.yaml", "--format", "zip"], "format is one of okvqa"),
-        (["--config", "own.yaml", "--train", "none.json"], "There is no file 'none.json'"),
-        (
-            ["--config", "own.yaml", "--validation", "9"],
-            "validation is 9 of the training questions",
-        ),
+        (["--config", "b.yaml"], "'b.yaml' is not valid YAML"),
+        (["--config", "c.yaml"], "The section 'data' of 'c.yaml' must hold settings"),
+        (["--config", "own.yaml", "--format", "zip"], "format must be one of"),
+        (["--config", "own.yaml", "--train", "none.json"], "File not found: 'none.json'"),
+        (["--config", "own.yaml", "--validation", "9"], "validation is 9, but there are only 3"),
         (["--config", "own.yaml", "--shown", "-1"], "--shown must not be negative, got -1"),
     ],
 )
@@ -204,3 +201,17 @@ def test_mistakes_take_one_sentence(arguments: list[str], message: str, folder: 
     assert result.exit_code == 2, result.output
     assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
+
+
+def test_the_old_options_still_work(folder: Path) -> None:
+    options = ["--format", "okvqa", "--train", "train.json", "--documents", "corpus.csv"]
+    with pytest.warns(FutureWarning) as warned:
+        result = gemkr_data_check(
+            *options, "--pictures", "coco", "--picture-layout=coco", "--pictures-decode", 1
+        )
+    assert result.exit_code == 0, result.output
+    assert "images     3" in result.output
+    messages = " ".join(str(warning.message) for warning in warned)
+    for old, new in (("pictures", "images"), ("picture-layout", "image-layout")):
+        assert f"'--{old}' is deprecated" in messages and f"use '--{new}'" in messages
+    assert "--pictures" not in gemkr_data_check("--help").output

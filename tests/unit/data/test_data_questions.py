@@ -1,4 +1,4 @@
-"""Questions of every format, in all its variants, and what is said of broken files."""
+"""Questions of every format, in all its variants, and the errors of invalid files."""
 
 import json
 from pathlib import Path
@@ -151,36 +151,43 @@ def broken(change: Any) -> str:
     [
         (
             broken(lambda r: r.pop("ctxs")),
-            r"Record 2 \(line 3\) of '.*' has no 'ctxs', and others have",
+            r"Record 2 \(line 3\) of '.*' has no 'ctxs', but other records have it",
         ),
         (broken(lambda r: r.pop("img_id")), r"Record 2 \(line 3\).* no 'img_id' or 'image_id'"),
         (broken(lambda r: r.update(question=" ")), r"Record 2 \(line 3\).* an empty 'question'"),
-        (broken(lambda r: r.update(question=[1])), r"'question' is '\[1\]', not a text"),
+        (broken(lambda r: r.update(question=[1])), r"'question' must be a string, got '\[1\]'"),
         (broken(lambda r: r.update(answers=7)), None),
-        (broken(lambda r: r.update(answers={"a": "x"})), r"score of 'a' in 'answers' is 'x'"),
+        (
+            broken(lambda r: r.update(answers={"a": "x"})),
+            r"score of 'a' .* a number, got 'x'",
+        ),
         (broken(lambda r: r.update(answers={"a": float("nan")})), r"score of 'a' .* is nan"),
-        (broken(lambda r: r.update(answers=[{}])), r"'answers' is .*, not an object answer"),
+        (broken(lambda r: r.update(answers=[{}])), r"'answers' must be an object answer"),
         (broken(lambda r: r.update(ctxs={})), None),
-        (broken(lambda r: r.update(ctxs="x")), r"'ctxs' is 'x', not a list"),
-        (broken(lambda r: r["ctxs"][0].pop("id")), r"line 3.*: number 1 of 'ctxs' has no 'id' or"),
-        (broken(lambda r: r["ctxs"][0].update(has_answer="no")), r"'has_answer' is 'no', not true"),
+        (broken(lambda r: r.update(ctxs="x")), r"'ctxs' must be a list, got 'x'"),
+        (broken(lambda r: r["ctxs"][0].pop("id")), r"line 3.*: item 1 of 'ctxs' has no 'id' or"),
+        (
+            broken(lambda r: r["ctxs"][0].update(has_answer="no")),
+            r"'has_answer' must be true or false, got 'no'",
+        ),
         (
             broken(lambda r: r.update(question_id=2971476)),
             r"'2971476' occurs 2 times in '.*q.json'",
         ),
-        (broken(lambda r: None)[:-1], r"'.*q.json' is cut short behind record 3"),
-        (broken(lambda r: None)[:-20], r"Record 3 \(line 4\) of .* is no JSON: .* column"),
-        (broken(lambda r: None) + "x", r"Behind the list, which ends at line 5"),
-        (broken(lambda r: None).replace("},\n", "}\n", 1), r"no JSON behind record 1 \(line 3\)"),
-        ("[]", r"There is no question in"),
-        ("", r"There is no question in"),
-        ("[1]", r"Record 1 \(line 1\) of .* is no object"),
-        ('{"questions": []}', r"Record 1 \(line 1\) of .*has no .*: it has questions"),
+        (broken(lambda r: None)[:-1], r"'.*q.json' is truncated after record 3"),
+        (broken(lambda r: None)[:-20], r"Record 3 \(line 4\) of .* is not valid JSON: .* column"),
+        (broken(lambda r: None) + "x", r"has content after the list, which ends in line 5"),
+        (
+            broken(lambda r: None).replace("},\n", "}\n", 1),
+            r"JSON after record 1 \(line 3\)",
+        ),
+        ("[]", r"No questions in"),
+        ("", r"No questions in"),
+        ("[1]", r"Record 1 \(line 1\) of .* is not an object"),
+        ('{"questions": []}', r"Record 1 \(line 1\) of .*has no .*: its fields are questions"),
     ],
 )
-def test_what_is_wrong_is_named_with_line_and_field(
-    content: str, message: str | None, tmp_path: Path
-) -> None:
+def test_errors_contain_line_and_field(content: str, message: str | None, tmp_path: Path) -> None:
     (tmp_path / "q.json").write_text(content)
     if message is None:
         assert len(read(tmp_path / "q.json", "okvqa")) == 3
@@ -193,25 +200,45 @@ def test_what_is_wrong_is_named_with_line_and_field(
     ("data_format", "name", "content", "message"),
     [
         ("gemkr", "q.json", '[{"input": "a", "image": "b"}]', r"Record 1 .* has no 'output'"),
-        ("gemkr", "q.json", '[{"input": "a", "image": "b", "output": 3}]', r"'output' is '3', not"),
+        (
+            "gemkr",
+            "q.json",
+            '[{"input": "a", "image": "b", "output": 3}]',
+            r"'output' must be a list of answers or a clue, got '3'",
+        ),
         ("gemkr", "q.json", '[{"input": "a", "output": "b"}]', r"Record 1 .* has no 'image'"),
         (
             "remuq",
             "q.json",
             '[{"question": "a", "ctxs": []}]',
-            r"has no 'question_id': it has question",
+            r"has no 'question_id': its fields are question",
         ),
-        ("remuq", "q.json", '[{"question": "a"}]', r"Record 1 .* has no 'ctxs': it has question"),
-        ("table", "q.csv", "q,image\na,b\n", r"no column 'question' .* with question_column"),
-        ("table", "q.csv", "question,p\na,b\n", r"no column 'image' .* with image_column"),
-        ("table", "q.csv", "question,image\na,b\n", r"no column 'document' .* documents_column"),
+        (
+            "remuq",
+            "q.json",
+            '[{"question": "a"}]',
+            r"Record 1 .* has no 'ctxs': its fields are question",
+        ),
+        (
+            "table",
+            "q.csv",
+            "q,image\na,b\n",
+            r"No column 'question' in .* question_column",
+        ),
+        ("table", "q.csv", "question,p\na,b\n", r"No column 'image' in .* with image_column"),
+        (
+            "table",
+            "q.csv",
+            "question,image\na,b\n",
+            r"No column 'document' in .* documents_column",
+        ),
         ("table", "q.csv", TABLE + ",3.png,,\n", r"Record 3 of '.*q.csv' has an empty 'question'"),
         ("table", "q.csv", TABLE + "a,3.png\n", r"Line 4 of '.*q.csv' has 2 fields"),
         ("table", "q.csv", "question,image,answer\n", r"No questions in"),
         ("table", "q.xlsx", "x", r"questions are read from"),
     ],
 )
-def test_what_is_wrong_in_other_formats(
+def test_errors_of_other_formats(
     data_format: str, name: str, content: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content)
@@ -219,11 +246,21 @@ def test_what_is_wrong_in_other_formats(
         read(tmp_path / name, data_format)
 
 
-def test_files_that_are_not_there_or_not_in_utf8(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"There is no file '.*none.json'"):
+def test_missing_files_and_other_encodings(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"File not found: '.*none.json'"):
         read(tmp_path / "none.json", "okvqa")
     (tmp_path / "q.json").write_bytes("[ä".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"'.*q.json' is not in UTF-8"):
+    with pytest.raises(ValueError, match=r"'.*q.json' is not valid UTF-8"):
         read(tmp_path / "q.json", "okvqa")
-    with pytest.raises(ValueError, match=r"'symbols' has no files of questions"):
+    with pytest.raises(ValueError, match=r"'symbols' has no question files"):
         read_questions(tmp_path / "q.json", DataConfig(format="symbols"))
+
+
+def test_a_table_with_the_old_image_column_is_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("question,picture,document\nWhat?,a.png,7\n")
+    with pytest.warns(FutureWarning, match="'picture' is deprecated .* use 'image'"):
+        assert read(path, "table")[0]["image_id"] == "a.png"
+    path.write_text("question,picture,image,document\nWhat?,a.png,b.png,7\n")
+    assert read(path, "table")[0]["image_id"] == "b.png"
+    assert read(path, "table", image_column="picture")[0]["image_id"] == "a.png"
