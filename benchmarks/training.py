@@ -1,7 +1,7 @@
-"""What training costs beside the bare model, and what each part of it adds on the symbols.
+"""Overhead of training over the bare model, and the effect of its parts on the symbols benchmark.
 
-python benchmarks/training.py --only speed      # steps/s, and the data pipeline; 2 minutes
-python benchmarks/training.py --only seeds      # two runs with one seed
+python benchmarks/training.py --only speed      # steps/s and data pipeline; 2 minutes
+python benchmarks/training.py --only seeds      # two runs with the same seed
 python benchmarks/training.py --only curve      # 100, 300, 1,000, all instructions; 15 minutes
 python benchmarks/training.py --only preferences
 """
@@ -46,12 +46,15 @@ from gemkr_hf.training.starting_model import load_model, load_processor
 from gemkr_hf.training.trainer import InstructionTrainer, add_lora, training_arguments, tune
 from gemkr_hf.training.training_run import object_captions
 from gemkr_hf.utils.config import parse, read_yaml
+from gemkr_hf.utils.registry import enable_plugin
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "symbols.yaml"
 
+enable_plugin("gemkr_hf.toy")
 
-class Ground:
-    """The small world with its instructions and prepared images."""
+
+class Setup:
+    """The symbols benchmark with its instructions and prepared images."""
 
     def __init__(self, folder: Path, scenes: int | None, instructions: int | None = None) -> None:
         config: TrainConfig = parse(TrainConfig, read_yaml(CONFIG))
@@ -82,14 +85,14 @@ class Ground:
             self.config.sampling,
         )
 
-    def start(self, train: datasets.Dataset | None = None) -> Any:
-        """A new model, its projections fitted to the objects of these instructions' images."""
+    def untuned(self, train: datasets.Dataset | None = None) -> Any:
+        """A new model, with projections fitted to the objects of the instructions' images."""
         model = load_model(self.config.model, self.processor)
         model.config.decoding["aggregate"] = self.config.aggregate
         own = set((train or self.train)["image_id"])
         known = {
-            name: found
-            for name, found in object_captions(self.benchmark, self.images).items()
+            name: captions
+            for name, captions in object_captions(self.benchmark, self.images).items()
             if name in own
         }
         fit_alignment(model, self.processor.tokenizer, self.images, known)
@@ -97,7 +100,7 @@ class Ground:
 
     def tune(self, train: datasets.Dataset, tuning: TuningConfig, name: str) -> Any:
         return tune(
-            self.start(train),
+            self.untuned(train),
             self.processor,
             InstructionDataset(train, self.images, self.processor),
             self.folder / name,
@@ -127,10 +130,10 @@ def head(*cells: str) -> None:
 # -- speed ---------------------------------------------------------------------------------------
 
 
-def bare_steps(ground: Ground, batches: list[dict[str, torch.Tensor]]) -> Callable[[], float]:
-    """Forward, backward and AdamW on batches that lie ready, and nothing else; seconds."""
-    model = add_lora(ground.start(), ground.config.tuning).train()
-    tuning = ground.config.tuning
+def bare_steps(setup: Setup, batches: list[dict[str, torch.Tensor]]) -> Callable[[], float]:
+    """Time forward, backward and AdamW on prepared batches, in seconds."""
+    model = add_lora(setup.untuned(), setup.config.tuning).train()
+    tuning = setup.config.tuning
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=tuning.learning_rate, fused=True)
 
@@ -149,7 +152,7 @@ def bare_steps(ground: Ground, batches: list[dict[str, torch.Tensor]]) -> Callab
 
 
 class Clock(TrainerCallback):
-    """From the beginning of the loop over the steps to the end of the last one."""
+    """Time from the start of the first step to the end of the last one."""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.started = time.perf_counter()
@@ -158,14 +161,14 @@ class Clock(TrainerCallback):
         self.seconds = time.perf_counter() - self.started
 
 
-def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
-    """The loop of the Trainer as `gemkr train` uses it: data set, collator, scheduler, log."""
-    adapted = add_lora(ground.start(), ground.config.tuning)
-    train = ground.train.select(order)
-    dataset = InstructionDataset(train, ground.images, ground.processor)
-    tuning = replace(ground.config.tuning, num_train_epochs=1)
+def trainer_steps(setup: Setup, order: np.ndarray) -> Callable[[], float]:
+    """Time the Trainer's loop as `gemkr train` uses it: data set, collator, scheduler, log."""
+    adapted = add_lora(setup.untuned(), setup.config.tuning)
+    train = setup.train.select(order)
+    dataset = InstructionDataset(train, setup.images, setup.processor)
+    tuning = replace(setup.config.tuning, num_train_epochs=1)
     arguments = training_arguments(
-        ground.folder / "speed", tuning, disable_tqdm=True, save_strategy="no"
+        setup.folder / "speed", tuning, disable_tqdm=True, save_strategy="no"
     )
 
     def run() -> float:
@@ -174,8 +177,8 @@ def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
             model=adapted,
             args=arguments,
             train_dataset=dataset,
-            data_collator=InstructionCollator(ground.processor.tokenizer.pad_token_id),
-            processing_class=ground.processor,
+            data_collator=InstructionCollator(setup.processor.tokenizer.pad_token_id),
+            processing_class=setup.processor,
             visual_learning_rate=tuning.visual_learning_rate,
             callbacks=[clock],
         )
@@ -186,12 +189,12 @@ def our_steps(ground: Ground, order: np.ndarray) -> Callable[[], float]:
     return run
 
 
-def speed(ground: Ground, steps: int, rounds: int) -> None:
-    tuning = ground.config.tuning
+def speed(setup: Setup, steps: int, rounds: int) -> None:
+    tuning = setup.config.tuning
     started = time.perf_counter()
-    dataset = InstructionDataset(ground.train, ground.images, ground.processor)
+    dataset = InstructionDataset(setup.train, setup.images, setup.processor)
     prompts = (time.perf_counter() - started) / len(dataset)
-    collate = InstructionCollator(ground.processor.tokenizer.pad_token_id)
+    collate = InstructionCollator(setup.processor.tokenizer.pad_token_id)
     order = np.random.default_rng(0).permutation(len(dataset))[
         : steps * tuning.per_device_train_batch_size
     ]
@@ -207,7 +210,7 @@ def speed(ground: Ground, steps: int, rounds: int) -> None:
     for _ in batches():
         pass
     pipeline = (time.perf_counter() - started) / len(order)
-    runs = {"bare": bare_steps(ground, ready), "ours": our_steps(ground, order)}
+    runs = {"bare": bare_steps(setup, ready), "trainer": trainer_steps(setup, order)}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
         for name, run in runs.items():
@@ -215,72 +218,72 @@ def speed(ground: Ground, steps: int, rounds: int) -> None:
             if number:  # the first round warms up
                 seconds[name].append(passed)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    lost = statistics.median(
-        ours / bare - 1 for ours, bare in zip(seconds["ours"], seconds["bare"], strict=True)
+    overhead = statistics.median(
+        whole / bare - 1 for whole, bare in zip(seconds["trainer"], seconds["bare"], strict=True)
     )
     print(
         f"\n{len(ready)} steps of {tuning.per_device_train_batch_size} instructions, "
         f"{tuning.precision}, "
-        f"{torch.get_num_threads()} threads; medians of {rounds} rounds taken in turn\n"
+        f"{torch.get_num_threads()} threads; medians of {rounds} alternating rounds\n"
     )
     head("training", "steps/s")
-    row("forward, backward, AdamW on batches that lie ready", f"{steps / medians['bare']:.2f}")
-    row("gemkr train", f"{steps / medians['ours']:.2f}")
-    print(f"\n{lost:+.1%} time for all that is around the model\n")
-    head("data pipeline", "us an example")
+    row("forward, backward, AdamW on prepared batches", f"{steps / medians['bare']:.2f}")
+    row("gemkr train", f"{steps / medians['trainer']:.2f}")
+    print(f"\n{overhead:+.1%} time for everything but the model\n")
+    head("data pipeline", "us per example")
     row("prompt and clue, once before training", f"{prompts * 1e6:.0f}")
     row("image, padding, batch, each time", f"{pipeline * 1e6:.0f}")
     row("of a step's time", f"{pipeline * len(order) / medians['bare']:.2%}")
-    sampled(ground)
+    sampled(setup)
 
 
-def sampled(ground: Ground) -> None:
-    questions = ground.benchmark.questions["train"]
+def sampled(setup: Setup) -> None:
+    questions = setup.benchmark.questions["train"]
     times = -(-10_000 // len(questions))
     many = datasets.concatenate_datasets([questions] * times).select(range(10_000))
     started = time.perf_counter()
-    written = write_instructions(many, ground.knowledge_base, ground.processor.tokenizer)
+    written = write_instructions(many, setup.knowledge_base, setup.processor.tokenizer)
     row(f"sampling, {len(written):,} instructions in s", f"{time.perf_counter() - started:.1f}")
 
 
 # -- what it learns --------------------------------------------------------------------------------
 
 
-def seeds(ground: Ground, steps: int) -> None:
-    tuning = replace(ground.config.tuning, max_steps=steps, logging_steps=1)
-    results = [ground.tune(ground.train, tuning, f"seed-{number}") for number in range(2)]
+def seeds(setup: Setup, steps: int) -> None:
+    tuning = replace(setup.config.tuning, max_steps=steps, logging_steps=1)
+    results = [setup.tune(setup.train, tuning, f"seed-{number}") for number in range(2)]
     curves = [[e["loss"] for e in result.history if "loss" in e] for result in results]
     weights = [result.model.state_dict() for result in results]
     same = all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    told = {True: "equal", False: "DIFFERENT"}
+    verdict = {True: "equal", False: "DIFFERENT"}
     print(
-        f"\nTwo runs of {steps} steps with one seed: losses {told[curves[0] == curves[1]]}, "
-        f"all weights {told[same]}\n"
+        f"\nTwo runs of {steps} steps with the same seed: losses "
+        f"{verdict[curves[0] == curves[1]]}, all weights {verdict[same]}\n"
     )
 
 
-def curve(ground: Ground, sizes: list[int | None], split: str) -> list[dict[str, Any]]:
-    """Every size has as many steps as all instructions have: what differs is what they are."""
-    full = ground.config.tuning
-    steps = int(len(ground.train) * full.num_train_epochs / full.per_device_train_batch_size)
-    order = np.random.default_rng(0).permutation(len(ground.train))
+def curve(setup: Setup, sizes: list[int | None], split: str) -> list[dict[str, Any]]:
+    """Tune on more and more instructions, with the number of steps that all of them have."""
+    full = setup.config.tuning
+    steps = int(len(setup.train) * full.num_train_epochs / full.per_device_train_batch_size)
+    order = np.random.default_rng(0).permutation(len(setup.train))
     head("instructions", "images", "steps", "P@1", "P@5", "R@5", "R@10")
     points = []
-    untuned = ground.score(ground.start(), split).as_dict()
-    row("0 (projections fitted alone)", "all", 0, *(f"{value:.3f}" for value in untuned.values()))
+    untuned = setup.score(setup.untuned(), split).as_dict()
+    row("0 (projections fitted only)", "all", 0, *(f"{value:.3f}" for value in untuned.values()))
     for size in sizes:
-        train = ground.train if size is None else ground.train.select(order[:size])
-        # 30 passes at most: more of a few instructions only learns them by heart.
+        train = setup.train if size is None else setup.train.select(order[:size])
+        # At most 30 epochs: more would only memorise a few instructions.
         few = min(steps, max(1, 30 * len(train) // full.per_device_train_batch_size))
         tuning = replace(full, max_steps=few, warmup_steps=min(full.warmup_steps, few // 4))
-        result = ground.tune(train, tuning, f"curve-{len(train)}")
-        found = ground.score(result.model, split).as_dict()
-        points.append({"instructions": len(train), **found})
+        result = setup.tune(train, tuning, f"curve-{len(train)}")
+        metrics = setup.score(result.model, split).as_dict()
+        points.append({"instructions": len(train), **metrics})
         row(
             f"{len(train):,}",
             f"{len(set(train['image_id'])):,}",
             few,
-            *(f"{value:.3f}" for value in found.values()),
+            *(f"{value:.3f}" for value in metrics.values()),
         )
     return points
 
@@ -306,29 +309,29 @@ def plot(points: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def preferences(ground: Ground, split: str, questions: int) -> None:
-    """Tune on half of the instructions; the questions of the other half give the feedback."""
-    middle = len(ground.train) // 2
-    first = ground.train.select(range(middle))
-    others = ground.train.select(range(middle, len(ground.train)))
-    tuning = replace(ground.config.tuning, num_train_epochs=1.0, save_steps=10**6)
-    start = ground.folder / "start"
+def preferences(setup: Setup, split: str, questions: int) -> None:
+    """Tune on half of the instructions, with feedback on questions of the other half."""
+    middle = len(setup.train) // 2
+    first = setup.train.select(range(middle))
+    others = setup.train.select(range(middle, len(setup.train)))
+    tuning = replace(setup.config.tuning, num_train_epochs=1.0, save_steps=10**6)
+    start = setup.folder / "start"
     if not start.exists():
-        ground.tune(first, tuning, "preferences-start").model.save_pretrained(start)
+        setup.tune(first, tuning, "preferences-start").model.save_pretrained(start)
 
     def load() -> Any:
         model = GeMKRForRetrieval.from_pretrained(start)
-        model.config.decoding["aggregate"] = ground.config.aggregate
+        model.config.decoding["aggregate"] = setup.config.aggregate
         return model
 
     head("tuning", "pairs", "P@1", "P@5", "R@5", "R@10", "minutes")
 
-    def tell(name: str, pairs: Any, model: Any, started: float) -> None:
+    def report(name: str, pairs: Any, model: Any, started: float) -> None:
         minutes = (time.perf_counter() - started) / 60
-        found = ground.score(model, split).as_dict()
-        row(name, pairs, *(f"{value:.3f}" for value in found.values()), f"{minutes:.1f}")
+        metrics = setup.score(model, split).as_dict()
+        row(name, pairs, *(f"{value:.3f}" for value in metrics.values()), f"{minutes:.1f}")
 
-    tell("half of the instructions", "-", load(), time.perf_counter())
+    report("half of the instructions", "-", load(), time.perf_counter())
     settings = PreferenceConfig(
         questions=questions,
         learning_rate=5e-5,
@@ -338,26 +341,26 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
     )
     for name, config in {
         "+ preferences": settings,
-        "+ preferences, half almost distinctive": replace(settings, hard_negatives=1),
-        "+ preferences, all almost distinctive": replace(settings, hard_negatives=2),
-        "+ preferences, mistakes alone": replace(settings, only_mistakes=True),
+        "+ preferences, half hard negatives": replace(settings, hard_negatives=1),
+        "+ preferences, all hard negatives": replace(settings, hard_negatives=2),
+        "+ preferences, mistakes only": replace(settings, only_mistakes=True),
     }.items():
         started = time.perf_counter()
         model = load()
         pairs = collect_preferences(
-            GeMKRRetriever(model, ground.processor, ground.knowledge_base),
-            list(ground.benchmark.questions["train"]),
-            ground.benchmark.images,
+            GeMKRRetriever(model, setup.processor, setup.knowledge_base),
+            list(setup.benchmark.questions["train"]),
+            setup.benchmark.images,
             others,
             config,
-            ground.images,
+            setup.images,
         )
-        states = ground.folder / name.strip("+ ").replace(" ", "-")
+        states = setup.folder / name.strip("+ ").replace(" ", "-")
         preferred, _ = tune_preferences(
-            model, ground.processor, pairs, ground.images, states, tuning, config
+            model, setup.processor, pairs, setup.images, states, tuning, config
         )
-        tell(name, f"{len(pairs):,}", preferred, started)
-    # Is it the preferences, or only more of the same? Two clues of as many further questions.
+        report(name, f"{len(pairs):,}", preferred, started)
+    # For comparison: instructions of the same number of further questions, two clues each.
     started = time.perf_counter()
     more = others.select(range(min(len(others), 2 * questions)))
     again = replace(
@@ -365,43 +368,45 @@ def preferences(ground: Ground, split: str, questions: int) -> None:
     )
     result = tune(
         load(),
-        ground.processor,
-        InstructionDataset(more, ground.images, ground.processor),
-        ground.folder / "more",
+        setup.processor,
+        InstructionDataset(more, setup.images, setup.processor),
+        setup.folder / "more",
         replace(again, warmup_steps=settings.warmup_steps),
     )
-    tell("+ instructions of as many questions", f"{len(more):,}", result.model, started)
+    report(
+        "+ instructions of the same number of questions", f"{len(more):,}", result.model, started
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["speed", "seeds", "curve", "preferences"])
-    parser.add_argument("--scenes", type=int, help="training images; the benchmark's own number")
-    parser.add_argument("--steps", type=int, default=20, help="of a round of `speed` and `seeds`")
-    parser.add_argument("--rounds", type=int, default=9, help="of `speed`")
+    parser.add_argument("--scenes", type=int, help="number of training images")
+    parser.add_argument("--steps", type=int, default=20, help="steps of `speed` and `seeds`")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of `speed`")
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 300, 1000])
-    parser.add_argument("--questions", type=int, default=1000, help="of `preferences`")
+    parser.add_argument("--questions", type=int, default=1000, help="questions of `preferences`")
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--work", type=Path, help="folder of what is made; a temporary one")
-    parser.add_argument("--plot", type=Path, help="an image of the learning curve")
+    parser.add_argument("--work", type=Path, help="output folder; by default a temporary one")
+    parser.add_argument("--plot", type=Path, help="image file for the learning curve")
     arguments = parser.parse_args()
     be_quiet()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        ground = Ground(folder, arguments.scenes)
+        setup = Setup(folder, arguments.scenes)
         wanted = [arguments.only] if arguments.only else ["speed", "seeds", "curve", "preferences"]
         if "speed" in wanted:
-            speed(ground, arguments.steps, arguments.rounds)
+            speed(setup, arguments.steps, arguments.rounds)
         if "seeds" in wanted:
-            seeds(ground, arguments.steps)
+            seeds(setup, arguments.steps)
         if "curve" in wanted:
-            points = curve(ground, [*arguments.sizes, None], arguments.split)
+            points = curve(setup, [*arguments.sizes, None], arguments.split)
             (folder / "curve.json").write_text(json.dumps(points))
             if arguments.plot is not None:
                 plot(points, arguments.plot)
         if "preferences" in wanted:
-            preferences(ground, arguments.split, arguments.questions)
+            preferences(setup, arguments.split, arguments.questions)
 
 
 if __name__ == "__main__":

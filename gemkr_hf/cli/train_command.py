@@ -15,21 +15,22 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Override a setting, such as tuning.seed=1; repeatable."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of everything that is made.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Check settings and files, and train nothing.")
+        bool, typer.Option("--check", help="Check settings and files without training.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run with other settings.")
     ] = False,
 ) -> None:
-    """Tune a model on questions about images; a stopped training goes on where it was.
+    """Tune a model on questions about images; a stopped run resumes.
 
     Example: gemkr train --config configs/symbols.yaml --set tuning.max_steps=50
 
     Several processes: accelerate launch --config_file configs/accelerate/multi_gpu.yaml
     -m gemkr_hf.cli train --config configs/okvqa_gs112k.yaml
     """
+    from gemkr_hf.training.arguments import TrainConfig
     from gemkr_hf.utils.config import override, parse, read_yaml
 
     be_quiet()
@@ -37,17 +38,15 @@ def train(
     settings = override(read_yaml(config), set_ or [])
     if output is not None:
         settings["output"] = str(output)
-    from gemkr_hf.training.arguments import TrainConfig
-
     parsed = parse(TrainConfig, settings)
     from gemkr_hf.training.training_checks import check_training
     from gemkr_hf.training.training_run import run_training
 
     if check_only:
-        benchmark = check_training(parsed, Path())
-        typer.echo(f"{len(benchmark.questions['train']):,} training questions: ready to train")
-        return
-    run_training(parsed, log=typer.echo, overwrite=overwrite)
+        questions = check_training(parsed, Path()).questions["train"]
+        typer.echo(f"{len(questions):,} training questions: ready to train")
+    else:
+        run_training(parsed, log=typer.echo, overwrite=overwrite)
 
 
 __all__ = ["train"]
