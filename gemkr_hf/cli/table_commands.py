@@ -108,7 +108,7 @@ def _make_table(
     if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs is the number of parallel runs, at least 1, got {jobs}")
     result = make_table(evaluation, name, systems or None, jobs or default_jobs())
-    _print_table(to_markdown(result), write_result(result, evaluation.folder).values())
+    _print_table(to_markdown(result), write_result(result, evaluation.folder))
 
 
 @evaluation_command

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gemkr_hf.utils.io import read_json, write_json
 
 
@@ -32,7 +34,9 @@ def write_captions(
     captions = read_json(file) if file.exists() else {}
     missing = [name for name in names if name not in captions]
     if missing:
-        written = load_model().write(ImageList(images, missing))
+        model = load_model()
+        model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        written = model.write(ImageList(images, missing))
         captions |= dict(zip(missing, written, strict=True))
         write_json(file, captions)
     return captions

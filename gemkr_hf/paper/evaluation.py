@@ -10,7 +10,12 @@ from typing import Any
 import datasets
 import torch
 
-from gemkr_hf.baselines.captioning import fit_captions, load_captioner
+from gemkr_hf.baselines.captioning import (
+    CaptionModel,
+    PublishedCaptions,
+    fit_captions,
+    load_captioner,
+)
 from gemkr_hf.baselines.image_inputs import ImageReader
 from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.run_files import first_ids
@@ -186,16 +191,6 @@ class Evaluation:
             )
         return records
 
-    @cached_property
-    def test_digest(self) -> str:
-        """A digest of questions, images and documents, as a file may change and keep its name."""
-        kb = self.knowledge_base
-        digest = hashlib.sha256(f"{len(kb)} {kb.index.num_tokens}".encode())
-        for record in self.test_questions:
-            parts = [str(record[name]) for name in ("question_id", "image_id", "question")]
-            digest.update(json.dumps(parts).encode())
-        return digest.hexdigest()[:16]
-
     def check_scorable(self) -> None:
         """Raise ValueError if the hit preset cannot judge one of the test questions."""
         records = with_images(self.benchmark.questions[self.config.split], self.benchmark)
@@ -270,23 +265,20 @@ class Evaluation:
         if "train" in questions:
             records += [one for one in self.training_questions if one["image_id"] not in captions]
         names = list(dict.fromkeys(record["image_id"] for record in records))
-        checkpoint = self.config.checkpoints.get("captions")
-        file = "trained"
+        images, checkpoint = self.benchmark.images, self.config.checkpoints.get("captions")
         if checkpoint is not None:
-            file = hashlib.sha256(checkpoint.encode()).hexdigest()[:8]
-        path = self.path("captions", f"{file}.json")
-        return captions | write_captions(
-            names, self.benchmark.images, lambda: self._caption_model(checkpoint), path
-        )
+            digest = hashlib.sha256(checkpoint.encode()).hexdigest()[:8]
+            file = self.path("captions", f"{digest}.json")
+            written = write_captions(names, images, lambda: load_captioner(checkpoint), file)
+        else:
+            file = self.path("captions", "trained.json")
+            written = write_captions(names, images, self._trained_captioner, file)
+        return captions | written
 
-    def captions_for(self, records: Sequence[Record]) -> list[str]:
-        """Return the caption of each question's image; see `captions_for`."""
-        return captions_for(records, self.captions)
-
-    def _caption_model(self, checkpoint: str | None) -> Any:
-        """Return the caption model of a checkpoint, or the one trained on training captions."""
+    def _trained_captioner(self) -> CaptionModel | PublishedCaptions:
+        """Return the caption model that is trained on the captions of the training images."""
         folder = self.path("captioner")
-        if checkpoint is None and not folder.exists():
+        if not folder.exists():
             captions = given_captions(self.training_questions)
             if not captions:
                 raise ValueError(
@@ -295,8 +287,9 @@ class Evaluation:
                     "systems that read captions"
                 )
             self.log("Training the caption model")
+            vision_tower = self.untuned_model().vision_tower.to(self.device)
             fit_captions(
-                self.untuned_model().vision_tower.to(self.device),
+                vision_tower,
                 self.processor.image_processor,
                 self.processor.tokenizer,
                 self.benchmark.images,
@@ -304,9 +297,11 @@ class Evaluation:
                 self.config.captioner,
                 self.path("work", "captioner"),
             ).save_pretrained(folder)
-        model = load_captioner(checkpoint or folder)
-        model.to(self.device)
-        return model
+        return load_captioner(folder)
+
+    def captions_for(self, records: Sequence[Record]) -> list[str]:
+        """Return the caption of each question's image; see `captions_for`."""
+        return captions_for(records, self.captions)
 
 
 __all__ = ["Evaluation", "Record"]

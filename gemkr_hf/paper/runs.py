@@ -26,10 +26,20 @@ from gemkr_hf.utils.text import slug
 logger = logging.getLogger(__name__)
 
 
+def questions_digest(evaluation: Evaluation) -> str:
+    """Return a digest of test questions and documents, as a file may change and keep its name."""
+    kb = evaluation.knowledge_base
+    digest = hashlib.sha256(f"{len(kb)} {kb.index.num_tokens}".encode())
+    for record in evaluation.test_questions:
+        parts = [str(record[name]) for name in ("question_id", "image_id", "question")]
+        digest.update(json.dumps(parts).encode())
+    return digest.hexdigest()[:16]
+
+
 def run_settings(evaluation: Evaluation, system: System, seed: int) -> dict[str, Any]:
     """Return everything that a run depends on, as plain values."""
     settings = evaluation.settings("data", "model", "split", "k")
-    settings["questions"] = evaluation.test_digest
+    settings["questions"] = questions_digest(evaluation)
     if system.is_trained(evaluation):
         settings |= evaluation.settings(*system.settings)
     checkpoints = system.checkpoints(evaluation)

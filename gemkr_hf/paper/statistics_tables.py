@@ -11,9 +11,13 @@ from gemkr_hf.evaluation.clue_keywords import top_keywords
 from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.gemkr_systems import gemkr
 from gemkr_hf.paper.paper_figures import paper_tables
-from gemkr_hf.paper.table_formats import escape_latex, latex_table, markdown_table
+from gemkr_hf.paper.table_formats import (
+    escape_latex,
+    latex_table,
+    markdown_table,
+    write_formats,
+)
 from gemkr_hf.paper.table_plot import COLORS, save_figure
-from gemkr_hf.utils.io import atomic_write_text, write_json
 
 KEYWORDS = 10
 _COLUMNS = ("train", "validation", "test", "documents")
@@ -160,13 +164,11 @@ def _write(
     size: tuple[float, float],
     draw: Callable[[Any], None],
 ) -> tuple[str, list[Path]]:
-    paths = [folder / f"{name}.{kind}" for kind in ("md", "tex", "json", "png")]
     markdown = f"**{title}.**\n\n{markdown_table(frame)}\n"
     escaped = frame.map(escape_latex).rename(columns=escape_latex)
-    atomic_write_text(paths[0], markdown)
-    atomic_write_text(paths[1], latex_table(escaped, name, f"{title}.", "l" * frame.shape[1]))
-    write_json(paths[2], [asdict(row) for row in rows])
-    save_figure(paths[3], title, size, draw)
+    latex = latex_table(escaped, name, f"{title}.", "l" * frame.shape[1])
+    paths = write_formats(folder, name, markdown, latex, [asdict(row) for row in rows])
+    save_figure(paths[-1], title, size, draw)
     return markdown, paths
 
 

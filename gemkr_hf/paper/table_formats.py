@@ -1,10 +1,13 @@
 """Tables as Markdown and LaTeX, through pandas."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from gemkr_hf.paper.result_table import ResultRow, ResultTable
+from gemkr_hf.utils.io import atomic_write_text, write_json
 
 SIGNIFICANT = "*"
 """Marks figures that differ from the reference with p < 0.05."""
@@ -81,6 +84,19 @@ def to_latex(result: ResultTable) -> str:
     return latex_table(frame, result.name, caption, "l" + "r" * (frame.shape[1] - 1))
 
 
+def write_formats(folder: Path, name: str, markdown: str, latex: str, content: Any) -> list[Path]:
+    """Write a table as Markdown, LaTeX and JSON.
+
+    Returns:
+        The three files, and the file for its plot.
+    """
+    paths = [folder / f"{name}.{suffix}" for suffix in ("md", "tex", "json", "png")]
+    atomic_write_text(paths[0], markdown)
+    atomic_write_text(paths[1], latex)
+    write_json(paths[2], content)
+    return paths
+
+
 def markdown_table(frame: pd.DataFrame) -> str:
     """Return a data frame of texts as Markdown.
 
@@ -154,4 +170,11 @@ def _notes(result: ResultTable, mark: str) -> list[str]:
     return [significance, *result.notes]
 
 
-__all__ = ["escape_latex", "latex_table", "markdown_table", "to_latex", "to_markdown"]
+__all__ = [
+    "escape_latex",
+    "latex_table",
+    "markdown_table",
+    "to_latex",
+    "to_markdown",
+    "write_formats",
+]

@@ -11,9 +11,8 @@ from gemkr_hf.paper.parallel_runs import make_runs_in_parallel
 from gemkr_hf.paper.result_table import NOT_MEASURED, ResultRow, ResultTable, with_p_values
 from gemkr_hf.paper.runs import make_run, score_runs
 from gemkr_hf.paper.systems import System, check_trainable, table_systems, unused_checkpoints
-from gemkr_hf.paper.table_formats import to_latex, to_markdown
+from gemkr_hf.paper.table_formats import to_latex, to_markdown, write_formats
 from gemkr_hf.paper.table_plot import plot_result
-from gemkr_hf.utils.io import atomic_write_text, write_json
 
 
 def make_table(
@@ -111,18 +110,17 @@ def _paper_benchmark(evaluation: Evaluation) -> str:
     return "OKVQA-WK21M" if large else "OKVQA-GS112K"
 
 
-def write_result(result: ResultTable, folder: Path) -> dict[str, Path]:
+def write_result(result: ResultTable, folder: Path) -> list[Path]:
     """Write a table as Markdown, LaTeX, JSON (shares in [0, 1]) and a plot.
 
     Returns:
-        Kind -> file.
+        The files.
     """
-    paths = {kind: folder / f"{result.name}.{kind}" for kind in ("md", "tex", "json", "png")}
-    atomic_write_text(paths["md"], to_markdown(result))
-    atomic_write_text(paths["tex"], to_latex(result))
-    write_json(paths["json"], asdict(result))
-    plot_result(result, paths["png"])
-    return {kind: path for kind, path in paths.items() if path.exists()}
+    paths = write_formats(
+        folder, result.name, to_markdown(result), to_latex(result), asdict(result)
+    )
+    plot_result(result, paths[-1])
+    return [path for path in paths if path.exists()]
 
 
 __all__ = ["make_table", "write_result"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gemkr_hf.decoding.clue import Clue
+from gemkr_hf.utils.deprecation import warn_renamed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,18 @@ class Hit:
     def document_id(self) -> str:
         """The document's id as text."""
         return str(self.document["id"])
+
+    @property
+    def id(self) -> str:
+        """Deprecated name of `document_id` in the hits of baselines."""
+        warn_renamed("Hit.id", "Hit.document_id")
+        return self.document_id
+
+    @property
+    def clue(self) -> str:
+        """Deprecated: the text of the best clue."""
+        warn_renamed("Hit.clue", "Hit.clues[0].text")
+        return self.clues[0].text if self.clues else ""
 
 
 @dataclass(frozen=True)

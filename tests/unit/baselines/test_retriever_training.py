@@ -16,6 +16,7 @@ from gemkr_hf.baselines import (
     fit_text_model,
     fit_towers,
 )
+from gemkr_hf.baselines.baseline import document_hit
 from gemkr_hf.baselines.image_inputs import ImageInputs
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.prepared_images import prepare_images
@@ -106,6 +107,11 @@ def test_earlier_names_are_deprecated(processor) -> None:
     for name, current in earlier.items():
         with pytest.warns(FutureWarning, match=name):
             assert getattr(gemkr_hf.baselines, name) is current
+    hit = document_hit("ram", 1.0)
+    with pytest.warns(FutureWarning, match="Hit.document_id"):
+        assert hit.id == "ram"
+    with pytest.warns(FutureWarning, match="Hit.clues"):
+        assert hit.clue == ""
     with pytest.warns(FutureWarning, match="words"):
         assert parts.towers("words", processor).kind == "text"
 

@@ -21,6 +21,7 @@ from gemkr_hf.paper.result_table import (
     ResultTable,
     with_p_values,
 )
+from gemkr_hf.paper.runs import questions_digest
 from gemkr_hf.paper.systems import SYSTEMS
 from gemkr_hf.paper.table_formats import to_latex, to_markdown
 from gemkr_hf.paper.table_plot import plot_result
@@ -254,4 +255,4 @@ def test_a_kept_run_records_a_digest_of_its_questions(benchmark, tmp_path) -> No
     evaluation = evaluation_of(benchmark, tmp_path)
     bm25(evaluation)
     kept = json.loads((tmp_path / "rows/bm25-question-caption/seed-0/run.json").read_text())
-    assert kept["settings"]["questions"] == evaluation.test_digest
+    assert kept["settings"]["questions"] == questions_digest(evaluation)

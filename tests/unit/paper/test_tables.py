@@ -106,23 +106,23 @@ def test_other_settings_are_refused(folder, benchmark, table1) -> None:
 
 
 def test_a_table_is_written_in_four_formats(table1, tmp_path) -> None:
-    paths = write_result(table1, tmp_path)
-    assert [path.suffix for path in paths.values()] == [".md", ".tex", ".json", ".png"]
-    markdown = squeezed(paths["md"].read_text())
+    paths = {path.suffix: path for path in write_result(table1, tmp_path)}
+    assert list(paths) == [".md", ".tex", ".json", ".png"]
+    markdown = squeezed(paths[".md"].read_text())
     assert "hit preset `gold`" in markdown
     assert "| runs | training, s | s/question |" in markdown
     assert "| GeMKR | 49.1 / 78.6 / 86.2 | 46.0 / 70.8 / 79.1 | 75.2 / 90.3 / 92.7 |" in squeezed(
         markdown
     )
-    latex = paths["tex"].read_text()
+    latex = paths[".tex"].read_text()
     assert latex.count(r"\\") == len(SYSTEMS) + 2
     assert latex.count("{") == latex.count("}")
     columns = latex.split("begin{tabular}{")[1].split("}")[0]
     row = next(line for line in latex.splitlines() if line.startswith("GeMKR"))
     assert row.count("&") == len(columns) - 1
-    figures = json.loads(paths["json"].read_text())
+    figures = json.loads(paths[".json"].read_text())
     assert figures["rows"][-1]["ours"]["P@1"]["mean"] == table1.rows[-1].ours["P@1"].mean
-    assert paths["png"].read_bytes().startswith(b"\x89PNG")
+    assert paths[".png"].read_bytes().startswith(b"\x89PNG")
 
 
 def test_table_3_trains_each_ablation(evaluation) -> None:
@@ -165,8 +165,8 @@ def test_figure_3_trains_language_models_of_its_sizes(evaluation) -> None:
     assert result.rows[0].paper["OKVQA-GS112K"] == pytest.approx(
         {"P@5": 0.491, "R@5": 0.786, "R@10": 0.862}
     )
-    paths = write_result(result, evaluation.path("drawn"))
-    assert "| LLaMA-7b (paper) | 49.1 / 78.6 / 86.2 | - |" in squeezed(paths["md"].read_text())
+    [markdown, *_] = write_result(result, evaluation.path("drawn"))
+    assert "| LLaMA-7b (paper) | 49.1 / 78.6 / 86.2 | - |" in squeezed(markdown.read_text())
     assert "OPT-1.3b" in result.notes[0]
     from transformers import AutoConfig
 
