@@ -225,7 +225,7 @@ def test_errors_contain_line_and_field(content: str, message: str | None, tmp_pa
             "q,image\na,b\n",
             r"No column 'question' in .* question_column",
         ),
-        ("table", "q.csv", "question,p\na,b\n", r"No column 'image' in .* with image_column"),
+        ("table", "q.csv", "question,p\na,b\n", r"No column 'image' in .* set image_column"),
         (
             "table",
             "q.csv",
