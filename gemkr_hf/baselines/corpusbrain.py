@@ -22,7 +22,6 @@ from gemkr_hf.decoding import TreeSearch
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.tokenization import encode_documents
 from gemkr_hf.retrieval.types import Hit
-from gemkr_hf.utils.logging import progress
 from gemkr_hf.utils.text import SENTENCE_END, first_sentence
 
 
@@ -101,8 +100,7 @@ class CorpusBrainRetriever(WritingBaseline):
         )
         decode = self._model.tokenizer.decode
         results: list[list[Hit]] = []
-        batches = self._model.inputs(texts, self._batch_size)
-        for inputs in progress(batches, self.name, total=-(-len(texts) // self._batch_size)):
+        for inputs in self._batches(texts):
             for written in search.run(inputs):
                 hits = []
                 for each in written:

@@ -17,7 +17,6 @@ from gemkr_hf.decoding.clue import Clue
 from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.retrieval.types import Hit
-from gemkr_hf.utils.logging import progress
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,7 @@ class SEALRetriever(WritingBaseline):
             wanted=self._settings.num_beams,
         )
         results: list[list[Hit]] = []
-        batches = self._model.inputs(texts, self._batch_size)
-        for inputs in progress(batches, self.name, total=-(-len(texts) // self._batch_size)):
+        for inputs in self._batches(texts):
             search.run(inputs, return_trace=True)
             for trace in search.traces:
                 ranked = rank_documents(index, weigh_ngrams(index, trace), self._settings)

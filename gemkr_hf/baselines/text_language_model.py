@@ -1,6 +1,6 @@
 """A causal language model that is trained to write clues or titles: SEAL and CorpusBrain."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.instruction_dataset import InstructionCollator
 from gemkr_hf.training.trainer import trained_in_float32
 from gemkr_hf.utils.io import atomic_folder
+from gemkr_hf.utils.logging import progress
 
 PROMPT_TEMPLATE = (
     "Below is a knowledge completion task.\n"
@@ -98,6 +99,11 @@ class WritingBaseline(Baseline):
 
     def _query_text(self, question: str, caption: str) -> str:
         return write_prompt(question, caption)
+
+    def _batches(self, prompts: Sequence[str]) -> Iterable[dict[str, torch.Tensor]]:
+        """Return the inputs of each batch of prompts, with a progress bar."""
+        number = -(-len(prompts) // self._batch_size)
+        return progress(self._model.inputs(prompts, self._batch_size), self.name, total=number)
 
 
 def fit_text_model(

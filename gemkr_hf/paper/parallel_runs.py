@@ -56,6 +56,13 @@ def make_runs_in_parallel(evaluation: Evaluation, systems: Sequence[System], job
         for seed in system.seeds(evaluation)
         if kept_run(evaluation, system, seed) is None
     ]
+    if not missing:
+        return
+    # This builds the knowledge base, which the other processes then load.
+    documents = f"{len(evaluation.knowledge_base):,} documents"
+    evaluation.log(
+        f"{len(missing)} runs, {len(evaluation.test_questions):,} questions, {documents}"
+    )
     labels = {system.label for system, _ in missing}
     stages: list[list[Job]] = [[], [], []]
     if any(system.reads_captions for system, _ in missing):

@@ -71,10 +71,10 @@ def to_latex(result: ResultTable) -> str:
                 cells[column] = f"{100 * figures[measure]:.1f}" if measure in figures else "-"
         for measure in result.measures:
             mean, interval = _figure(row, measure)
-            mean, marked, _ = mean.partition(SIGNIFICANT)
+            mean, mark, _ = mean.partition(SIGNIFICANT)
             if row.ours[measure].mean == best[measure] and not measure.startswith("distinct"):
                 mean = rf"\textbf{{{mean}}}"
-            mean += f"$^{{{marked}}}$" if marked else ""
+            mean += f"$^{{{mark}}}$" if mark else ""
             column = (escape_latex(f"{result.benchmark} (ours)"), escape_latex(measure))
             cells[column] = rf"{mean} {{\scriptsize[{interval}]}}" if interval else mean
         records.append(cells)
