@@ -1,4 +1,4 @@
-"""The beams of a search as an image."""
+"""Plot the beams of a search."""
 
 from __future__ import annotations
 
@@ -18,31 +18,30 @@ def plot_beams(
     max_leaves: int = 60,
     title: str | None = None,
 ) -> Any:
-    """Draw the tree of clues that the beams of a search came to.
+    """Plot the tree of clues that the beams of a search reached.
 
-    A line is what a clue goes on with, from left to right; its colour is the group that came there
-    first, its width the share of beams that went that way at least once. A clue that came back
-    ends in its rank, its score and, in a search for documents, its document's row; one that ended
-    ambiguous in a cross; one that was left in nothing. Where the documents leave a single
-    continuation the line is dotted.
+    Tokens go from left to right. A line has the color of the group that reached it first, and the
+    width of its share of beams; it is dotted where only one token is allowed. A returned clue ends
+    in its rank, score and, in a search for documents, its document's row; an ambiguous one in a
+    cross.
 
     Args:
         trace: of `TreeSearch.run(..., return_trace=True)` or `GeMKRRetriever.retrieve`.
-        tokenizer: turns token ids into words; ids are shown without it.
-        path: where the image is written; its ending says the format.
-        max_leaves: at most so many clues, those that came back first, then the best of the others.
+        tokenizer: decodes token ids; without it, ids are shown.
+        path: file to write; its suffix sets the format.
+        max_leaves: greatest number of clues to plot: returned ones first, then the best others.
         title: for example the question.
 
     Returns:
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if the trace is of a search that is not over.
+        ValueError: the search of the trace has not ended.
     """
     from matplotlib.figure import Figure
 
     if not trace.nodes:
-        raise ValueError("The trace is empty: its search is not over")
+        raise ValueError("The trace is empty: its search has not ended")
     tree = _Tree(trace, max_leaves)
     widest = max(tree.x.values())
     figure = Figure(figsize=(3 + 1.05 * widest, 1.2 + 0.3 * len(tree.leaves)), layout="constrained")
@@ -91,11 +90,12 @@ def plot_beams(
 
 
 class _Tree:
-    """Which nodes are drawn, and at what height.
+    """Layout of the plot.
 
-    leaves : the drawn clues' last nodes, from the top of the image down.
-    x, height : where each node is; of a long run of forced tokens only the beginning and the end
-        are drawn, the others are `skipped`.
+    Attributes:
+        leaves: the last nodes of the plotted clues, from top to bottom.
+        x, height: coordinates of each node.
+        skipped: nodes inside long forced runs, of which only both ends are plotted.
     """
 
     def __init__(self, trace: SearchTrace, max_leaves: int) -> None:
@@ -110,7 +110,7 @@ class _Tree:
             while number >= 0:
                 self.shown.add(number)
                 number = nodes[number].parent
-        # Nodes are numbered in depth-first order: the numbers of the ends are their places.
+        # Nodes are numbered in depth-first order, so that leaves are ordered by their numbers.
         drawn = {nodes[number].parent for number in self.shown}
         self.leaves = sorted(number for number in self.shown if number not in drawn)
         self.height: dict[int, float] = {}
@@ -133,8 +133,8 @@ class _Tree:
             forced = nodes[node.parent].allowed == 1
             runs[number] = runs[node.parent] + 1 if forced else 0
             long = runs[number] > _LONGEST_RUN
-            goes_on = number not in self.leaves and node.allowed == 1
-            if long and goes_on:
+            continues = number not in self.leaves and node.allowed == 1
+            if long and continues:
                 self.skipped.add(number)
                 self.x[number] = self.x[node.parent]
             else:
@@ -147,14 +147,14 @@ class _Tree:
         self._most = max(self._visits.values(), default=1)
 
     def left_out(self, number: int) -> str:
-        """The label of a node before which some were skipped; empty where none were."""
+        """Label of a node after skipped ones; empty if there are none."""
         skipped, before = 0, self._nodes[number].parent
         while before in self.skipped:
             skipped, before = skipped + 1, self._nodes[before].parent
         return f"… {skipped + 1} more" if skipped else ""
 
     def share(self, number: int) -> float:
-        """How many beams came to a node, of the most that came to one."""
+        """Beams that reached a node, as a share of the most that reached one."""
         return self._visits.get(number, 0) / self._most
 
 

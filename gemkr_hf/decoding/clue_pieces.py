@@ -1,4 +1,4 @@
-"""Clues of several pieces: what one passage does not tell apart, a second one does."""
+"""Clues of several pieces, for documents that one short passage cannot distinguish."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _MOST_OCCURRENCES = 1024
 
 @dataclass(frozen=True)
 class Scope:
-    """The few documents that hold all pieces of a clue so far: a further piece is one of theirs.
+    """The documents that contain all pieces of a clue so far, which a further piece comes from.
 
-    rows : int64[m], the documents.
-    text : int64[n], their tokens, -1 behind each document.
-    owners : int64[n], the document's number of each token.
+    Attributes:
+        rows: int64 (m,), the documents.
+        text: int64 (n,), their tokens, with -1 after each document.
+        owners: int64 (n,), the number of each token's document.
     """
 
     rows: Int64
@@ -36,23 +37,23 @@ class Scope:
 
     @classmethod
     def of_piece(cls, index: FMIndex, piece: ArrayLike) -> Scope | None:
-        """The documents that hold a first piece; None where they are more than `MOST_DOCUMENTS`."""
-        found = index.locate(piece, limit=_MOST_OCCURRENCES)
-        rows = np.unique(found[:, 0])
-        if len(found) == _MOST_OCCURRENCES or len(rows) > MOST_DOCUMENTS:
+        """The documents that contain a first piece; None if they are more than `MOST_DOCUMENTS`."""
+        occurrences = index.locate(piece, limit=_MOST_OCCURRENCES)
+        rows = np.unique(occurrences[:, 0])
+        if len(occurrences) == _MOST_OCCURRENCES or len(rows) > MOST_DOCUMENTS:
             return None
         return cls.of_documents(index, rows)
 
     def begin(self) -> Int64:
-        """Places of an empty piece: before every token."""
+        """Positions after an empty piece: before every token."""
         return np.flatnonzero(self.text >= 0)
 
     def extend(self, positions: Int64, token: int) -> Int64:
-        """Places behind the piece with one token more."""
+        """Positions after the piece with one more token."""
         return positions[self.text[positions] == token] + 1
 
     def following(self, positions: Int64) -> Int64:
-        """The tokens that may come next, sorted."""
+        """The tokens that may follow, in ascending order."""
         tokens = np.unique(self.text[positions])
         return tokens[tokens >= 0]
 
@@ -61,7 +62,7 @@ class Scope:
         return bool((self.text[positions] < 0).any())
 
     def rows_with(self, positions: Int64) -> Int64:
-        """The rows of the documents that hold the piece."""
+        """The rows of the documents that contain the piece."""
         return self.rows[np.unique(self.owners[positions])]
 
 

@@ -1,4 +1,4 @@
-"""Which token sequences are clues (paper, "Knowledge-guided Constraint Decoding")."""
+"""Rules: which token sequences are clues (paper, "Knowledge-guided Constraint Decoding")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,19 +9,22 @@ from numpy.typing import NDArray
 
 from gemkr_hf.decoding.clue_pieces import Scope
 from gemkr_hf.index import FMIndex, Intervals
+from gemkr_hf.utils.deprecation import warn_renamed
 
 Int64 = NDArray[np.int64]
 
 
 class Next(NamedTuple):
-    """What may come next in each of n clues.
+    """What may follow each of n clues.
 
-    ended : bool[n], the clue is finished, and one document alone holds it.
-    dropped : bool[n], the clue cannot go on, and no document or several hold it: no answer.
-    offsets : int64[n + 1]
-    tokens : int64[offsets[-1]], sorted in each row; `tokens[offsets[i]:offsets[i + 1]]` may follow
-        clue i, none where it is ended or dropped. Behind them are the end tokens where it may also
-        end here.
+    Attributes:
+        ended: bool (n,), the clue is finished, and a single document contains it.
+        dropped: bool (n,), the clue cannot continue and is not a result: no document or several
+            contain it.
+        offsets: int64 (n + 1,).
+        tokens: int64 (offsets[-1],); ``tokens[offsets[i]:offsets[i + 1]]`` may follow clue i, in
+            ascending order, then the end tokens if it may also end. Empty for a clue that is ended
+            or dropped.
     """
 
     ended: NDArray[np.bool_]
@@ -32,16 +35,21 @@ class Next(NamedTuple):
 
 @dataclass(frozen=True)
 class ClueRules:
-    """The rules that a clue is written by, over intervals of an index.
+    """The rules of a clue, over intervals of an index.
 
-    index : FMIndex
-    eos_token_ids : what ends a clue
-    min_length, max_length : l_min and l_max of the paper, in tokens without the end token
-    whole : a clue is all of a document, from its first token to its last
-    ambiguity_penalty : taken from a clue's score for each of its tokens that it only has because it
-        was still ambiguous with `min_length`
-    renormalize : score tokens by the distribution over what is allowed, instead of all tokens
-    keep_ambiguous : what several documents hold when it must end is a clue of the first of them
+    Args:
+        index: the documents.
+        eos_token_ids: end tokens of a clue.
+        min_length, max_length: l_min and l_max of the paper, in tokens without the end token.
+        whole_documents: a clue is a whole document, from its first token to its last.
+        ambiguity_penalty: subtracted from a clue's score for each token beyond `min_length`, which
+            it has because it was still ambiguous.
+        renormalize: score tokens by the distribution over the allowed tokens instead of all tokens.
+        keep_ambiguous: a clue that must end although several documents contain it is a clue of the
+            first of them.
+
+    Attributes:
+        ends: int64, the end tokens in ascending order.
 
     Raises:
         ValueError: if a length, an id or the penalty is out of range.
@@ -51,7 +59,7 @@ class ClueRules:
     eos_token_ids: Sequence[int]
     min_length: int = 10
     max_length: int = 15
-    whole: bool = False
+    whole_documents: bool = False
     ambiguity_penalty: float = 0.0
     renormalize: bool = False
     keep_ambiguous: bool = False
@@ -73,53 +81,58 @@ class ClueRules:
             raise ValueError(
                 f"ambiguity_penalty must not be negative, got {self.ambiguity_penalty}"
             )
-        if self.whole and self.keep_ambiguous:
+        if self.whole_documents and self.keep_ambiguous:
             raise ValueError("keep_ambiguous is for clues, not for whole documents")
         ends = np.unique(np.array(self.eos_token_ids, dtype=np.int64))
         object.__setattr__(self, "ends", ends)
         indexed = bool(np.isin(ends, self.index.tokens).any())
         object.__setattr__(self, "_ends_are_indexed", indexed)
 
+    @property
+    def whole(self) -> bool:
+        """Deprecated name of `whole_documents`."""
+        warn_renamed("whole", "whole_documents")
+        return self.whole_documents
+
     def begin(self, n: int = 1) -> Intervals:
         """Intervals of `n` empty clues."""
-        return self.index.root(n, at_start=self.whole)
+        return self.index.root(n, at_start=self.whole_documents)
 
     def penalty(self, lengths: Int64) -> NDArray[np.float64]:
-        """What the next token of open clues costs beside its log-probability, float64[n]."""
-        late = lengths >= self.min_length
-        return np.where(late & (not self.whole), self.ambiguity_penalty, 0.0)
+        """The penalty of the next token of n clues of these lengths, float64 (n,)."""
+        penalized = lengths >= self.min_length
+        return np.where(penalized & (not self.whole_documents), self.ambiguity_penalty, 0.0)
 
     def next(self, intervals: Intervals, lengths: Int64, vocab_size: int) -> Next:
-        """What may come next.
+        """The tokens that may follow.
 
         Args:
-            intervals: Intervals of n clues.
-            lengths: int64[n], tokens that each has.
-            vocab_size: tokens that the model can write.
+            intervals: of n clues.
+            lengths: int64 (n,), their numbers of tokens.
+            vocab_size: of the model.
         """
         count = len(lengths)
         distinct = np.zeros(count, dtype=np.bool_)
         stopped = lengths >= self.max_length
-        ask = stopped if self.whole else stopped | (lengths >= self.min_length)
-        if ask.any():
-            asked = ask.nonzero()[0]
-            distinct[asked] = self.index.is_distinct(intervals.take(asked))
-        if self.whole and stopped.any():
-            # A document of so many tokens that others begin with: it alone ends there.
+        check = stopped if self.whole_documents else stopped | (lengths >= self.min_length)
+        if check.any():
+            checked = check.nonzero()[0]
+            distinct[checked] = self.index.is_distinct(intervals.take(checked))
+        if self.whole_documents and stopped.any():
+            # A document of max_length tokens that others begin with: it alone ends there.
             cut = (stopped & ~distinct).nonzero()[0]
             distinct[cut] = self.index.document_ends(intervals.take(cut)) == 1
-        if not self.whole:
+        if not self.whole_documents:
             stopped |= distinct
-        going_on = (~stopped).nonzero()[0]
-        everything = len(going_on) == count
+        continuing = (~stopped).nonzero()[0]
         offsets, indexed = self.index.successors(
-            intervals if everything else intervals.take(going_on)
+            intervals if len(continuing) == count else intervals.take(continuing)
         )
         sizes = np.zeros(count, dtype=np.int64)
-        sizes[going_on] = offsets[1:] - offsets[:-1]
+        sizes[continuing] = offsets[1:] - offsets[:-1]
         tokens = indexed.astype(np.int64)
         if vocab_size < self.index.vocab_size or self._ends_are_indexed:
-            # In a document the end token is a word like any other; in a clue it is the end.
+            # A document may contain end tokens; a clue may not.
             writable = (tokens < vocab_size) & ~is_one_of(tokens, self.ends)
             sizes = np.bincount(np.repeat(np.arange(count), sizes)[writable], minlength=count)
             tokens = tokens[writable]
@@ -128,12 +141,13 @@ class ClueRules:
             stopped |= stuck
             at_end = stuck.nonzero()[0]
             distinct[at_end] = self.index.is_distinct(intervals.take(at_end))
-        also = self._may_end(intervals, lengths, stopped)
-        if len(also):
-            rows = np.concatenate([np.repeat(np.arange(count), sizes), also.repeat(len(self.ends))])
-            tokens = np.concatenate([tokens, np.tile(self.ends, len(also))])
+        may_end = self._may_end(intervals, lengths, stopped)
+        if len(may_end):
+            end_rows = may_end.repeat(len(self.ends))
+            rows = np.concatenate([np.repeat(np.arange(count), sizes), end_rows])
+            tokens = np.concatenate([tokens, np.tile(self.ends, len(may_end))])
             tokens = tokens[np.argsort(rows, kind="stable")]
-            sizes[also] += len(self.ends)
+            sizes[may_end] += len(self.ends)
         all_offsets = np.zeros(count + 1, dtype=np.int64)
         np.cumsum(sizes, out=all_offsets[1:])
         if self.keep_ambiguous:
@@ -141,41 +155,43 @@ class ClueRules:
         return Next(stopped & distinct, stopped & ~distinct, all_offsets, tokens)
 
     def _may_end(self, intervals: Intervals, lengths: Int64, stopped: NDArray[np.bool_]) -> Int64:
-        """The clues that one document ends with, though they can also go on."""
-        # From `min_length` on, what is still open is ambiguous.
-        longest = self.max_length if self.whole else self.min_length
+        """The clues that may continue or end: a single document ends with them."""
+        # From `min_length` on, clues that did not end are ambiguous.
+        longest = self.max_length if self.whole_documents else self.min_length
         maybe = ~stopped & (lengths > 0) & (lengths < longest)
         if maybe.any():
-            # What occurs once goes on or does not.
+            # A clue that occurs once either ends or continues.
             maybe &= self.index.occurrences(intervals) > 1
         rows = maybe.nonzero()[0]
-        if len(rows) and not self.whole:
+        if len(rows) and not self.whole_documents:
             rows = rows[self.index.is_distinct(intervals.take(rows))]
         if not len(rows):
             return rows
         ends = self.index.document_ends(intervals.take(rows))
-        return rows[ends == 1 if self.whole else ends > 0]
+        return rows[ends == 1 if self.whole_documents else ends > 0]
 
     def next_of_piece(
         self, scope: Scope, positions: Int64, length: int, vocab_size: int
     ) -> tuple[bool, Int64]:
-        """Whether a further piece of a clue is finished, and what may come next; by the rules of a
-        first piece, for the documents that hold all pieces so far."""
-        alone = len(scope.rows_with(positions)) == 1
+        """Whether a further piece of a clue is finished, and the tokens that may follow it.
+
+        The rules are those of a first piece, in the documents of the scope.
+        """
+        distinct = len(scope.rows_with(positions)) == 1
         following = scope.following(positions)
         following = following[(following < vocab_size) & ~is_one_of(following, self.ends)]
         ended = (
             length >= self.max_length
-            or (length >= self.min_length and alone)
+            or (length >= self.min_length and distinct)
             or len(following) == 0
         )
-        if not ended and 0 < length < self.min_length and alone and scope.at_end(positions):
+        if not ended and 0 < length < self.min_length and distinct and scope.at_end(positions):
             following = np.concatenate([following, self.ends])
         return ended, following
 
     def lookup(self, clues: Sequence[Sequence[int]]) -> Int64:
-        """The document of each finished clue, int64[n], -1 where there is none."""
-        rows = self.rows_of(self.index.search(clues, at_start=self.whole), clues)
+        """The document's row of n finished clues, int64 (n,); -1 if there is none."""
+        rows = self.rows_of(self.index.search(clues, at_start=self.whole_documents), clues)
         if self.keep_ambiguous:
             for number in np.flatnonzero(rows < 0).tolist():
                 if self.index.count([clues[number]])[0] > 0:
@@ -183,26 +199,30 @@ class ClueRules:
         return rows
 
     def rows_of(self, intervals: Intervals, clues: Sequence[Sequence[int]]) -> Int64:
-        """The document of each clue, int64[n]; -1 where it is not one document's alone. `clues`,
-        their tokens, are needed for whole documents."""
+        """The document's row of n clues, int64 (n,); -1 if it is not a single one.
+
+        Args:
+            intervals: of the clues.
+            clues: their tokens; needed for whole documents only.
+        """
         rows = self.index.document_of(intervals)
-        if self.whole:
-            several = np.flatnonzero(rows < 0).tolist()
+        if self.whole_documents:
+            ambiguous = np.flatnonzero(rows < 0).tolist()
             # A whole document that others begin with: it alone ends there.
-            rows[several] = self.index.find_documents([clues[number] for number in several])
+            rows[ambiguous] = self.index.find_documents([clues[number] for number in ambiguous])
         return rows
 
     def first_row_of(self, clue: Sequence[int]) -> int:
-        """The first of the documents that hold a clue."""
+        """The row of the first document that contains a clue."""
         return int(self.index.locate(clue)[0, 0])
 
 
 def is_one_of(tokens: NDArray[np.integer], few: Int64) -> NDArray[np.bool_]:
-    """Which tokens are among a few, bool[n]."""
-    found = tokens == few[0]
+    """Which of n tokens are among a few, bool (n,)."""
+    result = tokens == few[0]
     for token in few[1:]:
-        found |= tokens == token
-    return found
+        result |= tokens == token
+    return result
 
 
 __all__ = ["ClueRules", "Next", "is_one_of"]

@@ -27,7 +27,7 @@ class Node(Hypothesis):
         scope, positions: the documents that a further piece is restricted to, and the positions
             after the piece in them.
         computed: whether the model has computed the token.
-        columns: columns behind the prompt that hold the keys and values of its piece's tokens.
+        columns: columns after the prompt that hold the keys and values of its piece's tokens.
         row: the row of the only document that contains the clue; -1 if there are several, or if it
             was not looked up.
         entropy, dropped_mass: of the model's distribution after it, if they are wanted; else NaN.

@@ -1,4 +1,4 @@
-"""The constraint: at every step only the tokens that GetNext allows (paper, "Knowledge-guided
+"""The constraint as a logits processor: only tokens that GetNext allows (paper, "Knowledge-guided
 Constraint Decoding")."""
 
 import threading
@@ -16,17 +16,14 @@ from gemkr_hf.decoding.clue_rules import ClueRules, is_one_of
 from gemkr_hf.decoding.device import to_device
 from gemkr_hf.index import FMIndex, Intervals
 from gemkr_hf.index.bit_vectors import KERNEL
+from gemkr_hf.utils.deprecation import with_new_keys
 
 DROPPED = -1e9
-"""Score of a clue that is no answer. transformers cannot bear a row of nothing but -inf."""
+"""Score of a dropped clue. transformers fails on rows in which all scores are -inf."""
 
 
 class _Beams(NamedTuple):
-    """What is known of each row's clue: where it stands in the index, and whether it has ended.
-
-    intervals : Intervals of n clues
-    finished : bool[n]
-    """
+    """The clues of n rows: their intervals in the index, and whether they have ended, bool (n,)."""
 
     intervals: Intervals
     finished: NDArray[np.bool_]
@@ -37,10 +34,7 @@ class _Beams(NamedTuple):
 
 @dataclass
 class _Generation:
-    """One run of `generate`: the rows of its last step, and what they stand for.
-
-    rows : int64 (n, length)
-    """
+    """State of a `generate` call: rows of the last step, int64 (n, length), and their clues."""
 
     prompt_length: int
     rows: NDArray[np.int64]
@@ -48,41 +42,41 @@ class _Generation:
 
 
 class FMIndexConstraint(LogitsProcessor):
-    """Allows only clues: token sequences of the indexed documents.
+    """Allow only clues: token sequences of the indexed documents.
 
-    - The first token may be any that occurs, every further one must follow the clue so far
-      somewhere in the documents (GetNext).
-    - From `min_length` tokens on a clue that only one document holds (ValidDistinct) must end.
-    - With `max_length` tokens a clue must end, and so it must where its document ends. Where
-      another place in the same document goes on, it may end.
-    - A clue that must end although several documents hold it is dropped: it may only end, at a
-      score of -1e9, so that a beam search brings back any other before it.
+    - The first token may be any that occurs in a document; each further one must follow the clue so
+      far in some document (GetNext).
+    - From `min_length` tokens on, a clue that a single document contains (ValidDistinct) must end.
+    - A clue must end at `max_length` tokens, and at the end of its document. Where it also occurs
+      elsewhere in the same document, it may end.
+    - A clue that must end although several documents contain it is dropped: only an end token is
+      allowed, at a score of -1e9, so that a beam search ranks it last.
 
-    Works in `GeMKRForRetrieval.generate`, and in transformers' own greedy search, sampling and beam
-    search for any causal language model, where it passes bare:
+    It works in `GeMKRForRetrieval.generate`, and in transformers' own greedy search, sampling and
+    beam search for any causal language model, without a list around it:
     `model.generate(**inputs, logits_processor=constraint)`.
 
-    A row's clue is what follows the prompt. The prompt's length is taken from the first call of a
-    generation. A call continues the generation before it if each of its rows, without the last
-    token, is a row of the call before; otherwise it begins a new one, so that one constraint serves
-    any number of `generate` calls, one after the other in each thread.
+    A row's clue is what follows the prompt, whose length is that of the first call. A call
+    continues a generation if each of its rows, without the last token, is a row of the previous
+    call; otherwise it starts a new generation. So one constraint can be used for any number of
+    `generate` calls, in several threads.
 
     Args:
-        index: FMIndex.
-        eos_token_id: int or sequence of them. What ends a clue.
+        index: the documents.
+        eos_token_id: one or more end tokens of a clue.
         min_length, max_length: l_min and l_max of the paper, in tokens without the end token.
-        pad_token_id: what may also follow an end token.
-        prompt_length: the prompt's length where a clue is begun in the prompt, or decoding does not
-            go step by step. All rows of all calls then share it.
-        whole: A clue is all of a document, from its first token to its last, or as far as
+        pad_token_id: also allowed after an end token.
+        prompt_length: length of the prompt in all rows; needed if the clue begins in the prompt, or
+            if decoding does not go step by step.
+        whole_documents: a clue is a whole document, from its first token to its last, or to
             `max_length` (paper, Table 4, "Full Document w/ Constraints").
-        ambiguity_penalty: taken from a clue's score for each token that it has because it was still
-            ambiguous with `min_length`, so that short distinctive clues come first.
-        renormalize: return log-probabilities of the distribution over the allowed tokens alone.
-            Otherwise scores are left as they are.
-        keep_ambiguous: do not drop clues that must end although several documents hold them; the
-            first of these is the clue's (as the paper's released code has it, with `min_length`
-            equal to `max_length`).
+        ambiguity_penalty: subtracted from a clue's score for each token beyond `min_length`, which
+            it needs because it is still ambiguous.
+        renormalize: return log-probabilities over the allowed tokens. Otherwise the scores of
+            allowed tokens are not changed.
+        keep_ambiguous: do not drop clues that several documents contain: they are clues of the
+            first of these documents (like the paper's released code, with `min_length` equal to
+            `max_length`).
 
     Raises:
         ValueError: if a length, an id or the penalty is out of range.
@@ -110,18 +104,20 @@ class FMIndexConstraint(LogitsProcessor):
         max_length: int = 15,
         pad_token_id: int | None = None,
         prompt_length: int | None = None,
-        whole: bool = False,
+        whole_documents: bool = False,
         ambiguity_penalty: float = 0.0,
         renormalize: bool = False,
         keep_ambiguous: bool = False,
+        **renamed: Any,
     ) -> None:
+        whole_documents = _new_keywords(renamed).get("whole_documents", whole_documents)
         ends = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
         self.rules = ClueRules(
             index,
             ends,
             min_length,
             max_length,
-            whole,
+            whole_documents,
             ambiguity_penalty,
             renormalize,
             keep_ambiguous,
@@ -129,7 +125,7 @@ class FMIndexConstraint(LogitsProcessor):
         if prompt_length is not None and prompt_length < 0:
             raise ValueError(f"prompt_length must not be negative, got {prompt_length}")
         self.prompt_length = prompt_length
-        # Of the tokenizer whose tokens these are, where it is known: a model compares it.
+        # Fingerprint of the knowledge base's tokenizer, which a model compares with its own.
         self.tokenizer_fingerprint: str | None = None
         after_end = ends if pad_token_id is None else {*ends, pad_token_id}
         self._after_end = np.array(sorted(after_end), dtype=np.int64)
@@ -142,16 +138,16 @@ class FMIndexConstraint(LogitsProcessor):
 
     @property
     def min_length(self) -> int:
-        """Tokens that a clue has at least."""
+        """Least number of tokens of a clue."""
         return self.rules.min_length
 
     @property
     def max_length(self) -> int:
-        """Tokens that a clue has at most, without the end token."""
+        """Greatest number of tokens of a clue, without the end token."""
         return self.rules.max_length
 
-    # transformers takes a list of processors and asks `len()` of what it gets, then iterates. Being
-    # its own only element lets the constraint pass bare.
+    # transformers expects a list of processors, whose length it takes and over which it iterates.
+    # As its own only element, the constraint can be passed without a list.
 
     def __len__(self) -> int:
         return 1
@@ -160,27 +156,26 @@ class FMIndexConstraint(LogitsProcessor):
         yield self
 
     def reset(self) -> None:
-        """Forget the generation under way: the next call begins a new one.
+        """Start a new generation with the next call.
 
-        Only needed where a prompt is one token longer than a row before it and begins like it, as
-        what `generate` returned does; `GeMKRForRetrieval.generate` and `diverse_beam_search` call
-        it themselves.
+        Only needed if a prompt is a row of the previous call and one more token, as the output of
+        `generate` is; `GeMKRForRetrieval.generate` and `diverse_beam_search` call it themselves.
         """
         self._local.generation = None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Forbid what is no clue.
+        """Forbid tokens that do not continue a clue.
 
-        The ids are read once, and what is allowed goes to the scores' device as one vector of
-        places: no other step waits for the device.
+        The ids are read once, and the allowed tokens are sent to the scores' device as one vector
+        of positions: nothing else waits for the device.
 
         Args:
-            input_ids: int64 tensor (rows, length), prompts and what was written.
-            scores: float tensor (rows, vocab_size), logits or log-probabilities.
+            input_ids: int64 (rows, length), prompts and what was written.
+            scores: float (rows, vocab_size), logits or log-probabilities.
 
         Returns:
-            float tensor (rows, vocab_size): a copy, -inf where a token is forbidden. Every row
-            allows, at least an end token.
+            float (rows, vocab_size): a copy with -inf for forbidden tokens. Every row allows at
+            least an end token.
 
         Raises:
             ValueError: if an end token is not in the model's vocabulary, or a row is shorter than
@@ -199,23 +194,24 @@ class FMIndexConstraint(LogitsProcessor):
         if clue_length == 0:
             masked = self._mask_first(scores)
             return masked.log_softmax(-1) if self.rules.renormalize else masked
-        places, lowered, by = self._allowed(generation.beams, clue_length, vocab_size)
-        masked = _keep(scores, places)
+        positions, penalized, costs = self._allowed(generation.beams, clue_length, vocab_size)
+        masked = _keep(scores, positions)
         if self.rules.renormalize:
             masked = masked.log_softmax(-1)
-        if len(lowered):
-            by = np.minimum(by, -_lowest(scores.dtype)).astype(np.float32)
-            at = to_device(lowered, scores.device)
-            masked.view(-1).index_add_(0, at, to_device(-by, scores.device).to(scores.dtype))
+        if len(penalized):
+            costs = np.minimum(costs, -_lowest(scores.dtype)).astype(np.float32)
+            indices = to_device(penalized, scores.device)
+            differences = to_device(-costs, scores.device).to(scores.dtype)
+            masked.view(-1).index_add_(0, indices, differences)
         return masked
 
-    # -- following the beams -----------------------------------------------------------------------
+    # -- state of the beams ------------------------------------------------------------------------
 
     def _advance(self, ids: NDArray[np.int64]) -> _Generation:
-        """The generation after this call's rows, int64 (rows, length)."""
+        """The state after a call with these rows, int64 (rows, length)."""
         length = ids.shape[1]
         before: _Generation | None = getattr(self._local, "generation", None)
-        beams = None if before is None else self._continued(before, ids)
+        beams = None if before is None else self._continue(before, ids)
         if before is not None and beams is not None:
             return _Generation(before.prompt_length, ids, beams)
         prompt_length = length if self.prompt_length is None else self.prompt_length
@@ -223,31 +219,30 @@ class FMIndexConstraint(LogitsProcessor):
             raise ValueError(
                 f"prompt_length={prompt_length} is beyond the rows' length of {length}"
             )
-        return _Generation(prompt_length, ids, self._begun(ids[:, prompt_length:]))
+        return _Generation(prompt_length, ids, self._start(ids[:, prompt_length:]))
 
-    def _continued(self, before: _Generation, ids: NDArray[np.int64]) -> _Beams | None:
-        """One token further than the call before; None if these rows do not continue it."""
+    def _continue(self, before: _Generation, ids: NDArray[np.int64]) -> _Beams | None:
+        """The beams with one more token; None if the rows do not continue the previous call."""
         count, length = ids.shape
-        known = before.rows
-        if length != known.shape[1] + 1 or len(known) == 0:
+        rows = before.rows
+        if length != rows.shape[1] + 1 or len(rows) == 0:
             return None
-        # Rows without anything in common with the call before them (inputs_embeds only): beams that
-        # grew from the empty row are as many as it was.
-        if length == 1 and count != len(known):
+        # With inputs_embeds alone rows start empty, and only their number can be compared.
+        if length == 1 and count != len(rows):
             return None
         parents = np.empty(count, dtype=np.int64)
-        if not _find_rows(known, ids, parents):
+        if not _find_rows(rows, ids, parents):
             return None
-        return self._appended(before.beams.take(parents), ids[:, -1])
+        return self._append(before.beams.take(parents), ids[:, -1])
 
-    def _begun(self, clues: NDArray[np.int64]) -> _Beams:
-        """From nothing, all the tokens that the clues have already."""
+    def _start(self, clues: NDArray[np.int64]) -> _Beams:
+        """The beams of clues int64 (n, length), from their first tokens."""
         beams = _Beams(self.rules.begin(len(clues)), np.zeros(len(clues), dtype=bool))
         for tokens in clues.T:
-            beams = self._appended(beams, tokens)
+            beams = self._append(beams, tokens)
         return beams
 
-    def _appended(self, beams: _Beams, tokens: NDArray[np.int64]) -> _Beams:
+    def _append(self, beams: _Beams, tokens: NDArray[np.int64]) -> _Beams:
         finished = beams.finished | is_one_of(tokens, self.rules.ends)
         return _Beams(self.index.extend(beams.intervals, tokens), finished)
 
@@ -256,49 +251,51 @@ class FMIndexConstraint(LogitsProcessor):
     def _mask_first(self, scores: torch.Tensor) -> torch.Tensor:
         """All rows allow the same tokens, and these are most of the vocabulary."""
         vocab_size, device = scores.shape[-1], scores.device
-        known = self._local.__dict__.setdefault("first", {})
-        if (vocab_size, device) not in known:
+        masks = self._local.__dict__.setdefault("first", {})
+        if (vocab_size, device) not in masks:
             first = self.rules.next(self.rules.begin(), np.zeros(1, np.int64), vocab_size)
-            # What no clue begins with; if there is no clue, the end of one that is dropped.
+            # -inf for tokens that begin no clue. Without any clue, the end of a dropped one.
             added = torch.full((vocab_size,), -torch.inf)
             added[torch.from_numpy(first.tokens)] = 0.0
             if len(first.tokens) == 0:
                 added[torch.from_numpy(self.rules.ends)] = _lowest(scores.dtype)
-            known[vocab_size, device] = added.to(device)
-        return scores + known[vocab_size, device].to(scores.dtype)
+            masks[vocab_size, device] = added.to(device)
+        return scores + masks[vocab_size, device].to(scores.dtype)
 
     def _allowed(
         self, beams: _Beams, clue_length: int, vocab_size: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """The places, row * vocab_size + token, of everything that may come next; then those of
-        them whose score is to be lowered, and by how much."""
+        """The allowed tokens.
+
+        Returns:
+            int64 positions row * vocab_size + token of all allowed tokens, then those of them whose
+            score is lowered, and by how much, float32.
+        """
         rules = self.rules
-        going_on = (~beams.finished).nonzero()[0]
+        open_rows = (~beams.finished).nonzero()[0]
         intervals = beams.intervals
-        if len(going_on) < len(beams.finished):
-            intervals = intervals.take(going_on)
-        lengths = np.full(len(going_on), clue_length)
+        if len(open_rows) < len(beams.finished):
+            intervals = intervals.take(open_rows)
+        lengths = np.full(len(open_rows), clue_length)
         following = rules.next(intervals, lengths, vocab_size)
-        room = len(following.tokens) + len(beams.finished) * max(
-            len(rules.ends), len(self._after_end)
-        )
-        places = np.empty(room, dtype=np.int64)
-        found, late, alive = _places(
-            beams.finished, going_on, following.dropped, following.offsets, following.tokens,
-            rules.ends, self._after_end, vocab_size, places,
+        most_ends = max(len(rules.ends), len(self._after_end))
+        positions = np.empty(len(following.tokens) + len(beams.finished) * most_ends, np.int64)
+        total, num_continuing, num_kept = _fill_positions(
+            beams.finished, open_rows, following.dropped, following.offsets, following.tokens,
+            rules.ends, self._after_end, vocab_size, positions,
         )  # fmt: skip
-        dropped = places[alive:found]
-        by = np.full(len(dropped), -DROPPED, dtype=np.float32)
+        dropped = positions[num_kept:total]
+        costs = np.full(len(dropped), -DROPPED, dtype=np.float32)
         if rules.ambiguity_penalty > 0 and rules.penalty(lengths[:1]).any():
-            lowered = np.concatenate([places[:late], dropped])
-            cost = np.full(late, rules.ambiguity_penalty, dtype=np.float32)
-            return places[:found], lowered, np.concatenate([cost, by])
-        return places[:found], dropped, by
+            penalized = np.concatenate([positions[:num_continuing], dropped])
+            penalty = np.full(num_continuing, rules.ambiguity_penalty, dtype=np.float32)
+            return positions[:total], penalized, np.concatenate([penalty, costs])
+        return positions[:total], dropped, costs
 
     # -- copies ------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        # transformers copies processors for assisted decoding; a generation belongs to its thread.
+        # transformers copies processors for assisted decoding; the state belongs to its thread.
         return {name: value for name, value in self.__dict__.items() if name != "_local"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -307,67 +304,79 @@ class FMIndexConstraint(LogitsProcessor):
 
 
 @njit(**KERNEL)
-def _find_rows(known, rows, parents):  # type: ignore[no-untyped-def]
-    """The number of a known row that each row continues by one token; False if one has none."""
+def _find_rows(previous, rows, parents):  # type: ignore[no-untyped-def]
+    """Find the previous row that each row continues by one token; False if one has none."""
     for number in range(rows.shape[0]):
-        found = -1
-        for step in range(known.shape[0]):
-            # Beams keep their places more often than not, and what they differ in comes last.
-            candidate = (number + step) % known.shape[0]
-            at = known.shape[1] - 1
-            while at >= 0 and known[candidate, at] == rows[number, at]:
-                at -= 1
-            if at < 0:
-                found = candidate
+        parent = -1
+        for step in range(previous.shape[0]):
+            # Most beams keep their row, and rows differ in their last tokens.
+            candidate = (number + step) % previous.shape[0]
+            position = previous.shape[1] - 1
+            while position >= 0 and previous[candidate, position] == rows[number, position]:
+                position -= 1
+            if position < 0:
+                parent = candidate
                 break
-        if found < 0:
+        if parent < 0:
             return False
-        parents[number] = found
+        parents[number] = parent
     return True
 
 
 @njit(**KERNEL)
-def _places(finished, following, dropped, offsets, tokens, ends, after_end, vocab_size, places):  # type: ignore[no-untyped-def]
-    """Fill ``places`` with row * vocab_size + token of all that may come next, those of rows that
-    are dropped last; returns how many there are, and how many of them are of rows that go on, and
-    of rows that are not dropped."""
-    found = 0
-    for number in range(following.shape[0]):
-        start = following[number] * vocab_size
-        for at in range(offsets[number], offsets[number + 1]):
-            places[found] = start + tokens[at]
-            found += 1
-    going_on = found
-    for number in range(following.shape[0]):
+def _fill_positions(  # type: ignore[no-untyped-def]
+    finished, open_rows, dropped, offsets, tokens, ends, after_end, vocab_size, positions
+):
+    """Fill ``positions`` with row * vocab_size + token of all allowed tokens.
+
+    First come those of rows that continue, then of rows that end or have ended, then of dropped
+    rows. Returns how many there are in all, up to the first kind, and up to the second kind.
+    """
+    total = 0
+    for number in range(open_rows.shape[0]):
+        start = open_rows[number] * vocab_size
+        for place in range(offsets[number], offsets[number + 1]):
+            positions[total] = start + tokens[place]
+            total += 1
+    num_continuing = total
+    for number in range(open_rows.shape[0]):
         if offsets[number] == offsets[number + 1] and not dropped[number]:
             for token in ends:
-                places[found] = following[number] * vocab_size + token
-                found += 1
+                positions[total] = open_rows[number] * vocab_size + token
+                total += 1
     for row in range(finished.shape[0]):
         if finished[row]:
             for token in after_end:
                 if token < vocab_size:
-                    places[found] = row * vocab_size + token
-                    found += 1
-    alive = found
-    for number in range(following.shape[0]):
+                    positions[total] = row * vocab_size + token
+                    total += 1
+    num_kept = total
+    for number in range(open_rows.shape[0]):
         if dropped[number]:
             for token in ends:
-                places[found] = following[number] * vocab_size + token
-                found += 1
-    return found, going_on, alive
+                positions[total] = open_rows[number] * vocab_size + token
+                total += 1
+    return total, num_continuing, num_kept
+
+
+def _new_keywords(renamed: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments by their new names; a TypeError for unknown ones."""
+    unknown = sorted(set(renamed) - {"whole"})
+    if unknown:
+        raise TypeError(f"FMIndexConstraint() got an unexpected keyword argument '{unknown[0]}'")
+    return with_new_keys(renamed, {"whole": "whole_documents"})
 
 
 def _lowest(dtype: torch.dtype) -> float:
-    """The score of what is dropped; what half precision cannot hold would be -inf."""
+    """The score of dropped clues; half precision would turn -1e9 into -inf."""
     return max(DROPPED, torch.finfo(dtype).min / 2)
 
 
-def _keep(scores: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
-    """A copy of the scores with -inf outside of the places."""
-    at = to_device(places, scores.device)
+def _keep(scores: torch.Tensor, positions: NDArray[np.int64]) -> torch.Tensor:
+    """A copy of the scores with -inf everywhere but at the positions."""
+    indices = to_device(positions, scores.device)
     kept = torch.full_like(scores, -torch.inf, memory_format=torch.contiguous_format)
-    kept.view(-1).index_copy_(0, at, scores.reshape(-1).index_select(0, at))
+    kept.view(-1).index_copy_(0, indices, scores.reshape(-1).index_select(0, indices))
     return kept
 
 

@@ -1,4 +1,4 @@
-"""What a search saw and chose, step by step."""
+"""Trace of a search: what each step chose from and chose."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from gemkr_hf.decoding.clue_tree import Node
 
 @dataclass(frozen=True)
 class TraceNode:
-    """A token that a beam came to.
+    """A token that a beam reached.
 
     Attributes:
         token: its id; -1 for the empty clue, and where a further piece of a clue begins.
-        parent: number of the node before, -1 for the empty clue.
-        depth: tokens of the whole clue up to here.
+        parent: number of the node before it, -1 for the empty clue.
+        depth: tokens of the clue up to here, in all pieces.
         step: the step that chose it first; -1 for the empty clue.
-        group: the group of beams that chose it first.
+        group: the beam group that chose it first.
         score: of the clue up to here.
-        allowed: tokens that may follow; 0 where the clue has ended.
-        entropy: of the model's distribution over all tokens behind it, in nats; NaN where the model
-            was not asked.
-        dropped_mass: the probability that this distribution gives to what is not allowed.
-        state: "found", "dropped" (ended, but several documents hold it), "left" (beams went
-            elsewhere or the search was over), or "passed" (a beam went on).
-        row: the document that alone holds the clue, in a search for documents; else -1.
+        allowed: number of tokens that may follow; 0 if the clue has ended.
+        entropy: of the model's distribution over all tokens after it, in nats; NaN if the model did
+            not compute it.
+        dropped_mass: probability of the forbidden tokens in this distribution.
+        state: "found" (a finished clue), "dropped" (ended, but several documents contain it),
+            "left" (no beam continued it), or "passed" (a beam continued it).
+        row: the row of the only document that contains the clue, in a search for documents; else
+            -1.
     """
 
     token: int
@@ -49,9 +50,9 @@ class TraceStep:
     """A step of the search.
 
     Attributes:
-        seen: numbers of the different nodes that the beams stood at.
-        chosen: for each group, numbers of the nodes that its beams went to, best first.
-        allowed, entropy, dropped_mass: of the nodes in `seen`, as `TraceNode` has them.
+        seen: numbers of the different nodes that the beams were at.
+        chosen: for each group, numbers of the nodes that its beams moved to, best first.
+        allowed, entropy, dropped_mass: of the nodes in `seen`, see `TraceNode`.
     """
 
     seen: list[int]
@@ -63,13 +64,12 @@ class TraceStep:
 
 @dataclass
 class SearchTrace:
-    """The search for one query; complete when the search is over.
+    """The search for one query; complete when the search has ended.
 
     Attributes:
-        nodes: the tree of all clues that a beam came to; the first one is the empty clue.
-        steps: what each step saw and chose. Where the documents leave a clue a single continuation,
-            the steps behind it saw it all computed at once.
-        found: numbers of the nodes at which the clues that came back end, best first.
+        nodes: the tree of all clues that a beam reached; the first node is the empty clue.
+        steps: what each step chose from and chose.
+        found: numbers of the nodes at which the returned clues end, best first.
     """
 
     root: Node = field(repr=False)
@@ -81,13 +81,13 @@ class SearchTrace:
     def add_step(
         self, seen: Sequence[Sequence[Node]], beams: Sequence[Sequence[tuple[Node, float]]]
     ) -> None:
-        """Keep a step: the nodes that each group's beams stood at, and those that they go to."""
+        """Record a step: the nodes that each group's beams were at, and their beams now."""
         unique = {id(node): node for group in seen for node in group}
         chosen = [[node for node, _ in group] for group in beams]
         self._raw.append((list(unique.values()), chosen))
 
     def finish(self, found: Sequence[Node]) -> None:
-        """Make `nodes` and `steps` of what was kept; `found` are the clues that came back."""
+        """Set `nodes`, `steps` and `found` when the search has returned these clues."""
         numbers: dict[int, int] = {}
         for node, depth in _visited(self.root):
             parent = -1 if node.parent is None else numbers[id(node.parent)]
@@ -122,7 +122,7 @@ class SearchTrace:
         return [token for token in reversed(tokens) if token >= 0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, for JSON; NaN where there is no number."""
+        """Plain lists and numbers, for JSON; NaN for unknown values."""
         return {
             "nodes": [asdict(node) for node in self.nodes],
             "steps": [asdict(step) for step in self.steps],
@@ -130,7 +130,7 @@ class SearchTrace:
         }
 
     def __str__(self) -> str:
-        """A table of the steps: means over the different nodes that the beams stood at."""
+        """A table of the steps: means over the different nodes that the beams were at."""
         lines = ["step  nodes  allowed (median)  entropy (nats)  dropped mass  chosen  found"]
         for number, step in enumerate(self.steps):
             chosen = {node for group in step.chosen for node in group}
@@ -144,7 +144,7 @@ class SearchTrace:
 
 
 def _visited(root: Node) -> Iterator[tuple[Node, int]]:
-    """The nodes that a beam came to, parents first, with the tokens of the clue up to each."""
+    """The nodes that a beam reached, parents first, with the number of tokens up to each."""
     waiting = [(root, 0)]
     while waiting:
         node, depth = waiting.pop()
@@ -154,8 +154,8 @@ def _visited(root: Node) -> Iterator[tuple[Node, int]]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if value == value]
-    return float(np.mean(known)) if known else float("nan")
+    numbers = [value for value in values if value == value]
+    return float(np.mean(numbers)) if numbers else float("nan")
 
 
 __all__ = ["SearchTrace", "TraceNode", "TraceStep"]

@@ -1,4 +1,4 @@
-"""How a model computes the nodes of a tree, each token once or each row anew."""
+"""Engines that compute the nodes of a clue tree: tree attention, or a row per clue."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from gemkr_hf.decoding.device import to_device
 
 
 class Engine(Protocol):
-    """Computes prompts once, and then nodes behind them."""
+    """Computes prompts once, then nodes after them."""
 
     def prefill(self, inputs: Mapping[str, Any]) -> torch.Tensor:
-        """Logits behind the prompts, (batch, vocab_size); forgets the batch before."""
+        """Start a batch; returns the logits after its prompts, (batch, vocab_size)."""
         ...
 
     def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
-        """Logits behind each node, (nodes, vocab_size), in their order.
+        """The logits after each node, (nodes, vocab_size).
 
-        A node stands behind its parent, which was computed before or stands in `nodes` too.
+        A node's parent was computed before, or is in `nodes` before it.
         """
         ...
 
     def keep(self, queries: Sequence[int]) -> None:
-        """Only these queries will be asked for again."""
+        """Announce that only nodes of these queries will be computed."""
         ...
 
 
 class _Prompts:
-    """The prompts of a batch: which of their columns are padding, and how long they are."""
+    """The prompts of a batch: masks, lengths and positions."""
 
     def __init__(self, model: Any, inputs: Mapping[str, Any]) -> None:
         ids, mask = inputs["input_ids"], inputs.get("attention_mask")
@@ -48,7 +48,7 @@ class _Prompts:
 
     def arguments(self, model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         arguments = {name: value for name, value in inputs.items() if value is not None}
-        if "token_type_ids" not in _parameters(model):  # some tokenizers give them to any model
+        if "token_type_ids" not in _parameters(model):  # some tokenizers return them for any model
             arguments.pop("token_type_ids", None)
         if self.takes_positions:
             arguments.setdefault("position_ids", self.positions)
@@ -59,15 +59,15 @@ class _Prompts:
 
 
 class TreeAttention:
-    """One row of keys and values for each query: its prompt, and behind it the tokens of all clues,
-    each of which attends to the prompt and to the tokens of its own clue alone.
+    """One row of keys and values per query: its prompt, then the tokens of all clues, each of which
+    attends to the prompt and to its own clue only.
 
     Args:
         model: a model that `supports_tree_attention`.
-        static_cache: keep keys and values in tensors of fixed size, which no pass copies, and
-            compute passes of few different sizes: what a compiled model or a CUDA graph needs.
-        compile: bool or dict. Compile the pass with `torch.compile`, whose arguments the dictionary
-            holds; needs `static_cache`.
+        static_cache: keep keys and values in tensors of fixed size, and run passes of few different
+            sizes, as a compiled model or a CUDA graph needs.
+        compile: compile the pass with `torch.compile`; a dict holds its arguments. Needs
+            `static_cache`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class TreeAttention:
         arguments["cache"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
         if self.static_cache:
             prompt = self._prompts.mask.shape[1]
-            # Few different lengths, so that a compiled pass serves prompts of many.
+            # Few different lengths, so that a compiled pass can be used for many prompts.
             length = -(-(prompt + _ROOM) // _ROOM) * _ROOM
             self._room = length - prompt
             arguments["cache"] = StaticCache(_text_config(self.model), length)
@@ -114,24 +114,25 @@ class TreeAttention:
             self._grow(total)
         ids = np.zeros((batch, width), dtype=np.int64)
         positions = np.zeros((batch, width), dtype=np.int64)
-        seen = np.zeros((batch, width, self._room if self.static_cache else total), dtype=np.bool_)
-        places = np.zeros((2, len(nodes)), dtype=np.int64)
-        at = {id(node): number for number, node in enumerate(nodes)}
+        visible = np.zeros(
+            (batch, width, self._room if self.static_cache else total), dtype=np.bool_
+        )
+        indices = np.zeros((2, len(nodes)), dtype=np.int64)  # row and column of each node
+        number_of = {id(node): number for number, node in enumerate(nodes)}
         for row, of_row in enumerate(of_rows):
-            for place, node in enumerate(of_row):
-                above = node.parent.columns  # type: ignore[union-attr]
-                node.columns = (*above, self._columns + place)
+            for column, node in enumerate(of_row):
+                node.columns = (*node.parent.columns, self._columns + column)
                 node.computed = True
-                ids[row, place] = node.token
-                positions[row, place] = self._prompts.lengths[node.query] + node.depth - 1
-                seen[row, place, list(node.columns)] = True
-                places[:, at[id(node)]] = row, place
-            # What only pads a row sees itself: a softmax over nothing is no number.
-            for place in range(len(of_row), width):
-                seen[row, place, self._columns + place] = True
+                ids[row, column] = node.token
+                positions[row, column] = self._prompts.lengths[node.query] + node.depth - 1
+                visible[row, column, list(node.columns)] = True
+                indices[:, number_of[id(node)]] = row, column
+            # Padding attends to itself: a softmax over nothing would be NaN.
+            for column in range(len(of_row), width):
+                visible[row, column, self._columns + column] = True
         device = self._prompts.mask.device
         prompt = self._prompt_mask[:, None, :].expand(-1, width, -1)
-        mask = torch.cat([prompt, to_device(seen, device)], dim=2)
+        mask = torch.cat([prompt, to_device(visible, device)], dim=2)
         if not self._takes_bool:
             bias = torch.zeros(mask.shape, dtype=self._dtype, device=device)
             mask = bias.masked_fill_(~mask, torch.finfo(self._dtype).min)
@@ -145,11 +146,11 @@ class TreeAttention:
             return_dict=True,
         )
         self._columns = total
-        row, place = to_device(places, device)
-        return outputs.logits[row, place]
+        row, column = to_device(indices, device)
+        return outputs.logits[row, column]
 
     def keep(self, queries: Sequence[int]) -> None:
-        """Drop the rows of finished queries once they are an eighth of all."""
+        """Drop the rows of finished queries when they are at least an eighth of all."""
         if self.static_cache or not 0 < 8 * len(queries) <= 7 * len(self._rows):
             return
         kept = sorted(queries, key=self._rows.__getitem__)
@@ -159,7 +160,7 @@ class TreeAttention:
         self._rows = {query: row for row, query in enumerate(kept)}
 
     def _grow(self, needed: int) -> None:
-        """Twice the room, or as much as is needed."""
+        """Double the room of the static cache, or make as much as is needed."""
         prompt = self._prompts.mask.shape[1]
         self._room = max(2 * self._room, _rounded(needed))
         larger = StaticCache(_text_config(self.model), prompt + self._room)
@@ -170,7 +171,7 @@ class TreeAttention:
 
 
 class _GrowingLayer(DynamicLayer):
-    """Keys and values in tensors with room to grow: a pass copies what is new, and not the rest."""
+    """Keys and values in tensors with room to grow, so that a pass copies only new ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,19 +182,19 @@ class _GrowingLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        known = self.get_seq_length()
-        length = known + key_states.shape[-2]
+        filled = self.get_seq_length()
+        length = filled + key_states.shape[-2]
         if self._buffers is None or length > self._buffers[0].shape[-2]:
             larger = (
-                _with_room(key_states, known, length),
-                _with_room(value_states, known, length),
+                _with_room(key_states, filled, length),
+                _with_room(value_states, filled, length),
             )
-            if self.keys is not None and self.values is not None and known > 0:
-                larger[0][:, :, :known] = self.keys
-                larger[1][:, :, :known] = self.values
+            if self.keys is not None and self.values is not None and filled > 0:
+                larger[0][:, :, :filled] = self.keys
+                larger[1][:, :, :filled] = self.values
             self._buffers = larger
         for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[:, :, known:length] = new
+            buffer[:, :, filled:length] = new
         self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
         return self.keys, self.values
 
@@ -202,18 +203,17 @@ class _GrowingLayer(DynamicLayer):
         self._buffers = None
 
 
-def _with_room(like: torch.Tensor, known: int, length: int) -> torch.Tensor:
-    """An empty tensor for `length` tokens and as many more as may come."""
+def _with_room(like: torch.Tensor, filled: int, length: int) -> torch.Tensor:
+    """An empty tensor for `length` tokens, with room for more."""
     rows, heads, _, width = like.shape
-    return like.new_empty(rows, heads, 2 * length if known else length + _ROOM, width)
+    return like.new_empty(rows, heads, 2 * length if filled else length + _ROOM, width)
 
 
 class RowByRow:
-    """For any causal language model: clues in rows of their own, behind copies of the prompt's
-    keys and values.
+    """For any causal language model: each clue in its own row, on a copy of its prompt's cache.
 
-    What a clue has in common with others is computed once more for each of them, and in each pass;
-    of a model without such a cache, or with recurrent layers, the prompt as well.
+    What clues share is computed once for each of them, in each pass; for a model without such a
+    cache, or with recurrent layers, the prompt as well.
     """
 
     def __init__(self, model: Any) -> None:
@@ -223,7 +223,7 @@ class RowByRow:
         self._prompts = _Prompts(self.model, inputs)
         self._inputs = inputs
         outputs = self.model(**self._prompts.arguments(self.model, inputs))
-        # Some recurrent layers begin anew where several tokens stand behind their cache.
+        # Some recurrent layers restart if several tokens follow their cache.
         stateful = getattr(_language_model(self.model), "_is_stateful", False)
         self._cache = None if stateful else getattr(outputs, "cache", None)
         return outputs.logits[:, -1]
@@ -235,24 +235,24 @@ class RowByRow:
         width = max(map(len, paths))
         ids = np.zeros((len(paths), width), dtype=np.int64)
         real = np.zeros((len(paths), width), dtype=np.bool_)
-        place = {}
+        indices = {}
         for row, path in enumerate(paths):
             ids[row, : len(path)] = [node.token for node in path]
             real[row, : len(path)] = True
-            place.update({id(node): (row, column) for column, node in enumerate(path)})
+            indices.update({id(node): (row, column) for column, node in enumerate(path)})
         for node in nodes:
             node.computed = True
         device = self._prompts.mask.device
         queries = to_device(np.array([leaf.query for leaf in leaves]), device)
-        arguments = self._behind_prompts(queries, to_device(ids, device), to_device(real, device))
+        arguments = self._after_prompts(queries, to_device(ids, device), to_device(real, device))
         logits = self.model(**arguments, return_dict=True).logits[:, -width:]
-        row, column = to_device(np.array([place[id(node)] for node in nodes]).T, device)
+        row, column = to_device(np.array([indices[id(node)] for node in nodes]).T, device)
         return logits[row, column]
 
-    def _behind_prompts(
+    def _after_prompts(
         self, queries: torch.Tensor, ids: torch.Tensor, real: torch.Tensor
     ) -> dict[str, Any]:
-        """The model's arguments for tokens behind the prompts of these queries."""
+        """The model's arguments for tokens after the prompts of these queries."""
         steps = torch.arange(ids.shape[1], device=ids.device)
         positions = self._prompts.mask.sum(1)[queries][:, None] + steps
         mask = torch.cat([self._prompts.mask[queries], real], dim=1).long()
@@ -261,7 +261,7 @@ class RowByRow:
             arguments["cache"] = _copied(self._cache)
             arguments["cache"].reorder_cache(queries)
             arguments.update(input_ids=ids, use_cache=True)
-        else:  # a model of another kind of memory reads its prompts again
+        else:  # a model with another kind of state computes its prompts again
             given = {name: value[queries] for name, value in self._inputs.items()}
             arguments = {**given, **arguments, "use_cache": False}
             arguments["input_ids"] = torch.cat([given["input_ids"], ids], dim=1)
@@ -271,15 +271,15 @@ class RowByRow:
         return arguments
 
     def keep(self, queries: Sequence[int]) -> None:
-        """Rows are chosen anew in each pass."""
+        """Each pass has new rows."""
 
 
 def _copied(cache: Any) -> Any:
-    """A cache whose rows can be chosen without touching this one's."""
+    """A copy of a cache, to select rows from."""
     layers = getattr(cache, "layers", [])
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
         return copy.deepcopy(cache)
-    other = copy.copy(cache)  # choosing rows makes new tensors, so that the layers can share these
+    other = copy.copy(cache)  # selecting rows makes new tensors: copies can share these
     other.layers = [copy.copy(layer) for layer in layers]
     return other
 
@@ -294,11 +294,11 @@ def _rounded(number: int) -> int:
 
 
 def supports_tree_attention(model: Any) -> bool:
-    """Whether each token of a model can be told which others to attend to.
+    """Whether a model accepts a 4D attention mask and position ids.
 
     That needs full attention in all layers by the implementations "sdpa" or "eager" of
-    transformers' attention interface, and `position_ids`; not so with flash attention, sliding
-    windows, ALiBi or recurrent layers.
+    transformers' attention interface, and `position_ids`; flash attention, sliding windows, ALiBi
+    and recurrent layers are not supported.
     """
     language_model = _language_model(model)
     config = language_model.config
@@ -323,15 +323,14 @@ def make_engine(
     """The fastest engine that a model supports.
 
     Raises:
-        ValueError: if a static cache or compilation is asked of a model that does not support tree
-            attention.
+        ValueError: a static cache or compilation for a model without support for tree attention.
     """
     if supports_tree_attention(model):
         return TreeAttention(model, static_cache, compile)
     if static_cache or compile:
         raise ValueError(
-            f"{type(model).__name__} takes no static cache here: that needs full attention in all "
-            'layers by attn_implementation="sdpa" or "eager"'
+            f"{type(model).__name__} does not support a static cache here: that needs full attention "
+            'in all layers with attn_implementation="sdpa" or "eager"'
         )
     return RowByRow(model)
 

@@ -127,7 +127,7 @@ class TreeScorer:
         for node in hypotheses:
             if node.token in self._ends:
                 node.finished = True
-                if self.rules.whole and self.find_documents:
+                if self.rules.whole_documents and self.find_documents:
                     node.row = int(self._rows_of([node.parent])[0])
             elif len(node.lower) or len(node.positions) or node.token < 0:
                 continue  # looked up already
@@ -148,11 +148,12 @@ class TreeScorer:
             self._finish(node, bool(following.ended[number]), bool(following.dropped[number]))
         if not self.find_documents:
             return
-        ambiguous = [
-            node for node in indexed if (node.finished if self.rules.whole else node.row < 0)
-        ]
-        if ambiguous:
-            for node, row in zip(ambiguous, self._rows_of(ambiguous).tolist(), strict=True):
+        if self.rules.whole_documents:
+            unknown = [node for node in indexed if node.finished]
+        else:
+            unknown = [node for node in indexed if node.row < 0]
+        if unknown:
+            for node, row in zip(unknown, self._rows_of(unknown).tolist(), strict=True):
                 node.row = row
                 if node.finished and row < 0 and self.rules.keep_ambiguous:
                     node.row = self.rules.first_row_of(node.token_ids())
@@ -218,7 +219,7 @@ class TreeScorer:
             node.following = node.following[:0]
 
     def _rows_of(self, nodes: Sequence[Node]) -> Int64:
-        clues = [node.token_ids() for node in nodes] if self.rules.whole else []
+        clues = [node.token_ids() for node in nodes] if self.rules.whole_documents else []
         return self.rules.rows_of(_intervals(nodes), clues)
 
     def _expand(self, nodes: Sequence[Node]) -> None:

@@ -78,7 +78,7 @@ class TreeSearch:
         )
         if max_pieces > 1 and not documents:
             raise ValueError("max_pieces above 1 needs documents=True: pieces name a document")
-        if max_pieces > 1 and self.scorer.rules.whole:
+        if max_pieces > 1 and self.scorer.rules.whole_documents:
             raise ValueError("A whole document has one piece: leave max_pieces at 1")
         self.scorer.bind(model)
         self.documents: DocumentSettings | None = None
@@ -121,7 +121,7 @@ class TreeSearch:
         rules, pieces = self.scorer.rules, node.pieces()
         if node.token in rules.ends:
             pieces = (*pieces[:-1], pieces[-1][:-1])
-        penalized = 0 if rules.whole else max(0, len(pieces[0]) - rules.min_length)
+        penalized = 0 if rules.whole_documents else max(0, len(pieces[0]) - rules.min_length)
         log_prob = node.score + penalized * rules.ambiguity_penalty
         return Clue(pieces, node.score, log_prob, group=node.group, row=node.row)
 

@@ -374,7 +374,7 @@ class KnowledgeBase:
             max_length=max_length,
             pad_token_id=identity.pad_token_id,
             prompt_length=prompt_length,
-            whole=whole,
+            whole_documents=whole,
             ambiguity_penalty=ambiguity_penalty,
             renormalize=renormalize,
             keep_ambiguous=keep_ambiguous,

@@ -60,7 +60,7 @@ def everything(model, constraint, **options) -> list:
 @pytest.mark.parametrize("renormalize", [False, True])
 def test_all_clues_and_their_scores(model, seed, lengths, whole, renormalize) -> None:
     documents = random_documents(seed)
-    constraint = make(documents, lengths, whole=whole, renormalize=renormalize)
+    constraint = make(documents, lengths, whole_documents=whole, renormalize=renormalize)
     legal = [clue for clue in legal_clues(documents, *lengths, EOS, whole) if clue.row is not None]
     expected = {(c.token_ids, c.row): score(model, PROMPT, c, EOS, renormalize) for c in legal}
     assert len(expected) == len(legal) > 3
@@ -148,7 +148,7 @@ def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:
     """The search of `modeling/` with the constraint as a mask, which a checkpoint brings along."""
     documents = random_documents(seed)
     for lengths, renormalize in itertools.product(LENGTHS, (False, True)):
-        constraint = make(documents, lengths, whole=whole, renormalize=renormalize)
+        constraint = make(documents, lengths, whole_documents=whole, renormalize=renormalize)
         output = diverse_beam_search(
             model, inputs(), constraint, num_beams=300, num_beam_groups=1, diversity_penalty=0.0,
             num_return_sequences=400, return_dict_in_generate=True,

@@ -154,7 +154,7 @@ def test_settings_out_of_range(model, options, message) -> None:
     constraint = FMIndexConstraint(FMIndex.build(DOCUMENTS, vocab_size=VOCAB), EOS)
     with pytest.raises(ValueError, match=message):
         TreeSearch(model, constraint, **{"documents": True, **options})
-    whole = FMIndexConstraint(FMIndex.build(DOCUMENTS, vocab_size=VOCAB), EOS, whole=True)
+    whole = FMIndexConstraint(FMIndex.build(DOCUMENTS, vocab_size=VOCAB), EOS, whole_documents=True)
     with pytest.raises(ValueError, match="A whole document has one piece"):
         TreeSearch(model, whole, documents=True, max_pieces=2)
 
@@ -170,4 +170,4 @@ def test_ambiguous_clues_can_be_kept(model) -> None:
     for clue in found:
         assert clue.row == holding(range(5), list(clue.token_ids))[0]
     with pytest.raises(ValueError, match="keep_ambiguous is for clues"):
-        FMIndexConstraint(index, EOS, whole=True, keep_ambiguous=True)
+        FMIndexConstraint(index, EOS, whole_documents=True, keep_ambiguous=True)

@@ -132,7 +132,7 @@ def test_one_query_finds_what_it_finds_in_a_batch(index) -> None:
 def test_models_that_take_no_tree() -> None:
     assert all(supports_tree_attention(make_model(kind)) for kind in KINDS)
     assert not any(supports_tree_attention(make_other(kind)) for kind in OTHERS)
-    with pytest.raises(ValueError, match="MistralForCausalLM takes no static cache here"):
+    with pytest.raises(ValueError, match="MistralForCausalLM does not support a static cache here"):
         TreeSearch(make_other("mistral"), None, static_cache=True)
 
 
