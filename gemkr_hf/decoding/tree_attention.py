@@ -114,9 +114,8 @@ class TreeAttention:
             self._grow(total)
         ids = np.zeros((batch, width), dtype=np.int64)
         positions = np.zeros((batch, width), dtype=np.int64)
-        visible = np.zeros(
-            (batch, width, self._room if self.static_cache else total), dtype=np.bool_
-        )
+        room = self._room if self.static_cache else total
+        visible = np.zeros((batch, width, room), dtype=np.bool_)
         indices = np.zeros((2, len(nodes)), dtype=np.int64)  # row and column of each node
         number_of = {id(node): number for number, node in enumerate(nodes)}
         for row, of_row in enumerate(of_rows):
@@ -329,8 +328,8 @@ def make_engine(
         return TreeAttention(model, static_cache, compile)
     if static_cache or compile:
         raise ValueError(
-            f"{type(model).__name__} does not support a static cache here: that needs full attention "
-            'in all layers with attn_implementation="sdpa" or "eager"'
+            f"{type(model).__name__} does not support a static cache here: that needs full "
+            'attention in all layers with attn_implementation="sdpa" or "eager"'
         )
     return RowByRow(model)
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemkr_hf.decoding import FMIndexConstraint
+from gemkr_hf.decoding import Clue, FMIndexConstraint
 from gemkr_hf.index import FMIndex
 
 EOS, PAD, VOCAB = 1, 0, 12
@@ -235,3 +235,20 @@ def test_large_vocabulary_step() -> None:
     out = constraint(torch.tensor(rows), torch.zeros(20, 32_000))
     for row, tokens in zip(out, index.get_next([[row[1]] for row in rows]), strict=True):
         assert torch.isfinite(row).nonzero().flatten().tolist() == tokens.tolist()
+
+
+def test_old_names_work_with_a_warning() -> None:
+    index = FMIndex.build([[3, 4, 5], [3, 6]])
+    with pytest.warns(FutureWarning, match="'whole' is deprecated .* use 'whole_documents'"):
+        constraint = FMIndexConstraint(index, 1, whole=True)
+    assert constraint.rules.whole_documents
+    with pytest.warns(FutureWarning, match="use 'whole_documents'"):
+        assert constraint.rules.whole
+    with pytest.raises(TypeError, match="unexpected keyword argument 'entire'"):
+        FMIndexConstraint(index, 1, entire=True)
+    with pytest.warns(FutureWarning, match="FoundClue' is deprecated"):
+        from gemkr_hf.decoding import FoundClue
+    clue = FoundClue(((3, 4), (5,)), -1.0)
+    assert isinstance(clue, Clue)
+    with pytest.warns(FutureWarning, match="'tokens' is deprecated .* use 'token_ids'"):
+        assert clue.tokens == clue.token_ids == (3, 4, 5)

@@ -118,5 +118,5 @@ def test_the_image(model, index, max_leaves, tmp_path) -> None:
 
 
 def test_the_image_of_no_search() -> None:
-    with pytest.raises(ValueError, match="its search is not over"):
+    with pytest.raises(ValueError, match="its search has not ended"):
         plot_beams(SearchTrace(None))

@@ -299,7 +299,7 @@ def test_prefix_allowed_tokens_fn(tiny):
     assert queries == {0, 1}
 
 
-def test_a_static_cache_is_refused_in_words(tiny):
+def test_a_static_cache_is_an_error(tiny):
     with pytest.raises(ValueError, match="leave cache_implementation out"):
         diverse_beam_search(
             tiny.language_model(),
@@ -320,6 +320,15 @@ def test_a_static_cache_is_refused_in_words(tiny):
         ({"diversity_penalty": -1.0}, "must not be negative"),
     ],
 )
-def test_settings_that_cannot_be(settings, message):
+def test_invalid_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         DiverseBeamSearch(**settings)
+
+
+def test_the_old_switch_between_searches_has_no_effect(tiny):
+    model, inputs = tiny.language_model(scale=3.0), tiny.inputs((None,))
+    settings = {"num_beams": 4, "num_beam_groups": 2, "max_new_tokens": 3}
+    plain = diverse_beam_search(model, inputs, **settings)
+    with pytest.warns(FutureWarning, match="'tree_search' is deprecated"):
+        old = diverse_beam_search(model, inputs, **settings, tree_search=False)
+    assert torch.equal(old, plain)

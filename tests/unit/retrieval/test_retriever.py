@@ -117,7 +117,7 @@ def test_an_unknown_strategy_is_an_error(retriever) -> None:
         retriever.retrieve(None, QUESTION, strategy="title")
 
 
-def test_a_image_alone(retriever, image) -> None:
+def test_an_image_alone(retriever, image) -> None:
     """As for the clues of Table 5; a question is not needed, but it changes what is written."""
     alone = retriever.retrieve(image, None, k=5)
     assert len(alone) == 5
@@ -249,3 +249,41 @@ def test_a_constraint_serves_its_own_output(retriever, image) -> None:
     ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     clue = [token for token in two[0, one.shape[1] :].tolist() if token not in ends]
     assert retriever.knowledge_base.lookup([clue])[0] >= 0
+
+
+def test_old_keyword_names_work_with_a_warning(retriever, image) -> None:
+    hits = retriever.retrieve(image, QUESTION, k=2)
+    with pytest.warns(FutureWarning, match="'(image|question)' is deprecated"):
+        assert retriever.retrieve(image=image, question=QUESTION, k=2) == hits
+
+
+def test_defaults_of_a_retriever(retriever) -> None:
+    """Settings of the constructor are those of each call that does not name its own."""
+    parts = (retriever.model, retriever.processor, retriever.knowledge_base)
+    short = GeMKRRetriever(*parts, min_length=4, max_length=4)
+    expected = retriever.retrieve(None, QUESTION, k=3, min_length=4, max_length=4)
+    assert short.retrieve(None, QUESTION, k=3) == expected
+    plain = retriever.retrieve(None, QUESTION, k=3, strategy="document")
+    assert short.retrieve(None, QUESTION, k=3, strategy="document") == plain
+    assert GeMKRRetriever(*parts, strategy="document").retrieve(None, QUESTION, k=3) == plain
+    with pytest.raises(ValueError, match="must not be below min_length=9"):
+        GeMKRRetriever(*parts, min_length=9, max_length=4)
+    with pytest.raises(ValueError, match="strategy is one of"):
+        GeMKRRetriever(*parts, strategy="title")
+
+
+def test_documents_are_indexed_in_memory(retriever) -> None:
+    records = [retriever.knowledge_base[row] for row in range(4)]
+    other = GeMKRRetriever(retriever.model, retriever.processor)
+    with pytest.raises(ValueError, match=r"no documents yet: call index\(documents\) first"):
+        other.retrieve(None, [QUESTION])
+    other.index(records)
+    assert len(other.retrieve(None, [QUESTION], 9)[0]) == 4
+
+
+def test_captions_are_ignored_or_needed(retriever) -> None:
+    parts = (retriever.model, retriever.processor, retriever.knowledge_base)
+    plain = retriever.retrieve(None, [QUESTION], 2)
+    assert GeMKRRetriever(*parts, captions=False).retrieve(None, [QUESTION], 2, ["a ram"]) == plain
+    with pytest.raises(ValueError, match="needs captions: give one for each question"):
+        GeMKRRetriever(*parts, captions=True).retrieve(None, [QUESTION], 2)
