@@ -4,16 +4,16 @@
     python benchmarks/fm_index.py --text book.txt --tokenizer org/model
 
 The text is synthetic and seeded, unless files are given: Zipf's law for single tokens, and each
-token prefers a few followers, as words do; its entropies are those of English (H0 about 12.2, H1
-about 6.7 bits). Given text is cut into documents at empty lines.
+token has a few preferred successors, as words do; its entropies are those of English (H0 about
+12.2, H1 about 6.7 bits). Files are split into documents at empty lines.
 
-Beside the figures stand those of SEAL's FM-index (sdsl-lite `csa_wt_int` through SWIG), measured on
-51 million tokens of technical English with a vocabulary of 32 000 on 2 cores of the same kind, and
-as ratios how many times faster or smaller this one is. Where pysdsl can be imported, an FM-index on
-sdsl-lite's wavelet matrix is built and asked in the same run.
+For comparison, the report shows the numbers of SEAL's FM-index (sdsl-lite `csa_wt_int` through
+SWIG), measured on 51 million tokens of technical English with a vocabulary of 32,000 on 2 cores of
+the same kind, and how many times faster or smaller this one is. If pysdsl is installed, its backend
+is measured in the same run.
 
-Every query is asked once, for other tokens than the query before: what a decoder asks is never in
-the cache already. Each size is a process of its own, so that its peak memory can be told.
+Every query is made once, with other tokens than the previous one: a decoder's queries are not in
+the cache either. Each size runs in a process of its own, to measure its peak memory.
 """
 
 import argparse
@@ -38,12 +38,12 @@ SEAL = {
     "build, million tokens/s": 0.74,
     "bytes per token": 2.88,
     "load, ms": 370,
-    "GetNext after 1 token, us a prefix": 919,
-    "GetNext after 2 tokens, us a prefix": 101,
-    "GetNext after 4 tokens, us a prefix": 25,
-    "GetNext after 10 tokens, us a prefix": 40,
+    "GetNext after 1 token, us per prefix": 919,
+    "GetNext after 2 tokens, us per prefix": 101,
+    "GetNext after 4 tokens, us per prefix": 25,
+    "GetNext after 10 tokens, us per prefix": 40,
     "lookup_doc of a clue, us": 110,
-    "extract, us a document": 585,
+    "extract, us per document": 585,
 }
 BEAMS = 20
 CALLS = 200
@@ -52,19 +52,19 @@ PYSDSL_TOKENS = 1_000_000
 
 @njit
 def _draw(uniform, unigram):
-    """Tokens: mostly one of the few followers of the token before, else any by its frequency."""
+    """Tokens: mostly one of the few successors of the token before, else any by its frequency."""
     tokens = np.empty(len(uniform), np.int32)
     token = 0
-    for place in range(len(uniform)):
-        first, second = uniform[place]
+    for position in range(len(uniform)):
+        first, second = uniform[position]
         if first < 0.72:
-            # The rank of the follower is log-uniform among 96; which token it is, a hash says.
+            # The rank of the successor is log-uniform among 96; a hash gives its token.
             rank = int(96.0**second)
             mixed = (token * 2654435761 + rank * 40503) & 0x7FFFFFFF
             token = unigram[mixed % len(unigram)]
         else:
             token = unigram[int(second * len(unigram))]
-        tokens[place] = token
+        tokens[position] = token
     return tokens
 
 
@@ -100,8 +100,10 @@ def read_documents(paths: Sequence[Path], name: str) -> tuple[list[np.ndarray], 
 
 
 def entropies(documents: list[np.ndarray]) -> tuple[float, float]:
-    """H0 and H1 of the tokens in bits: of one alone, and of one after the token before it; of at
-    most twenty million tokens."""
+    """Entropy of a token, H0, and of a token given the one before it, H1, in bits.
+
+    Computed on at most twenty million tokens.
+    """
     text = np.concatenate(documents)[:20_000_000].astype(np.int64)
 
     def bits(values: np.ndarray) -> float:
@@ -113,7 +115,7 @@ def entropies(documents: list[np.ndarray]) -> tuple[float, float]:
 
 
 def microseconds(calls: Sequence[Callable[[], object]]) -> float:
-    """Median time of calls, each made once; the first tenth is not counted."""
+    """Median time of calls, without the first tenth of them."""
     times = []
     for call in calls:
         start = time.perf_counter()
@@ -122,14 +124,14 @@ def microseconds(calls: Sequence[Callable[[], object]]) -> float:
     return float(np.median(times[len(times) // 10 :])) * 1e6
 
 
-def begin_peak_memory() -> float:
-    """Forget the peak so far (Linux); the memory of this process now, GB."""
+def reset_peak_memory() -> float:
+    """Reset the peak (Linux only); return the current memory of this process, GB."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak_memory()
 
 
 def peak_memory() -> float:
-    """The most memory of this process since `begin_peak_memory`, GB."""
+    """Peak memory of this process since `reset_peak_memory`, GB."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024 / 1e9
@@ -138,31 +140,31 @@ def peak_memory() -> float:
 def measure(
     documents: list[np.ndarray], vocab_size: int, seed: int, **options: Any
 ) -> dict[str, float]:
-    """All figures of one corpus."""
+    """Measure building, saving, loading and queries of one corpus."""
     FMIndex.build(documents[:50], vocab_size=vocab_size, **options)  # compiles, or reads the cache
     total = sum(map(len, documents))
-    corpus = begin_peak_memory()
+    corpus = reset_peak_memory()
     start = time.perf_counter()
     index = FMIndex.build(documents, vocab_size=vocab_size, **options)
     seconds = time.perf_counter() - start
-    figures = {
+    numbers = {
         "build, million tokens/s": total / seconds / 1e6,
         "peak memory of building, bytes per token": (peak_memory() - corpus) * 1e9 / total,
     }
     with tempfile.TemporaryDirectory() as folder:
         index.save(folder)
         on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
-        figures["bytes per token"] = on_disk / total
+        numbers["bytes per token"] = on_disk / total
         start = time.perf_counter()
         index = FMIndex.load(folder, backend=index.backend, verify=False)
-        figures["load, ms"] = (time.perf_counter() - start) * 1e3
-        figures |= ask(index, documents, seed)
-    return figures
+        numbers["load, ms"] = (time.perf_counter() - start) * 1e3
+        numbers |= measure_queries(index, documents, seed)
+    return numbers
 
 
-def ask(index: FMIndex, documents: list[np.ndarray], seed: int) -> dict[str, float]:
-    """The figures of queries."""
-    rng, figures = np.random.default_rng(seed), {}
+def measure_queries(index: FMIndex, documents: list[np.ndarray], seed: int) -> dict[str, float]:
+    """Measure queries."""
+    rng, numbers = np.random.default_rng(seed), {}
 
     def cut(length: int, number: int) -> np.ndarray:
         clues: list[np.ndarray] = []
@@ -181,34 +183,34 @@ def ask(index: FMIndex, documents: list[np.ndarray], seed: int) -> dict[str, flo
         extends = [lambda s=step: index.extend(*s) for step in steps]
         after = [index.extend(*step) for step in steps]
         follows = [lambda i=intervals: index.successors(i) for intervals in after]
-        name = f"after {length} token{'s'[: length > 1]}, us a prefix"
-        figures[f"extend {name}"] = microseconds(extends) / BEAMS
-        figures[f"successors {name}"] = microseconds(follows) / BEAMS
-        figures[f"GetNext {name}"] = figures[f"extend {name}"] + figures[f"successors {name}"]
+        name = f"after {length} token{'s'[: length > 1]}, us per prefix"
+        numbers[f"extend {name}"] = microseconds(extends) / BEAMS
+        numbers[f"successors {name}"] = microseconds(follows) / BEAMS
+        numbers[f"GetNext {name}"] = numbers[f"extend {name}"] + numbers[f"successors {name}"]
     single = [cut(12, 1) for _ in range(CALLS)]
     twenty = [cut(12, BEAMS) for _ in range(CALLS)]
-    figures["lookup_doc of a clue, us"] = microseconds(
+    numbers["lookup_doc of a clue, us"] = microseconds(
         [lambda c=clue: index.lookup_doc(c) for clue in single]
     )
-    again = single[0]
-    figures["lookup_doc of a clue asked for again, us"] = microseconds(
-        [lambda: index.lookup_doc(again)] * CALLS
+    repeated = single[0]
+    numbers["lookup_doc of a repeated clue, us"] = microseconds(
+        [lambda: index.lookup_doc(repeated)] * CALLS
     )
-    figures["lookup_doc of 20 clues, us each"] = (
+    numbers["lookup_doc of 20 clues, us each"] = (
         microseconds([lambda c=clues: index.lookup_doc(c) for clues in twenty]) / BEAMS
     )
     rows = rng.integers(len(documents), size=CALLS).tolist()
-    figures["extract, us a document"] = microseconds(
+    numbers["extract, us per document"] = microseconds(
         [lambda r=row: index.extract(r) for row in rows]
     )
-    figures["extract of a document asked for again, us"] = microseconds(
+    numbers["extract of a repeated document, us"] = microseconds(
         [lambda: index.extract(rows[0])] * CALLS
     )
-    return figures
+    return numbers
 
 
 def run(arguments: argparse.Namespace, tokens: int) -> dict[str, Any]:
-    """One size: entropies, and the figures by backend."""
+    """Measure one size: entropies, and the numbers of each backend."""
     vocab_size = arguments.vocab_size
     if arguments.text:
         documents, vocab_size = read_documents(arguments.text, arguments.tokenizer)
@@ -241,12 +243,12 @@ def run(arguments: argparse.Namespace, tokens: int) -> dict[str, Any]:
 
 
 def report(record: dict[str, Any]) -> str:
-    """A record as lines to read."""
+    """Format a record."""
     lines = [
         f"{record['tokens']:,} tokens in {record['documents']:,} documents; entropy of a token "
         f"H0 = {record['H0']:.1f} bits ({record['H0'] / 8:.2f} bytes), after the one before it "
         f"H1 = {record['H1']:.1f} bits ({record['H1'] / 8:.2f} bytes)",
-        f"peak memory of building and asking, corpus included: {record['peak memory, GB']:.2f} GB",
+        f"peak memory, including the corpus: {record['peak memory, GB']:.2f} GB",
         f"{'':48}{'here':>10}{'SEAL':>10}{'better by':>11}"
         + (f"{'pysdsl':>12}" if "pysdsl" in record else ""),
     ]
@@ -279,7 +281,7 @@ def main() -> None:
     parser.add_argument("--sample-rate", type=int, nargs="+", default=[SAMPLE_RATE])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="also write the figures as JSON")
+    parser.add_argument("--output", type=Path, help="also write the numbers as JSON")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.text and not arguments.tokenizer:

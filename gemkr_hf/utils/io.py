@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,6 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_renamed(path: Path, write: Callable[[Path], Any]) -> None:  # replaced by `atomic_file`
-    with atomic_file(path) as temporary:
-        write(temporary)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

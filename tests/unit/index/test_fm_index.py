@@ -445,3 +445,10 @@ def test_intervals_that_no_index_gave() -> None:
         FMIndex.build([]).extract(0)
     with pytest.raises(ValueError, match="token-id sequences"):
         index.remove([0.7])
+
+
+def test_the_index_imports_no_other_libraries() -> None:
+    others = "datasets huggingface_hub pandas pyarrow torch transformers"
+    code = f"import sys, gemkr_hf.index; print({{*{others!r}.split()}} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr

@@ -182,7 +182,7 @@ def test_broken_header(saved: Path, text: str) -> None:
     [
         (lambda header: header.pop("shards"), "lacks a count"),
         (lambda header: header.update(num_documents=4), "belong to two indexes"),
-        (lambda header: header.update(vocab_size=3), "do not fit together"),
+        (lambda header: header.update(vocab_size=3), "are inconsistent"),
         (lambda header: header["shards"][0].pop("file"), "names no shard file"),
         (lambda header: header["shards"][0].update(file="../x"), "names no shard file"),
         (lambda header: header["shards"].append(None), "names no shard file"),

@@ -294,3 +294,22 @@ def test_what_a_step_records() -> None:
     parts.update(table.slice(7))
     assert whole.at(20) == parts.at(20)
     assert whole.at(7) == parts.at(7) != whole.at(8)
+
+
+def test_two_builds_of_one_folder(tokenizer, tmp_path) -> None:
+    code = """
+import sys
+from gemkr_hf.utils.io import file_lock
+with file_lock(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "kb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(BlockingIOError, match="Another process is writing"):
+            KnowledgeBase.build(DOCUMENTS, tokenizer, tmp_path / "kb")
+        other.communicate()
+    assert len(KnowledgeBase.build(DOCUMENTS, tokenizer, tmp_path / "kb")) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["kb"]

@@ -243,3 +243,10 @@ def test_verify(saved, tmp_path) -> None:
     write_json_header(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match="was changed"):
         KnowledgeBase.from_pretrained(saved, verify=False).verify()
+
+
+def test_the_old_name_of_the_strategies() -> None:
+    import gemkr_hf.knowledge_base as package
+
+    with pytest.warns(FutureWarning, match="use 'gemkr_hf.knowledge_base.CONSTRAINT_STRATEGIES'"):
+        assert package.CONSTRAINED == package.CONSTRAINT_STRATEGIES
