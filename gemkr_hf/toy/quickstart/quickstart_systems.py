@@ -75,7 +75,7 @@ def run_bm25(bm25: BM25Retriever, questions: Questions, k: int = 10) -> Run:
     started = time.perf_counter()
     hits = bm25.retrieve(None, [record["question"] for record in questions], k)
     seconds = (time.perf_counter() - started) / max(1, len(questions))
-    ids = [[hit.id for hit in question_hits] for question_hits in hits]
+    ids = [[hit.document_id for hit in question_hits] for question_hits in hits]
     return Run.from_lists("BM25", _by_question(questions, ids), seconds)
 
 

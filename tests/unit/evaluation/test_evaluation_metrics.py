@@ -51,4 +51,4 @@ def test_bm25_finds_words_and_clamps_k() -> None:
     bm25 = BM25Retriever()
     bm25.index(documents)
     found = bm25.retrieve(None, ["What do scales weigh?"], k=10)[0]
-    assert [one.id for one in found] == ["8"]  # the other shares no word with the question
+    assert [one.document_id for one in found] == ["8"]  # the other shares no word with the question
