@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -188,29 +187,16 @@ class GeMKRConfig(PreTrainedConfig):
         """Make a configuration of the paper; see `presets.from_preset` in the library."""
         return library_module("presets").from_preset(cls, *args, **kwargs)
 
-    @classmethod
-    def check_fields(cls, fields: Iterable[str]) -> None:
-        """Raise ValueError if one of the names is not a field."""
-        unknown = [name for name in fields if not hasattr(cls, name)]
-        if unknown:
-            raise ValueError(f"GeMKRConfig has no field {unknown[0]!r}.")
-
 
 def library_module(name: str) -> Any:
-    """Import a module beside this file that the library has and a checkpoint does not.
-
-    Raises:
-        ImportError: in the code of a checkpoint.
-    """
+    """Import a module beside this file that the library has and a checkpoint does not."""
     try:
         return importlib.import_module(f".{name}", __package__)
     except ModuleNotFoundError as error:
         if error.name != f"{__package__}.{name}":
             raise
-        raise ImportError(
-            f"{name} is not part of a checkpoint's own code: pip install gemkr-hf, and import this "
-            "class from it."
-        ) from None
+        message = f"A checkpoint's own code has no {name}: import its class from gemkr-hf instead"
+        raise ImportError(f"{message} (pip install gemkr-hf).") from None
 
 
 GeMKRConfig.register_for_auto_class()

@@ -25,7 +25,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_gemkr import GeMKRConfig, library_module
 from .generation_gemkr import GeMKRGenerationMixin
-from .vision_gemkr import ObjectAwarePrefix, build_vision_tower, vision_half
+from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
 
 _VISUAL_PARTS = ("vision_tower", "prefix", "object_projection", "alignment")
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -211,11 +211,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 "This model was made with use_visual_query=False and takes no images; give the "
                 "processor captions instead."
             )
-        for name, given in (
-            ("object_pixel_values", object_pixel_values),
-            ("object_mask", object_mask),
-            ("object_features", object_features),
-        ):
+        objects = object_pixel_values, object_mask, object_features
+        names = "object_pixel_values", "object_mask", "object_features"
+        for name, given in zip(names, objects, strict=True):
             if given is not None and len(given) != len(pixel_values):
                 raise ValueError(
                     f"{name} has {len(given)} images, but pixel_values has {len(pixel_values)}; "
@@ -227,14 +225,14 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 f"object_features have width {object_features.shape[-1]}, but the vision tower has "
                 f"{width}."
             )
-        objects = self._project_objects(object_pixel_values, object_mask, object_features)
+        states = self._project_objects(*objects)
         prefixes = gates = None
         if self.prefix is not None:
-            prefixes, gates = self.prefix(objects)
+            prefixes, gates = self.prefix(states)
         vision = self.vision_tower(pixel_values, prefixes=prefixes, gates=gates, **kwargs)
         visual = vision.pooler_output[:, None]
-        if objects is not None:
-            aligned = objects[:, : self.config.max_object_slots]
+        if states is not None:
+            aligned = states[:, : self.config.max_object_slots]
             visual = torch.cat([visual, aligned.to(visual.dtype)], dim=1)
         vision.pooler_output = self.alignment(visual.to(self.alignment.weight.dtype))
         return vision
@@ -294,10 +292,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 from the first real token, so left padding does not change the result.
             pixel_values: float tensor (images, 3, height, width). One image per `<image>` token, in
                 the order of the rows.
-            object_pixel_values: float tensor (images, objects, 3, height, width).
-            object_mask: bool tensor (images, objects).
-            object_features: float tensor (images, objects, d). X_R from `get_object_features`,
-                instead of `object_pixel_values`.
+            object_pixel_values, object_mask, object_features: see `get_image_features`.
             image_features: float tensor (images, 1 + objects, D). H'_v from
                 `get_image_features(...).pooler_output`, instead of `pixel_values`.
             labels: int64 tensor (batch_size, sequence_length). Clue tokens; -100 everywhere else.
@@ -454,12 +449,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         return loaded
 
     @classmethod
-    def from_pretrained_parts(
-        cls,
-        vision: PreTrainedModel | str | PathLike | None,
-        text: PreTrainedModel | str | PathLike,
-        **kwargs: Any,
-    ) -> "GeMKRForRetrieval":
+    def from_pretrained_parts(cls, vision: Any, text: Any, **kwargs: Any) -> "GeMKRForRetrieval":
         """Make a new model of a CLIP or SigLIP and a causal language model.
 
         See `new_model.new_model` in the library for the arguments.
@@ -715,19 +705,12 @@ def _is_bitsandbytes(quantizer: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """What the name given to `from_pretrained` refers to.
+    """What the name given to `from_pretrained` refers to."""
 
-    Attributes:
-        name: folder or Hub id, the adapter's if there is one.
-        location: Hub arguments of it (revision, cache_dir...).
-        is_adapter: whether it is an adapter on top of a base.
-        reference: configuration of the checkpoint or base, if it is one by reference.
-    """
-
-    name: str
-    location: Mapping[str, Any]
+    name: str  # folder or Hub id, the adapter's if there is one
+    location: Mapping[str, Any]  # its Hub arguments (revision, cache_dir...)
     is_adapter: bool
-    reference: GeMKRConfig | None
+    reference: GeMKRConfig | None  # configuration of a checkpoint (or base) by reference
 
 
 def _find_checkpoint(
@@ -759,12 +742,11 @@ def _find_checkpoint(
             f"The adapter '{named}' has no {_ADAPTER_WEIGHTS}; weights in other formats can "
             "contain code and are not loaded."
         )
-    config = options.get("config")
-    if not isinstance(config, PreTrainedConfig):
+    reference = options.get("config")
+    if not isinstance(reference, PreTrainedConfig):
         content, _ = config_class.get_config_dict(base, **base_location)
-        by_reference = content.get("by_reference")
-        config = config_class.from_pretrained(base, **base_location) if by_reference else None
-    reference = config if getattr(config, "by_reference", False) else None
+        reference = config_class.from_dict(content) if content.get("by_reference") else None
+    reference = reference if getattr(reference, "by_reference", False) else None
     return _Checkpoint(named, named_location, adapter is not None, reference)  # type: ignore
 
 
@@ -779,12 +761,11 @@ def _load_by_reference(
     config = checkpoint.reference
     assert config is not None
     supported = (*_TOWER_OPTIONS, *_TEXT_OPTIONS, *_IGNORED_OPTIONS)
-    unknown = [key for key in options if key not in supported]
-    if unknown:
-        raise ValueError(
-            f"'{unknown[0]}' is not supported for a checkpoint whose weights are in other "
-            "repositories."
-        )
+    for key in options:
+        if key not in supported:
+            raise ValueError(
+                f"'{key}' is not supported for a checkpoint with weights in other repositories."
+            )
     given = {key: value for key, value in options.items() if value is not None}
     for_towers = {key: given[key] for key in _TOWER_OPTIONS if key in given}
     for_text = {key: given[key] for key in _TEXT_OPTIONS if key in given}
@@ -794,20 +775,11 @@ def _load_by_reference(
     vision, text = config.base_models.get("vision"), config.base_models["text"]
     vision_model = None
     if vision:
-        vision_model = AutoModel.from_pretrained(
-            vision["name"],
-            dtype=dtype or torch.float32,
-            revision=vision.get("revision"),
-            **for_towers,
-        )
-        vision_model = vision_half(vision_model)
-    language_model = AutoModelForCausalLM.from_pretrained(
-        text["name"],
-        dtype=dtype or "auto",
-        revision=text.get("revision"),
-        **for_towers,
-        **for_text,
-    )
+        options = {"dtype": dtype or torch.float32, "revision": vision.get("revision")}
+        vision_model = AutoModel.from_pretrained(vision["name"], **options, **for_towers)
+        vision_model = getattr(vision_model, "vision_model", vision_model)  # of a whole CLIP
+    options = {"dtype": dtype or "auto", "revision": text.get("revision"), **for_towers}
+    language_model = AutoModelForCausalLM.from_pretrained(text["name"], **options, **for_text)
     own = {field.name for field in dataclasses.fields(GeMKRConfig)}
     own -= {field.name for field in dataclasses.fields(PreTrainedConfig)}
     own -= {"vision_config", "text_config", "by_reference", "tie_word_embeddings"}

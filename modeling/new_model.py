@@ -12,13 +12,24 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    CLIPModel,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+    PreTrainedModel,
+    SiglipModel,
+    SiglipVisionModel,
+)
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils.hub import resolve_revision
 
 from .configuration_gemkr import GeMKRConfig
 from .modeling_gemkr import GeMKRForRetrieval, join_towers
-from .vision_gemkr import VISION_TOWERS, vision_half
+from .presets import check_fields
+from .vision_gemkr import VISION_TOWERS
 
 
 def new_model(
@@ -55,7 +66,7 @@ def new_model(
         ValueError: if a checkpoint is of the wrong kind, or a field is unknown.
         FileNotFoundError: if a folder does not exist.
     """
-    GeMKRConfig.check_fields(config)
+    check_fields(config)
     vision_options, text_options = vision_options or {}, text_options or {}
     if (vision is not None) != config.get("use_visual_query", True):
         raise ValueError(
@@ -123,21 +134,27 @@ def _base_model(part: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"name": part, "revision": getattr(resolved, "resolved", resolved)}
 
 
-def _load_vision_model(
-    vision: PreTrainedModel | str | PathLike, dtype: torch.dtype | None, **options: Any
-) -> PreTrainedModel:
+def _load_vision_model(vision: Any, dtype: torch.dtype | None, **options: Any) -> PreTrainedModel:
     """Load the vision half of a CLIP or SigLIP, in float32 by default."""
-    if not isinstance(vision, (str, PathLike)):
-        return vision_half(vision)
-    names = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
-    location = {name: options[name] for name in names if name in options}
-    kind = AutoConfig.from_pretrained(vision, **location).model_type
-    if kind not in ("clip", "siglip", *VISION_TOWERS):
+    if isinstance(vision, (str, PathLike)):
+        names = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
+        location = {name: options[name] for name in names if name in options}
+        kind = AutoConfig.from_pretrained(vision, **location).model_type
+        if kind not in ("clip", "siglip", *VISION_TOWERS):
+            raise ValueError(
+                f"{vision} is a checkpoint of type {kind!r}; the vision tower needs a CLIP or "
+                "SigLIP."
+            )
+        vision = AutoModel.from_pretrained(vision, **{"dtype": dtype or torch.float32, **options})
+    if isinstance(vision, (CLIPModel, CLIPVisionModelWithProjection, SiglipModel)):
+        vision = vision.vision_model
+    if not isinstance(vision, (CLIPVisionModel, SiglipVisionModel)):
+        name = vision.__name__ if isinstance(vision, type) else type(vision).__name__
         raise ValueError(
-            f"{vision} is a checkpoint of type {kind!r}; the vision tower needs a CLIP or SigLIP."
+            f"{name} is not a vision tower; pass a CLIPModel, a SiglipModel or the vision half of "
+            "one."
         )
-    options = {"dtype": dtype or torch.float32, **options}
-    return vision_half(AutoModel.from_pretrained(vision, **options))
+    return vision
 
 
 def _load_language_model(

@@ -91,9 +91,6 @@ class KnowledgeRetrievalPipeline(Pipeline):
             list of dict: best first, each with `score`, `row`, `document` (the record) and `clues`
             (their `text` and `score`). A list of such lists for a list or dataset; for a generator
             an iterator of them.
-
-        Raises:
-            ValueError: see `GeMKRRetriever.retrieve`.
         """
         return self.search(image, question, **{**self._forward_params, **settings})
 

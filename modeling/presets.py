@@ -4,6 +4,7 @@ This file stays in the library: a checkpoint has a configuration already.
 """
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +120,13 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+def check_fields(names: Iterable[str]) -> None:
+    """Raise ValueError if one of the names is not a field of `GeMKRConfig`."""
+    for name in names:
+        if not hasattr(GeMKRConfig, name):
+            raise ValueError(f"GeMKRConfig has no field {name!r}.")
+
+
 def from_preset(
     config_class: type[GeMKRConfig],
     name: str = "paper",
@@ -152,7 +160,7 @@ def from_preset(
     ):
         if key not in table:
             raise ValueError(f"Unknown {kind} {key!r}; choose among {', '.join(table)}.")
-    config_class.check_fields(changes)
+    check_fields(changes)
     switches = {key: value for key, value in ABLATIONS[ablation].items() if key != "lora"}
     fields = {**PRESETS[name].config, **LANGUAGE_MODELS[language_model], **switches}
     return config_class(**{**copy.deepcopy(fields), **changes})

@@ -5,13 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    CLIPModel,
     CLIPVisionConfig,
     CLIPVisionModel,
-    CLIPVisionModelWithProjection,
     PreTrainedConfig,
-    PreTrainedModel,
-    SiglipModel,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
@@ -165,6 +161,13 @@ class DualFlowLayer(nn.Module):
     They are positional: reentrant gradient checkpointing loses the gradient of keyword arguments.
     """
 
+    attention_class: type[nn.Module]
+    self_attn: Any
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        self.self_attn = self.attention_class(config)
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -188,17 +191,13 @@ class SiglipDualFlowAttention(DualFlowAttention, SiglipAttention):
 class CLIPDualFlowLayer(DualFlowLayer, CLIPEncoderLayer):
     """CLIP's layer with dual-flow attention."""
 
-    def __init__(self, config: CLIPVisionConfig) -> None:
-        super().__init__(config)
-        self.self_attn = CLIPDualFlowAttention(config)
+    attention_class = CLIPDualFlowAttention
 
 
 class SiglipDualFlowLayer(DualFlowLayer, SiglipEncoderLayer):
     """SigLIP's layer with dual-flow attention."""
 
-    def __init__(self, config: SiglipVisionConfig) -> None:
-        super().__init__(config)
-        self.self_attn = SiglipDualFlowAttention(config)
+    attention_class = SiglipDualFlowAttention
 
 
 class DualFlowEncoder(nn.Module):
@@ -295,23 +294,6 @@ def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
     return VISION_TOWERS[config.model_type](config)
 
 
-def vision_half(model: Any) -> PreTrainedModel:
-    """Return the vision half of a CLIP or SigLIP, or the model itself if it is one.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    if isinstance(model, (CLIPModel, CLIPVisionModelWithProjection, SiglipModel)):
-        model = model.vision_model
-    if not isinstance(model, (CLIPVisionModel, SiglipVisionModel)):
-        name = model.__name__ if isinstance(model, type) else type(model).__name__
-        raise ValueError(
-            f"{name} is not a vision tower; pass a CLIPModel, a SiglipModel or the vision half of "
-            "one."
-        )
-    return model
-
-
 __all__ = [
     "VISION_TOWERS",
     "DualFlowAttention",
@@ -319,5 +301,4 @@ __all__ = [
     "GeMKRVisionTower",
     "ObjectAwarePrefix",
     "build_vision_tower",
-    "vision_half",
 ]

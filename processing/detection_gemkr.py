@@ -44,20 +44,14 @@ _HUB_ARGUMENTS = (
 
 
 def library_module(name: str) -> Any:
-    """Import a module beside this file that the library has and a checkpoint does not.
-
-    Raises:
-        ImportError: in the code of a checkpoint.
-    """
+    """Import a module beside this file that the library has and a checkpoint does not."""
     try:
         return importlib.import_module(f".{name}", __package__)
     except ModuleNotFoundError as error:
         if error.name != f"{__package__}.{name}":
             raise
-        raise ImportError(
-            f"{name} is not part of a checkpoint's own code: pip install gemkr-hf, and import this "
-            "class from it."
-        ) from None
+        message = f"A checkpoint's own code has no {name}: import its class from gemkr-hf instead"
+        raise ImportError(f"{message} (pip install gemkr-hf).") from None
 
 
 def split_hub_arguments(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,6 +132,7 @@ class BatchDetector:
         self.batch_size = int(batch_size)
         self.device = torch.device(device or "cpu")
         self._digest: str | None = None
+        self._predictor: Any = None  # the loaded model, of YOLO
 
     def load(self) -> Any:
         raise NotImplementedError
@@ -163,6 +158,17 @@ class BatchDetector:
                 results.append(sorted(kept, key=lambda obj: -obj.score))
         return results
 
+    def to(self, device: str | torch.device) -> Any:
+        """Run on another device from the next call on."""
+        if torch.device(device) != self.device:
+            self.device, self._predictor = torch.device(device), None
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        twin = copy.copy(self)  # weights are read only and may be shared
+        twin._predictor = None
+        return twin
+
     def to_dict(self) -> dict[str, Any]:
         """Return the settings, without weights."""
         settings = {name: getattr(self, name) for name in self.settings}
@@ -179,11 +185,8 @@ def _check_labels(labels: Sequence[str] | None, name: str) -> list[str] | None:
     """Return labels as a list; a text, whose letters would be taken for labels, is an error."""
     if labels is None:
         return None
-    if isinstance(labels, str):
-        raise ValueError(f"{name} must be a list of labels, [{labels!r}], not the text {labels!r}.")
-    for label in labels:
-        if not isinstance(label, str):
-            raise ValueError(f"{name} must be a list of labels, but holds {label!r}.")
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"{name} must be a list of labels, such as ['cat'], not {labels!r}.")
     return list(labels)
 
 
@@ -248,7 +251,6 @@ class YoloDetector(BatchDetector):
         self.iou = float(iou)
         self.class_names = _check_labels(class_names, "class_names")
         self.max_detections = int(max_detections)
-        self._predictor: Any = None
         self._loaded_settings: tuple[Any, ...] = ()
 
     @classmethod
@@ -314,26 +316,13 @@ class YoloDetector(BatchDetector):
         self._predictor, self._loaded_settings = predictor, settings
         return self
 
-    def to(self, device: str | torch.device) -> "YoloDetector":
-        """Run on another device from the next call on."""
-        if torch.device(device) != self.device:
-            self.device, self._predictor = torch.device(device), None
-        return self
-
     def _detect_batch(self, images: list[Image.Image]) -> list[tuple[Any, Any, Any, dict]]:
         results = self._predictor(source=images)
         return [(r.boxes.xyxy, r.boxes.conf, r.boxes.cls.int(), r.names) for r in results]
 
     def save_pretrained(self, folder: str | Path) -> list[str]:
-        """Write weights, architecture and settings of the detector.
-
-        Args:
-            folder: gets ``detector.safetensors``, ``detector.yaml`` (the architecture, as
-                ultralytics reads it) and ``detector.json`` (the settings).
-
-        Returns:
-            list of str: the three paths.
-        """
+        """Write ``detector.safetensors``, ``detector.yaml`` (the architecture, as ultralytics
+        reads it) and ``detector.json`` (the settings), and return their paths."""
         saved: YoloDetector = self
         if self.weights is not None or self.state_dict is None:
             options = {name: getattr(self, name) for name in self.settings}
@@ -357,12 +346,10 @@ class YoloDetector(BatchDetector):
 
         Args:
             folder: folder or Hub id.
-            **options: of the class, which override what was saved; ``revision``, ``token``,
-                ``cache_dir``, ``subfolder`` and the like locate the files.
+            **options: of the class, instead of what was saved; or Hub arguments (``revision``...).
 
         Raises:
-            FileNotFoundError: if a file is missing.
-            ValueError: if a file is damaged.
+            FileNotFoundError, ValueError: if a file is missing or damaged.
         """
         location, options = split_hub_arguments(options)
         config = _read_settings(folder, location)
@@ -390,11 +377,6 @@ class YoloDetector(BatchDetector):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_predictor": None}  # a predictor holds locks: not picklable
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "YoloDetector":
-        twin = copy.copy(self)  # weights are read only and may be shared
-        twin._predictor = None
-        return twin
 
     def __repr__(self) -> str:
         source = self.weights or "weights in memory"
@@ -465,11 +447,6 @@ class TransformersDetector(BatchDetector):
         self._model.to(self.device)
         return self
 
-    def to(self, device: str | torch.device) -> "TransformersDetector":
-        """Run on another device from the next call on."""
-        self.device = torch.device(device)
-        return self
-
     @torch.inference_mode()
     def _detect_batch(self, images: list[Image.Image]) -> list[tuple[Any, Any, Any, dict]]:
         inputs = self._image_processor(images=images, return_tensors="pt").to(self.device)
@@ -517,9 +494,6 @@ class TransformersDetector(BatchDetector):
         if self.source is None:  # the weights are nowhere else
             return dict(self.__dict__)
         return {**self.__dict__, "_model": None, "_image_processor": None}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "TransformersDetector":
-        return copy.copy(self)  # weights are read only and may be shared
 
     def __repr__(self) -> str:
         return f"TransformersDetector({self.source or 'in memory'}, confidence={self.confidence})"

@@ -1,7 +1,5 @@
 """Images and their objects: loading, boxes, crops, and the pixels that the model takes."""
 
-import base64
-import binascii
 import http.client
 import logging
 import math
@@ -67,10 +65,8 @@ def load_image(source: ImageInput) -> Image.Image:
         source = (source.float() if source.is_floating_point() else source).numpy()
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return _from_bytes(_fetch(source), source)
-    if isinstance(source, str) and source.startswith("data:"):
-        return _from_bytes(_decode_data_url(source), "The data URL")
+    if isinstance(source, str) and source.startswith(("http://", "https://", "data:")):
+        return _from_bytes(*_fetch(source))
     if isinstance(source, str) and not source:
         raise ValueError("The path of the image is empty.")
     if isinstance(source, str | os.PathLike):
@@ -87,19 +83,15 @@ def load_image(source: ImageInput) -> Image.Image:
 
 def _from_path(path: Path) -> Image.Image:
     try:
-        exists, is_folder = path.exists(), path.is_dir()
-    except OSError:  # too long for a path: perhaps base64
-        raise ValueError(
-            f"{str(path)[:40]!r}... is not a valid path; give base64 as data:image/png;base64,..."
-        ) from None
-    if is_folder:
-        raise ValueError(f"{path} is a folder, not an image.")
-    if not exists:
-        raise FileNotFoundError(f"Image not found: '{path}'.")
-    try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, not an image.")
         data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"Image not found: '{path}'.") from None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}.") from error
+        hint = "; give base64 as data:image/png;base64,..." if len(str(path)) > 255 else ""
+        reason = f"{error.strerror or error}{hint}"
+        raise ValueError(f"{str(path)[:255]} cannot be read: {reason}.") from error
     return _from_bytes(data, str(path))
 
 
@@ -127,26 +119,18 @@ def _decoding(name: str) -> Iterator[None]:
         raise ValueError(f"{name} is truncated or damaged: {error}.") from error
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(url: str) -> tuple[bytes, str]:
+    """Return the content of a URL, or of a data URL, and a name for messages."""
+    name = "The data URL" if url.startswith("data:") else url
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "gemkr-hf"})
         with urllib.request.urlopen(request, timeout=_URL_TIMEOUT) as response:
             data = response.read(_URL_LIMIT + 1)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        raise ValueError(f"The image {url} could not be fetched: {error}.") from error
+        raise ValueError(f"{name} could not be fetched: {error}.") from error
     if len(data) > _URL_LIMIT:
-        raise ValueError(f"The image {url} is larger than {_URL_LIMIT >> 20} MiB.")
-    return data
-
-
-def _decode_data_url(url: str) -> bytes:
-    head, _, body = url.partition(",")
-    if not head.endswith(";base64"):
-        raise ValueError("The data URL of an image must start with data:image/...;base64,")
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"The data URL is not valid base64: {error}.") from error
+        raise ValueError(f"{name} is larger than {_URL_LIMIT >> 20} MiB.")
+    return data, name
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -345,13 +329,9 @@ def choose_objects(
 
 
 def crop_object(image: Image.Image, box: Box, margin: float = 0.0) -> Image.Image:
-    """Crop a box out of an image.
+    """Crop a box, widened on each side by ``margin`` times its width and height.
 
-    Args:
-        image: the image.
-        box: corners in pixels.
-        margin: share of the box's width and height by which the crop is wider on each side. The
-            crop stays inside the image and is at least one pixel wide and high.
+    The crop stays inside the image and is at least one pixel wide and high.
     """
     width, height = image.size
     x0, y0, x1, y1 = box

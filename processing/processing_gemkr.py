@@ -315,11 +315,9 @@ class GeMKRProcessor(ProcessorMixin):
         return self._detect([load_image(image) for image in rows])
 
     def draw(self, image: ImageInput, objects: Objects | None = None) -> Image.Image:
-        """Draw numbered, labelled boxes on a copy of an image.
+        """Draw numbered, labelled boxes, by default the detector's, on a copy of an image.
 
-        Args:
-            image: the image; a small one is enlarged by an integer factor.
-            objects: boxes to draw; the detector's by default.
+        A small image is enlarged by an integer factor.
         """
         loaded = load_image(image)
         if objects is None:
@@ -399,15 +397,9 @@ class GeMKRProcessor(ProcessorMixin):
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
-        """Write all that ``from_pretrained`` needs, this code included.
+        """Write all that ``from_pretrained`` needs, this code included, and return the paths.
 
-        Args:
-            save_directory: the folder.
-            push_to_hub: also upload it, to ``repo_id`` (default: the folder's name).
-            **kwargs: of ``push_to_hub``.
-
-        Returns:
-            list of str: paths of the files.
+        With ``push_to_hub=True`` it is uploaded to ``repo_id`` (default: the folder's name).
 
         Raises:
             ValueError: if the detector is of a class that a checkpoint cannot hold.
@@ -573,9 +565,7 @@ def _match_captions(captions: Any, number: int) -> list[str]:
     """Return one caption for each query, empty where there is none."""
     if captions is None:
         return [""] * number
-    rows = [captions] if isinstance(captions, str) else list(captions)
-    if len(rows) != number:
-        raise ValueError(f"{len(rows)} captions do not match {number} questions.")
+    rows = _rows(captions, number, "captions")
     for row, caption in enumerate(rows):
         if caption is not None and not isinstance(caption, str):
             raise ValueError(f"Caption {row} is a {type(caption).__name__}, not a text.")
@@ -586,13 +576,19 @@ def _match_clues(clues: Any, questions: list[str] | None) -> list[Any] | None:
     """Return one clue for each query, a text or token ids."""
     if clues is None:
         return None
-    rows = [clues] if isinstance(clues, str) else list(clues)
     if questions is None:
         raise ValueError("Clues answer questions: give text.")
-    if len(questions) == 1 and rows and isinstance(rows[0], int | np.integer):
-        rows = [rows]  # the token ids of the one clue
-    if len(rows) != len(questions):
-        raise ValueError(f"{len(rows)} clues do not match {len(questions)} questions.")
+    if len(questions) == 1 and not isinstance(clues, str):
+        clues = list(clues)
+        if clues and isinstance(clues[0], int | np.integer):
+            clues = [clues]  # the token ids of the one clue
+    return _rows(clues, len(questions), "clues")
+
+
+def _rows(values: Any, number: int, name: str) -> list[Any]:
+    rows = [values] if isinstance(values, str) else list(values)
+    if len(rows) != number:
+        raise ValueError(f"{len(rows)} {name} do not match {number} questions.")
     return rows
 
 
