@@ -1,12 +1,12 @@
-"""What each stage of a GeMKR costs, beside CLIP, YOLO and the language model run bare.
+"""Measure each stage of a GeMKR against CLIP, YOLO and the language model alone.
 
     python benchmarks/model.py
     python benchmarks/model.py --queries 8 --objects 5 --device cuda --dtype bfloat16
 
-A GeMKR of middle size with random weights: CLIP ViT-B/16 (86 M parameters), a Llama of 134 M, a
-YOLOv8n. The same work is done by the parts alone: the same images, crops and tokens through
-`CLIPVisionModel`, the image processor, ultralytics' predictor and `LlamaForCausalLM`. Both take
-turns, round by round, and each stage's median is printed; the last column is ours over bare.
+A GeMKR of medium size with random weights: CLIP ViT-B/16 (86 M parameters), a Llama of 134 M, a
+YOLOv8n. The baseline passes the same images, crops and tokens through `CLIPVisionModel`, the image
+processor, ultralytics' predictor and `LlamaForCausalLM`. Both run alternately; the medians of each
+stage and their ratio are printed.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_parts(tokenizer: Any, device: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """A GeMKR, and the CLIP and the language model that it is made of."""
+    """Return a GeMKR, its CLIP and its language model."""
     torch.manual_seed(0)
     vision = CLIPVisionModel(
         CLIPVisionConfig(
@@ -91,7 +91,7 @@ def make_parts(tokenizer: Any, device: str, dtype: torch.dtype) -> tuple[Any, An
 
 
 def make_stages(arguments: argparse.Namespace) -> list[Stage]:
-    """The name of each stage, ours, and the same work bare."""
+    """Return the name of each stage, GeMKR's function and the baseline's."""
     rng = np.random.default_rng(0)
     device, dtype = arguments.device, getattr(torch, arguments.dtype)
     tokenizer = make_tokenizer()
@@ -109,14 +109,12 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         # Weights of a checkpoint, as a user loads them.
         YoloDetector("yolov8n.yaml").save_pretrained(name)
         detector = YoloDetector.from_pretrained(Path(name), device=device).load()
-    bare_detector = YoloDetector("yolov8n.yaml", device=device).load()._predictor
+    baseline_detector = YoloDetector("yolov8n.yaml", device=device).load()._predictor
     processor = GeMKRProcessor(pixels, tokenizer, detector)
     questions = [QUESTION] * len(images)
     inputs = processor(images=images, text=questions, objects=boxes).to(device, dtype)
-    crops = [
-        image.crop(found.box) for image, row in zip(images, boxes, strict=True) for found in row
-    ]
-    bare_crops = inputs["object_pixel_values"][inputs["object_mask"]]
+    crops = [image.crop(item.box) for image, row in zip(images, boxes, strict=True) for item in row]
+    baseline_crops = inputs["object_pixel_values"][inputs["object_mask"]]
     texts = [processor.prompt_template.format(question=QUESTION, image="<image>") for _ in images]
     mask = inputs["attention_mask"]
     features = model.get_image_features(
@@ -150,7 +148,7 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         (
             "detect",
             lambda: detector.detect(images),
-            lambda: bare_detector(source=images),
+            lambda: baseline_detector(source=images),
         ),
         (
             "crops, pixels and tokens",
@@ -167,7 +165,7 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         (
             "encode objects",
             lambda: model.get_object_features(inputs["object_pixel_values"], inputs["object_mask"]),
-            lambda: clip(bare_crops),
+            lambda: clip(baseline_crops),
         ),
         (
             "prefill",
@@ -190,19 +188,19 @@ def seconds(work: Callable[[], Any], device: str) -> float:
 
 @torch.no_grad()
 def measure(stages: list[Stage], rounds: int, device: str) -> dict[str, tuple[float, float]]:
-    """Medians of ours and of bare, in milliseconds."""
+    """Return the medians of GeMKR and baseline, in milliseconds."""
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name, *_ in stages}
     gc.disable()
     for number in range(rounds + 1):
         for name, *pair in stages:
             for side in (0, 1) if number % 2 else (1, 0):
-                taken = seconds(pair[side], device)
+                duration = seconds(pair[side], device)
                 if number:  # the first round warms up
-                    times[name][side].append(1000 * taken)
+                    times[name][side].append(1000 * duration)
     gc.enable()
     return {
-        name: (statistics.median(ours), statistics.median(bare))
-        for name, (ours, bare) in times.items()
+        name: (statistics.median(gemkr), statistics.median(baseline))
+        for name, (gemkr, baseline) in times.items()
     }
 
 
@@ -213,19 +211,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     if not 1 <= arguments.objects <= 5 or arguments.queries < 1 or arguments.rounds < 1:
-        parser.error("--objects lies in 1..5, --queries and --rounds are at least 1")
+        parser.error("--objects must be in 1..5, --queries and --rounds at least 1")
     medians = measure(make_stages(arguments), arguments.rounds, arguments.device)
     medians["all stages"] = tuple(map(sum, zip(*medians.values(), strict=True)))  # type: ignore
     print(
         f"{arguments.queries} queries of {arguments.objects} objects, {arguments.dtype} on "
         f"{arguments.device}, {torch.get_num_threads()} threads, medians of {arguments.rounds}"
     )
-    print(f"{'':44}{'GeMKR, ms':>11}{'bare, ms':>11}{'ratio':>8}")
-    for name, (ours, bare) in medians.items():
-        print(f"{name:44}{ours:11.1f}{bare:11.1f}{ours / bare:8.3f}")
+    print(f"{'':44}{'GeMKR, ms':>11}{'alone, ms':>11}{'ratio':>8}")
+    for name, (gemkr, baseline) in medians.items():
+        print(f"{name:44}{gemkr:11.1f}{baseline:11.1f}{gemkr / baseline:8.3f}")
     if arguments.json:
         arguments.json.write_text(json.dumps(medians, indent=2) + "\n", encoding="utf-8")
 

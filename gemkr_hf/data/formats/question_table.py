@@ -48,8 +48,7 @@ def read_table(path: Path, config: "DataConfig") -> Iterator[dict[str, Any]]:
 def _check_column(file: RecordFile, path: Path, column: str, setting: str) -> None:
     if column not in file.columns:
         raise ValueError(
-            f"No column '{column}' in '{path}', which has {', '.join(file.columns)}: set "
-            f"{setting}"
+            f"No column '{column}' in '{path}', which has {', '.join(file.columns)}: set {setting}"
         )
 
 
