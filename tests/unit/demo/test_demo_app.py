@@ -278,7 +278,7 @@ def test_examples_of_a_folder(tmp_path) -> None:
         ("{}", "must be a list of examples, not a dict"),
         ('["a.png"]', "Example 1 of .* is invalid"),
         ('[{"question": "What?"}]', "Example 1 of .* is invalid"),
-        ('[{"image": "missing.png"}]', "There is no image at .*missing.png"),
+        ('[{"image": "missing.png"}]', "Image not found: .*missing.png"),
         ('[{"image": "examples.json"}]', "is not an image"),
         ("[]", "No images found in"),
     ],
