@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from gemkr_hf.evaluation.error_analysis.causes import Cause, Documents, Finding
 
@@ -27,36 +26,22 @@ class ConfusionTable:
 
     Attributes:
         title, note: Title and explanation of the table.
-        corner: Names of the row variable and the column variable.
-        rows, columns: Names of n rows and m columns.
-        counts: int64 ``(n, m)``.
+        counts: Counts, with the names of the row and the column variable.
         share_of: Whether counts are also shown as shares of their row or of their column.
         right: Names for which a cell with the same row and column is correct, not a confusion.
     """
 
     title: str
     note: str
-    corner: tuple[str, str]
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    counts: NDArray[np.int64]
+    counts: pd.DataFrame
     share_of: ShareOf
-    right: frozenset[str] = frozenset()
-
-    def share(self, row: int, column: int) -> float:
-        """Return a cell's share of its row or column, in [0, 1]."""
-        total = self.row_totals[row] if self.share_of == "row" else self.column_totals[column]
-        return float(self.counts[row, column] / total) if total else 0.0
+    right: Sequence[str] = ()
 
     @property
-    def row_totals(self) -> list[int]:
-        """Number of questions in each row."""
-        return self.counts.sum(1).tolist()
-
-    @property
-    def column_totals(self) -> list[int]:
-        """Number of questions in each column."""
-        return self.counts.sum(0).tolist()
+    def shares(self) -> pd.DataFrame:
+        """Shares of the row or column, in [0, 1]; 0 if it is empty."""
+        axis, total_axis = ("index", "columns") if self.share_of == "row" else ("columns", "index")
+        return self.counts.div(self.counts.sum(axis=total_axis), axis=axis).fillna(0.0)
 
 
 def count_causes(findings: Sequence[Finding]) -> dict[Cause, int]:
@@ -76,15 +61,14 @@ def aspects_table(
         if scene is not None:
             aspect = documents.get(retrieved[0]["id"], {}).get("aspect") if retrieved else NOTHING
             pairs.append((scene.aspect, aspect if aspect in columns else OTHER))
-    return _table(
+    if not pairs:
+        return None
+    return ConfusionTable(
         "Requested aspect and retrieved aspect",
         "All questions, by the first document, whichever symbol it is about; shares of the row.",
-        ("requested", "retrieved"),
+        _count(pairs, ("requested", "retrieved"), aspects, columns, always=aspects),
         "row",
-        pairs,
         aspects,
-        columns,
-        always=aspects,
     )
 
 
@@ -183,7 +167,7 @@ def _causes_table(
     findings: Sequence[Finding],
     column_of: Callable[[Finding], str | None],
     title: str,
-    column_variable: str,
+    variable: str,
     order: Sequence[str] | None = None,
     note: str = "Questions, and their share of the column.",
     share_of: ShareOf = "column",
@@ -193,31 +177,28 @@ def _causes_table(
         for finding in findings
         if (column := column_of(finding)) is not None
     ]
+    if not pairs:
+        return None
     if order is None:
         order = sorted({column for _, column in pairs}, key=int)
     labels = [cause.label for cause in Cause]
-    return _table(title, note, ("cause", column_variable), share_of, pairs, labels, order)
+    return ConfusionTable(title, note, _count(pairs, ("cause", variable), labels, order), share_of)
 
 
-def _table(
-    title: str,
-    note: str,
-    corner: tuple[str, str],
-    share_of: ShareOf,
+def _count(
     pairs: Sequence[tuple[str, str]],
+    variables: tuple[str, str],
     row_order: Sequence[str],
     column_order: Sequence[str],
     always: Sequence[str] = (),
-) -> ConfusionTable | None:
+) -> pd.DataFrame:
     """Count pairs of row and column; those that do not occur are left out, except ``always``."""
-    if not pairs:
-        return None
-    counted = Counter(pairs)
-    occurring = [{*always, *names} for names in zip(*pairs, strict=True)]
-    rows = tuple(name for name in row_order if name in occurring[0])
-    columns = tuple(name for name in column_order if name in occurring[1])
-    counts = np.array([[counted[row, column] for column in columns] for row in rows], np.int64)
-    return ConfusionTable(title, note, corner, rows, columns, counts, share_of, frozenset(always))
+    rows, columns = zip(*pairs, strict=True)
+    return pd.crosstab(pd.Series(rows), pd.Series(columns)).reindex(
+        index=pd.Index([n for n in row_order if n in (*always, *rows)], name=variables[0]),
+        columns=pd.Index([n for n in column_order if n in (*always, *columns)], name=variables[1]),
+        fill_value=0,
+    )
 
 
 __all__ = [

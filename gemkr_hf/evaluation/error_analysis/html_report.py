@@ -175,12 +175,12 @@ def _load_documents(
 
 
 def _make_cards(findings: Sequence[Finding], analysis: ErrorAnalysis) -> Iterator[Card]:
-    for number, finding in enumerate(progress(findings, "draw cards"), start=1):
+    for finding in progress(findings, "draw cards"):
         image_id, objects = finding.record.image_id, finding.evidence.objects
         image = analysis.images.image(image_id)
         if objects is None:  # a hit
             [objects] = analysis.images.objects([image_id], [image])
-        yield make_card(number, finding, analysis.documents, image, objects)
+        yield make_card(finding, analysis.documents, image, objects)
 
 
 def render(analysis: ErrorAnalysis, cards: Sequence[Card], include_hits: bool) -> str:

@@ -38,7 +38,7 @@ class CardDocument:
     hit: bool = False
     rank: int = 0
     score: float = 0.0
-    clues: tuple[tuple[str, float | None], ...] = ()
+    clues: Sequence[tuple[str, float | None]] = ()
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,23 @@ class Card:
     """A question of the report.
 
     Attributes:
-        number: Number of the card, from 1.
         finding: The question, its cause, and the rank of the first hit.
         facts: Further facts about the question: aspect, reference, answers.
         image, alt: Data URI of the image with its boxes, and its description; "" without image.
         detected: Number of detected objects; None if no detector was used.
-        has_target: Whether the box of the target object is drawn.
-        retrieved: Documents, best first; ``more`` is the number of those not shown.
-        relevant: Relevant documents; ``more_relevant`` is the number of those not shown.
-        dropped: Dropped clues, best first; ``more_dropped`` is the number of those not shown.
+        retrieved: The retrieved documents that are shown, best first.
+        relevant: The relevant documents that are shown.
+        dropped: The dropped clues that are shown, best first.
     """
 
-    number: int
     finding: Finding
     facts: tuple[str, ...]
     image: str
     alt: str
     detected: int | None
-    has_target: bool
-    retrieved: tuple[CardDocument, ...]
-    more: int
-    relevant: tuple[CardDocument, ...]
-    more_relevant: int
-    dropped: tuple[GeneratedClue, ...]
-    more_dropped: int
+    retrieved: list[CardDocument]
+    relevant: list[CardDocument]
+    dropped: Sequence[GeneratedClue]
 
 
 def choose_questions(findings: Iterable[Finding], limit: int, include_hits: bool) -> list[Finding]:
@@ -92,7 +85,6 @@ def choose_questions(findings: Iterable[Finding], limit: int, include_hits: bool
 
 
 def make_card(
-    number: int,
     finding: Finding,
     documents: Documents,
     image: Image.Image | None,
@@ -101,7 +93,6 @@ def make_card(
     """Create the card of a question.
 
     Args:
-        number: Number of the card.
         finding: The question with its cause.
         documents: Document id -> record.
         image: Upright RGB image; None if there is none.
@@ -111,33 +102,27 @@ def make_card(
     shown = list(enumerate(record.retrieved[:_MAX_DOCUMENTS], start=1))
     if finding.rank is not None and finding.rank > _MAX_DOCUMENTS:
         shown.append((finding.rank, record.retrieved[finding.rank - 1]))
-    known_clues = {} if search is None else search.clues
     retrieved = []
     for rank, found in shown:
-        clues: tuple[tuple[str, float | None], ...] = tuple(
-            (clue.text, clue.score) for clue in known_clues.get(found["id"], ())[:_MAX_CLUES]
-        )
+        clues: list[tuple[str, float | None]] = []
+        if search is not None:
+            known = search.clues.get(found["id"], ())
+            clues = [(clue.text, clue.score) for clue in known[:_MAX_CLUES]]
         if not clues and found.get("clue"):
-            clues = ((found["clue"], None),)
+            clues = [(found["clue"], None)]
         retrieved.append(
             _document(found["id"], documents, clues, bool(found["hit"]), rank, found["score"])
         )
-    dropped = () if search is None else search.dropped
     target = None if scene is None else scene.target.box
     return Card(
-        number=number,
         finding=finding,
         facts=_facts(record.answers, scene),
         image="" if image is None else thumbnail(image, objects or (), target),
         alt="" if image is None else _alt_text(record.image_id, objects, scene),
         detected=None if objects is None else len(objects),
-        has_target=scene is not None,
-        retrieved=tuple(retrieved),
-        more=len(record.retrieved) - len(retrieved),
-        relevant=tuple(_document(n, documents) for n in record.relevant_ids[:_MAX_DOCUMENTS]),
-        more_relevant=max(0, len(record.relevant_ids) - _MAX_DOCUMENTS),
-        dropped=dropped[:_MAX_DROPPED],
-        more_dropped=max(0, len(dropped) - _MAX_DROPPED),
+        retrieved=retrieved,
+        relevant=[_document(name, documents) for name in record.relevant_ids[:_MAX_DOCUMENTS]],
+        dropped=() if search is None else search.dropped[:_MAX_DROPPED],
     )
 
 
@@ -165,17 +150,16 @@ def _alt_text(image_id: str, objects: Sequence[Object] | None, scene: Scene | No
 def _document(
     name: str,
     documents: Documents,
-    clues: tuple[tuple[str, float | None], ...] = (),
+    clues: Sequence[tuple[str, float | None]] = (),
     hit: bool = False,
     rank: int = 0,
     score: float = 0.0,
 ) -> CardDocument:
     document = documents.get(name)
-    if document is None:
-        return CardDocument(name, "", (), False, hit, rank, score, clues)
-    parts = mark_clues(str(document.get("text") or ""), [text for text, _ in clues])
-    title = str(document.get("title") or "")
-    return CardDocument(name, title, parts, True, hit, rank, score, clues)
+    record = document or {}
+    parts = mark_clues(str(record.get("text") or ""), [text for text, _ in clues])
+    title = str(record.get("title") or "")
+    return CardDocument(name, title, parts, document is not None, hit, rank, score, clues)
 
 
 def mark_clues(text: str, clues: Iterable[str]) -> tuple[TextPart, ...]:

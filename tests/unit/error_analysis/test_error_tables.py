@@ -26,12 +26,7 @@ def findings(*asked):
 
 
 def as_dict(table):
-    return {
-        (row, column): int(table.counts[r, c])
-        for r, row in enumerate(table.rows)
-        for c, column in enumerate(table.columns)
-        if table.counts[r, c]
-    }
+    return {cell: count for cell, count in table.counts.stack().items() if count}
 
 
 RUN = findings(
@@ -56,14 +51,15 @@ def test_counts_are_in_the_order_of_the_causes() -> None:
 
 def test_asked_and_retrieved_aspects() -> None:
     table = aspects_table(RUN, DOCUMENTS, ASPECTS)
-    assert table.columns == ("meaning", "origin", "use", "nothing")
+    assert list(table.counts.columns) == ["meaning", "origin", "use", "nothing"]
     assert as_dict(table) == {
         ("meaning", "meaning"): 4,
         ("meaning", "use"): 1,
         ("origin", "nothing"): 1,
     }
-    assert table.row_totals == [5, 1, 0]
-    assert table.share(0, 0) == 0.8
+    assert table.counts.sum(axis="columns").tolist() == [5, 1, 0]
+    assert table.shares.at["meaning", "meaning"] == 0.8
+    assert table.shares.loc["use"].tolist() == [0.0] * 4
 
 
 def test_documents_of_no_symbol_have_a_column() -> None:
@@ -73,16 +69,16 @@ def test_documents_of_no_symbol_have_a_column() -> None:
 
 def test_causes_by_objects_and_by_reference() -> None:
     objects = causes_by_objects(RUN)
-    assert objects.columns == ("1", "2", "3")
+    assert list(objects.counts.columns) == ["1", "2", "3"]
     assert as_dict(objects)["wrong object", "3"] == 1
-    assert objects.column_totals == [1, 4, 1]
+    assert objects.counts.sum().tolist() == [1, 4, 1]
     assert as_dict(causes_by_reference(RUN))["nothing retrieved", "only"] == 1
 
 
 def test_causes_by_rank_are_of_failed_questions() -> None:
     table = causes_by_rank(RUN)
     assert as_dict(table)["wrong object", "2"] == 1
-    assert sum(table.row_totals) == 5
+    assert table.counts.to_numpy().sum() == 5
     assert causes_by_rank(RUN[:1]) is None
 
 
@@ -91,7 +87,7 @@ def test_without_scenes_the_objects_are_those_found() -> None:
     found = [
         classify(Evidence(record(["gear/use"]), boxes), DOCUMENTS) for boxes in ([box] * 12, [box])
     ]
-    assert causes_by_objects(found).columns == ("1", "12")
+    assert list(causes_by_objects(found).counts.columns) == ["1", "12"]
     assert aspects_table(found, DOCUMENTS, ASPECTS) is None
     assert causes_by_reference(found) is None
     assert symbol_pairs(found, DOCUMENTS) == []
