@@ -19,7 +19,7 @@ def lora(model):
 
 
 @pytest.mark.parametrize("kind", ["llama", "opt"])
-def test_lora_only_hits_the_language_model(tiny, kind):
+def test_lora_targets_the_language_model_only(tiny, kind):
     model = peft.get_peft_model(tiny.gemkr(kind), lora(tiny.gemkr(kind)))
     adapted = {name for name, _ in model.named_parameters() if "lora_" in name}
     assert len(adapted) == 2 * 2 * 2
@@ -34,14 +34,14 @@ def test_lora_only_hits_the_language_model(tiny, kind):
     }
 
 
-def test_lora_names_that_are_not_there(tiny):
+def test_lora_with_unknown_layer_names(tiny):
     with pytest.raises(ValueError, match="no layer called q_proj, v_proj; choose among c_attn"):
         tiny.gemkr("gpt2").lora_target_modules(("q_proj", "v_proj"))
     assert "c_attn" in tiny.gemkr("gpt2").lora_target_modules()
 
 
 @pytest.mark.parametrize("switches", [{"use_prefix": False}, {"use_object_features": False}])
-def test_ablated_models_take_adapters(tiny, switches):
+def test_ablated_models_with_adapters(tiny, switches):
     model = tiny.gemkr(**switches)
     adapted = peft.get_peft_model(model, lora(model))
     kept = {n.split(".")[2] for n, p in adapted.named_parameters() if "modules_to_save" in n}

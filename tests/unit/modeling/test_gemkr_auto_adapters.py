@@ -1,4 +1,4 @@
-"""An adapter names its base: PEFT's auto class loads both."""
+"""PEFT's auto class loads an adapter and its base."""
 
 import os
 import subprocess
@@ -69,7 +69,7 @@ def test_peft_loads_the_adapter_and_its_base(adapter, library):
     assert done.stdout.split()[-1].startswith("gemkr_hf.") == (library == "with")
 
 
-def test_a_gemkr_is_no_part_of_another(tiny, adapter):
+def test_a_gemkr_as_a_part_is_rejected(tiny, adapter):
     for text in (tiny.gemkr(), adapter / "base"):
         with pytest.raises(ValueError, match="A GeMKR cannot be a part of another"):
             GeMKRForRetrieval.from_pretrained_parts(

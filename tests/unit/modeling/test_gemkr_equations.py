@@ -127,7 +127,7 @@ def first_hidden(tower, pixels):
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_closed_gate_is_plain_clip_to_the_bit(tiny, attention):
+def test_gate_zero_equals_plain_clip_exactly(tiny, attention):
     model = tiny.gemkr(open_gates=False)
     model.set_attn_implementation(attention)
     assert (model.prefix.gates == 0).all()
@@ -144,7 +144,7 @@ def test_closed_gate_is_plain_clip_to_the_bit(tiny, attention):
     assert torch.equal(ours.pooler_output, theirs.pooler_output)
 
 
-def test_object_features_are_clips_own_pooled_output(tiny):
+def test_object_features_equal_clips_pooled_output(tiny):
     model, inputs = tiny.gemkr(), tiny.inputs(numbers=(2, 0))
     features = model.get_object_features(inputs["object_pixel_values"], inputs["object_mask"])
     with torch.no_grad():
@@ -176,7 +176,7 @@ def test_loss_is_eq_8_on_the_clue_only(tiny):
     assert float(under_accumulation.loss) * 24 == pytest.approx(expected, rel=1e-6)
 
 
-def test_slots_take_the_rows_of_eq_7_and_nothing_else_changes(tiny):
+def test_slots_are_filled_with_the_rows_of_eq_7_only(tiny):
     from gemkr_hf.modeling.modeling_gemkr import fill_slots, find_slots
 
     model, inputs = tiny.gemkr(), tiny.inputs(numbers=(2, None, 0))

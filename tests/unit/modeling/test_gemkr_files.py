@@ -1,4 +1,4 @@
-"""Parts in, checkpoint out and in again: from the library and from a process without it."""
+"""Save and load checkpoints, with the library and without it."""
 
 import json
 import subprocess
@@ -31,7 +31,7 @@ def test_saved_and_loaded_logits_are_equal(tiny, kind, tmp_path):
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_attention_is_chosen_by_the_standard_argument(tiny, attention, tmp_path):
+def test_attn_implementation(tiny, attention, tmp_path):
     tiny.gemkr().save_pretrained(tmp_path)
     model = GeMKRForRetrieval.from_pretrained(tmp_path, attn_implementation=attention)
     assert model.language_model.config._attn_implementation == attention
@@ -61,7 +61,7 @@ def test_switches_are_saved(tiny, switches, tmp_path):
         assert torch.equal(loaded(**words).logits, model(**words).logits)
 
 
-def test_generation_config_keeps_beams_out(tiny, tmp_path):
+def test_generation_config_has_no_beam_settings(tiny, tmp_path):
     tiny.gemkr().save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "generation_config.json").read_text())
     assert not {"num_beams", "num_beam_groups", "diversity_penalty"} & set(saved)
@@ -117,7 +117,7 @@ def test_parts_in_one_type(tiny, tmp_path):
         assert {parameter.dtype for parameter in model.parameters()} == {expected}
 
 
-def test_parts_of_the_wrong_kind(tiny, tmp_path):
+def test_invalid_parts(tiny, tmp_path):
     tokens = {"image_token_id": 60, "object_token_id": 61}
     tiny.language_model().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="needs a CLIP or SigLIP"):
@@ -134,7 +134,7 @@ def test_parts_of_the_wrong_kind(tiny, tmp_path):
         )
 
 
-def test_embeddings_grow_for_the_slots(tiny):
+def test_embeddings_are_resized_for_the_slots(tiny):
     model = tiny.gemkr()
     assert model.get_input_embeddings().num_embeddings == 62
     assert model.config.text_config.vocab_size == 62
@@ -237,7 +237,7 @@ def test_remote_code_by_hub_id(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_language_model_in_few_bits(tiny, tmp_path, bits):
+def test_quantized_language_model(tiny, tmp_path, bits):
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     options = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
     config = AutoConfig.for_model(

@@ -65,7 +65,7 @@ def test_images_are_encoded_once_per_query(tiny, model):
         assert seen == [2, 2]  # two crops, two images
 
 
-def test_a_batch_finds_what_its_rows_find(tiny, model):
+def test_a_batch_equals_single_queries(tiny, model):
     numbers = (2, None, 0, 3)
     inputs = tiny.inputs(numbers)
     prompt = inputs["input_ids"].shape[1]
@@ -93,7 +93,7 @@ def test_a_batch_finds_what_its_rows_find(tiny, model):
     assert prompt < batch.sequences.shape[1]
 
 
-def test_greedy_and_sampling_are_cores(tiny, model):
+def test_greedy_and_sampling_equal_transformers(tiny, model):
     inputs = tiny.inputs((2, 0))
     prompt = inputs["input_ids"].shape[1]
     greedy = model.generate(**inputs, num_beams=1, max_new_tokens=4)

@@ -1,4 +1,4 @@
-"""Labels and the logits that they need."""
+"""Labels and their logits."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a user gets wrong is told in one sentence, before anything long begins."""
+"""Mistakes of a user raise a clear error before long work."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
 TOKENS = {"image_token_id": 60, "object_token_id": 61, "prefix_length": 4, "max_objects": 3}
 
 
-def test_language_models_that_cannot_be(tiny) -> None:
+def test_unsupported_language_models(tiny) -> None:
     text = tiny.language_model()
     adapted = get_peft_model(text, LoraConfig(r=2, target_modules=["q_proj"]))
     t5 = T5ForConditionalGeneration(
@@ -29,7 +29,7 @@ def test_language_models_that_cannot_be(tiny) -> None:
             GeMKRForRetrieval.from_pretrained_parts(tiny.clip(), model, **TOKENS)
 
 
-def test_names_and_numbers_that_cannot_be(tiny, tmp_path) -> None:
+def test_invalid_names_and_numbers(tiny, tmp_path) -> None:
     parts = GeMKRForRetrieval.from_pretrained_parts
     text = tiny.language_model()
     with pytest.raises(ValueError, match="no field 'foo'"):
@@ -53,7 +53,7 @@ def test_names_and_numbers_that_cannot_be(tiny, tmp_path) -> None:
         parts(type(tiny.clip()), text, **TOKENS)
 
 
-def test_tensors_that_do_not_belong_together(tiny) -> None:
+def test_mismatched_tensors(tiny) -> None:
     model, inputs = tiny.gemkr(), tiny.inputs((2, 1))
     with pytest.raises(ValueError, match="object_pixel_values has 2 images"):
         model(**{**inputs, "pixel_values": inputs["pixel_values"][:1]})

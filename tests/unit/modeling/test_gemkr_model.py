@@ -53,7 +53,7 @@ def test_text_only_equals_the_language_model(tiny):
     assert ours.image_hidden_states is None
 
 
-def test_cached_features_stand_for_images(tiny):
+def test_cached_features_replace_images(tiny):
     model, inputs = tiny.gemkr(), tiny.inputs((2, 0, 1))
     with torch.no_grad():
         whole = model(**inputs)
@@ -109,13 +109,13 @@ def test_the_cache_continues_a_prompt(tiny):
         ({"image_features": torch.zeros(1, 3, 24)}, "not both"),
     ],
 )
-def test_slots_that_do_not_match_are_one_clear_sentence(tiny, change, message):
+def test_mismatched_slots_raise_a_clear_error(tiny, change, message):
     model, inputs = tiny.gemkr(), tiny.inputs((2,))
     with pytest.raises(ValueError, match=message):
         model(**{**inputs, **change})
 
 
-def test_two_images_in_one_prompt_are_refused(tiny):
+def test_two_images_in_one_prompt_are_rejected(tiny):
     model, inputs = tiny.gemkr(), tiny.inputs((0,))
     inputs["input_ids"] = torch.tensor([[tiny.bos, tiny.image, tiny.image, 5, 6]])
     inputs["attention_mask"] = torch.ones(1, 5, dtype=torch.long)
@@ -123,7 +123,7 @@ def test_two_images_in_one_prompt_are_refused(tiny):
         model(**inputs)
 
 
-def test_more_objects_than_the_prefix_is_long(tiny):
+def test_more_objects_than_prefix_vectors(tiny):
     model = tiny.gemkr()
     with pytest.raises(ValueError, match="5 objects do not fit into a prefix of length 4"):
         model.get_image_features(
@@ -131,7 +131,7 @@ def test_more_objects_than_the_prefix_is_long(tiny):
         )
 
 
-def test_configurations_that_cannot_be(tiny):
+def test_invalid_configurations(tiny):
     with pytest.raises(ValueError, match="max_objects=11"):
         GeMKRConfig(max_objects=11)
     with pytest.raises(ValueError, match="num_prefix_layers=25"):
@@ -186,7 +186,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny, reentrant):
         torch.testing.assert_close(checkpointed[name], gradient)
 
 
-def test_a_closed_gate_learns_first(tiny):
+def test_gate_zero_gets_gradients_first(tiny):
     model, inputs = tiny.gemkr(open_gates=False), tiny.inputs((2, 1))
     model.freeze_backbones()
     model(**inputs, labels=inputs["input_ids"].clamp_max(50)).loss.backward()
@@ -214,7 +214,7 @@ def test_tuple_output(tiny):
 
 
 @pytest.mark.parametrize("tower", ["clip", "siglip"])
-def test_the_vision_tower_compiles_without_a_break(tiny, tower):
+def test_the_vision_tower_compiles_without_graph_breaks(tiny, tower):
     model, inputs = tiny.gemkr(tower=getattr(tiny, tower)), tiny.inputs((2, 0))
     with torch.no_grad():
         objects = model._project_objects(inputs["object_pixel_values"], inputs["object_mask"], None)
@@ -225,7 +225,7 @@ def test_the_vision_tower_compiles_without_a_break(tiny, tower):
     torch.testing.assert_close(found.pooler_output, expected.pooler_output)
 
 
-def test_images_beside_embeddings(tiny):
+def test_images_with_inputs_embeds(tiny):
     model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
     with torch.no_grad():
         expected = model(**inputs).logits
@@ -233,7 +233,7 @@ def test_images_beside_embeddings(tiny):
         assert torch.equal(model(inputs_embeds=embedded, **inputs).logits, expected)
 
 
-def test_objects_may_stand_anywhere_in_the_mask(tiny):
+def test_objects_at_any_position_of_the_mask(tiny):
     model, inputs = tiny.gemkr(), tiny.inputs((2,))
     moved = {**inputs, "object_mask": inputs["object_mask"].flip(1)}
     moved["object_pixel_values"] = inputs["object_pixel_values"][:, [2, 0, 1]]

@@ -86,7 +86,7 @@ def test_rows_of_table_3(tiny, row):
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
 
 
-def test_raw_object_features_go_into_prefix_and_slots(tiny):
+def test_raw_object_features_in_prefix_and_slots(tiny):
     model = tiny.gemkr(project_objects=False, max_object_slots=1)
     inputs = tiny.inputs((3, 2))
     objects = model.get_object_features(inputs["object_pixel_values"], inputs["object_mask"])
@@ -111,7 +111,7 @@ def test_raw_object_features_go_into_prefix_and_slots(tiny):
         assert (model(**inputs).logits - first).abs().max() > 1e-4
 
 
-def test_a_model_of_words_alone(tiny):
+def test_text_only_model(tiny):
     model = tiny.gemkr(use_visual_query=False)
     assert {name.partition(".")[0] for name, _ in model.named_parameters()} == {"language_model"}
     words, images = tiny.inputs((None, None)), tiny.inputs((0,))

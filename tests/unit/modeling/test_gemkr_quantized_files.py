@@ -1,4 +1,4 @@
-"""A language model in few bits: what is saved loads again, bit for bit."""
+"""Quantized language models: saved and loaded exactly."""
 
 import json
 
@@ -44,7 +44,7 @@ def quantized_layers(model) -> set[str]:
 
 @pytest.mark.parametrize("tied", [False, True], ids=["head", "tied head"])
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_model_of_parts_in_few_bits_loads_again(tiny, tmp_path, bits, tied):
+def test_quantized_model_of_parts_round_trip(tiny, tmp_path, bits, tied):
     text = text_checkpoint(tiny, tmp_path / "text", tie_word_embeddings=tied)
     model, inputs = of_parts(tiny, text, quantization_config=few_bits(bits)), tiny.inputs((2, 0))
     for name in ("once", "twice"):
@@ -62,7 +62,7 @@ def test_a_model_of_parts_in_few_bits_loads_again(tiny, tmp_path, bits, tied):
     assert saved["quantization_config"][f"load_in_{bits}bit"] is True
 
 
-def test_layers_that_were_left_whole_stay_whole(tiny, tmp_path):
+def test_skipped_layers_stay_unquantized(tiny, tmp_path):
     text = text_checkpoint(tiny, tmp_path / "text")
     options = BitsAndBytesConfig(load_in_4bit=True, llm_int8_skip_modules=["lm_head", "o_proj"])
     model, inputs = of_parts(tiny, text, quantization_config=options), tiny.inputs((2, 0))
@@ -74,7 +74,7 @@ def test_layers_that_were_left_whole_stay_whole(tiny, tmp_path):
         assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
 
 
-def test_adapters_know_that_it_is_quantized(tiny, tmp_path):
+def test_adapters_of_a_quantized_model(tiny, tmp_path):
     peft = pytest.importorskip("peft")
     text = text_checkpoint(tiny, tmp_path / "text")
     model = of_parts(tiny, text, quantization_config=few_bits(4))
@@ -84,7 +84,7 @@ def test_adapters_know_that_it_is_quantized(tiny, tmp_path):
     assert {type(layer).__name__ for layer in layers} == {"Linear4bit"}
 
 
-def test_another_quantisation_of_a_part_is_refused_before_anything_is_written(tiny, tmp_path):
+def test_other_quantization_is_rejected_before_writing(tiny, tmp_path):
     model = tiny.gemkr()
     model.language_model.hf_quantizer = object()
     with pytest.raises(ValueError, match="cannot be saved: its language model was quantized"):

@@ -59,7 +59,7 @@ def checkpoint(tiny, tmp_path_factory):
 
 @pytest.mark.parametrize("options", ["{}", "{'trust_remote_code': True}"])
 @pytest.mark.parametrize("first", ["ours", "theirs", "processor"])
-def test_the_auto_classes_know_our_classes(checkpoint, tmp_path, first, options):
+def test_auto_classes_load_the_installed_classes(checkpoint, tmp_path, first, options):
     head = {
         "ours": [*OURS, *THEIRS, "from transformers import AutoProcessor"],
         "theirs": [*THEIRS, "from transformers import AutoProcessor", *OURS],
@@ -85,7 +85,7 @@ def test_the_import_stays_light(tmp_path):
     assert run(program, scratch=tmp_path) == ["nothing"]
 
 
-def test_our_classes_asked_for_first(checkpoint, tmp_path):
+def test_installed_classes_imported_first(checkpoint, tmp_path):
     program = [
         "import sys",
         "from gemkr_hf import GeMKRForRetrieval, GeMKRProcessor",

@@ -1,4 +1,4 @@
-"""A SigLIP in the place of CLIP: the same equations."""
+"""A SigLIP instead of CLIP: the same equations."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from gemkr_hf.modeling import GeMKRForRetrieval
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_closed_gate_is_plain_siglip_to_the_bit(tiny, attention):
+def test_gate_zero_equals_plain_siglip_exactly(tiny, attention):
     model = tiny.gemkr(tower=tiny.siglip, open_gates=False)
     model.set_attn_implementation(attention)
     siglip = tiny.siglip().vision_model

@@ -1,4 +1,4 @@
-"""What is written holds no slot: images are put into prompts alone."""
+"""Generated text has no slots: images belong to prompts."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_no_slot_is_written(tiny, eager, settings, use_cache):
+def test_slots_are_never_generated(tiny, eager, settings, use_cache):
     inputs = tiny.inputs((2, 0, None))
     prompt = inputs["input_ids"].shape[1]
     clues = eager.generate(**inputs, **settings, max_new_tokens=4, use_cache=use_cache)[:, prompt:]
@@ -35,7 +35,7 @@ def test_no_slot_is_written(tiny, eager, settings, use_cache):
     assert (clues == 9).any(1).all()
 
 
-def test_other_tokens_that_are_suppressed_stay_so(tiny, eager):
+def test_other_suppressed_tokens_stay_suppressed(tiny, eager):
     inputs = tiny.inputs((2, 0))
     prompt = inputs["input_ids"].shape[1]
     for where in ("argument", "given configuration", "own configuration"):

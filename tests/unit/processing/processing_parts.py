@@ -1,4 +1,4 @@
-"""Tiny parts of a processor, made on the spot."""
+"""Tiny parts of a processor."""
 
 import numpy as np
 import torch

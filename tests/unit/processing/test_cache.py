@@ -1,4 +1,4 @@
-"""Objects kept on disk."""
+"""The cache of detected objects."""
 
 import multiprocessing
 import pickle

@@ -1,4 +1,4 @@
-"""Object caches that are damaged, foreign, or cannot be."""
+"""Object caches that are damaged, of another kind, or cannot be created."""
 
 import sqlite3
 
@@ -47,13 +47,13 @@ def test_an_unreadable_entry_is_detected_again(cache, entry):
     assert (detector.calls, len(cache)) == (1, 3)
 
 
-def test_text_that_is_none(cache):
+def test_invalid_utf8_entry(cache):
     change(cache, "UPDATE objects SET found = CAST(? AS TEXT) WHERE rowid = 2", b"\xff[")
     assert ObjectCache(cache.path).detect(Detector(FOUND), IMAGES) == [FOUND] * 3
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["while open", "opened again"])
-def test_a_damaged_file_says_what_to_do(cache, again):
+def test_a_damaged_file_raises_a_clear_error(cache, again):
     size = cache.path.stat().st_size
     with cache.path.open("r+b") as file:  # behind what tells that it is a database
         file.seek(24)
@@ -77,7 +77,7 @@ def test_a_database_of_something_else(tmp_path):
         ObjectCache(path).detect(Detector(FOUND), IMAGES)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(
         OSError, match=r"Cannot create the folder of the object cache .*deep.objects"
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         ObjectCache(tmp_path / "file" / "deep" / "objects")
 
 
-def test_a_database_that_another_process_keeps_is_not_called_damaged(cache, monkeypatch):
+def test_a_locked_database_is_not_reported_as_damaged(cache, monkeypatch):
     monkeypatch.setattr("gemkr_hf.processing.object_cache._LOCK_TIMEOUT", 0.01)
     waiting = ObjectCache(cache.path)
     other = sqlite3.connect(cache.path, isolation_level=None)

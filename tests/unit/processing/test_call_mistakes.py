@@ -1,4 +1,4 @@
-"""What would pass without effect in a call of the processor, or come back changed."""
+"""Arguments of a call without effect, and what a round trip must not change."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_the_line_break_of_an_editor_belongs_to_the_file(processor, tmp_path):
 
 
 @pytest.mark.parametrize("wrap", [False, True], ids=["bare", "in text_kwargs"])
-def test_padding_on_the_right_is_refused(processor, wrap):
+def test_right_padding_is_rejected(processor, wrap):
     def call(**given):
         return processor(text=["a", QUESTION], **({"text_kwargs": given} if wrap else given))
 
@@ -45,7 +45,7 @@ def test_padding_on_the_right_is_refused(processor, wrap):
 
 
 @pytest.mark.parametrize("name", ["max_objects", "detector", "object_template", "object_cache"])
-def test_settings_of_the_processor_are_none_of_a_call(processor, image, name):
+def test_processor_settings_are_rejected_in_a_call(processor, image, name):
     with pytest.raises(TypeError, match=f"{name} is a setting of the processor.* processor.{name}"):
         processor(images=image, text=QUESTION, **{name: 1})
 
@@ -57,7 +57,7 @@ def test_captions_need_a_text(processor, image):
         processor(images=image, captions="a cat")
 
 
-def test_a_length_that_nothing_uses_is_warned_of(processor, caplog):
+def test_max_length_without_effect_warns(processor, caplog):
     long = processor(text=QUESTION * 9)["input_ids"].shape[1]
     for idle in ({}, {"truncation": False}, {"truncation": "do_not_truncate"}, {"padding": True}):
         caplog.clear()
@@ -77,7 +77,7 @@ FLOATS = np.linspace(-1, 1, 300, dtype=np.float32).reshape(10, 10, 3)
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
-def test_floats_below_zero_are_refused(make):
+def test_negative_floats_are_rejected(make):
     with pytest.raises(
         ValueError, match=r"floats from -1 to 1, but they must lie in 0\.\.1 or 0\.\.255"
     ):
@@ -89,7 +89,7 @@ def test_floats_below_zero_are_refused(make):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_pixels_that_are_no_numbers_are_refused(bad, tmp_path):
+def test_non_finite_pixels_are_rejected(bad, tmp_path):
     pixels = np.zeros((9, 9), dtype=np.float32)
     pixels[3, 3] = bad
     with pytest.raises(ValueError, match="The image has non-finite pixels"):

@@ -10,7 +10,7 @@ INSTRUCTION = "{image} {question}"
 
 
 @pytest.mark.parametrize("adds", [True, False], ids=["adds a begin", "adds none"])
-def test_a_prompt_begins_once(image_processor, image, adds):
+def test_a_prompt_has_one_begin_token(image_processor, image, adds):
     tokenizer = make_tokenizer()
     tokenizer.add_bos_token = adds
     add_image_tokens(tokenizer)
@@ -36,7 +36,7 @@ def test_a_prompt_begins_once(image_processor, image, adds):
         ("{{ messages[0].content }} {tools}", r"not \{tools\}"),
     ],
 )
-def test_a_chat_template_that_makes_no_prompt(tokenizer, template, message):
+def test_unusable_chat_templates(tokenizer, template, message):
     tokenizer.chat_template = template
     with pytest.raises(ValueError, match=message) as error:
         chat_prompt_template(tokenizer, INSTRUCTION)

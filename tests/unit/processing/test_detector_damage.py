@@ -1,4 +1,4 @@
-"""Detectors whose files are damaged, and settings that are mistaken."""
+"""Damaged files and invalid settings of detectors."""
 
 import json
 
@@ -29,14 +29,14 @@ def test_a_missing_architecture(yolo, tmp_path):
 
 @pytest.mark.parametrize("kind", [YoloDetector, TransformersDetector])
 @pytest.mark.parametrize("text", ["{", "[1]", "\xff"])
-def test_settings_that_are_none(yolo, tmp_path, kind, text):
+def test_invalid_settings_file(yolo, tmp_path, kind, text):
     yolo.save_pretrained(tmp_path)
     (tmp_path / "detector.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"detector\.json (is not valid JSON|must hold an object)"):
         kind.from_pretrained(tmp_path)
 
 
-def test_garbage_for_weights(yolo, tmp_path):
+def test_invalid_weights(yolo, tmp_path):
     good = yolo_file(tmp_path, yolo)
     half = tmp_path / "half.pt"
     half.write_bytes((tmp_path / "best.pt").read_bytes()[:5000])
@@ -55,7 +55,7 @@ def test_garbage_for_weights(yolo, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["classes", "class_names"])
-def test_a_text_is_no_list_of_labels(yolo, tmp_path, name):
+def test_labels_must_be_a_list(yolo, tmp_path, name):
     with pytest.raises(
         ValueError, match=rf"{name} must be a list of labels, such as \['cat'\], not 'cat'"
     ):
@@ -69,6 +69,6 @@ def test_a_text_is_no_list_of_labels(yolo, tmp_path, name):
         YoloDetector.from_pretrained(tmp_path)
 
 
-def test_a_text_is_no_list_of_labels_for_the_other_detector():
+def test_labels_of_the_transformers_detector_must_be_a_list():
     with pytest.raises(ValueError, match="classes must be a list of labels"):
         TransformersDetector("org/detector", classes="cat")

@@ -157,7 +157,7 @@ def yolo_file(folder: Path, yolo: YoloDetector) -> str:
     return str(folder / "best.pt")
 
 
-def test_without_ultralytics_there_is_one_sentence(tmp_path, yolo):
+def test_clear_error_without_ultralytics(tmp_path, yolo):
     yolo.save_pretrained(tmp_path / "kept")
     program = """
 import importlib.util, sys
@@ -178,7 +178,7 @@ except ImportError as error:
     assert run.stdout.strip() == "clear", run.stderr
 
 
-def test_ultralytics_leaves_the_machine_as_it_was(tmp_path, yolo):
+def test_ultralytics_has_no_side_effects(tmp_path, yolo):
     yolo.save_pretrained(tmp_path / "kept")
     home = tmp_path / "home"
     home.mkdir()

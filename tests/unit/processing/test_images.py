@@ -1,4 +1,4 @@
-"""Images in every form that a user may have."""
+"""Images of every kind of source."""
 
 import base64
 import io
@@ -107,7 +107,7 @@ def test_huge_images_are_reduced_without_a_visible_difference(image):
     assert (pixels[0] - pixels[1]).abs().mean() < 0.01  # a grey level is 0.015
 
 
-def test_mistakes_get_one_sentence(image, tmp_path, monkeypatch):
+def test_mistakes_raise_clear_errors(image, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"Image not found: .*nowhere\.jpg"):
         load_image(tmp_path / "nowhere.jpg")
     text = tmp_path / "notes.jpg"
@@ -137,7 +137,7 @@ def test_mistakes_get_one_sentence(image, tmp_path, monkeypatch):
         load_image(encoded(image))  # 2400 pixels
 
 
-def test_more_pixels_than_pil_likes_but_no_bomb(image, monkeypatch, recwarn):
+def test_large_image_below_the_bomb_limit(image, monkeypatch, recwarn):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     assert load_image(encoded(image)).size == image.size
     assert not recwarn.list
@@ -183,12 +183,12 @@ def test_urls(image):
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:9/a b.png"])
-def test_urls_that_are_none(url):
+def test_invalid_urls(url):
     with pytest.raises(ValueError, match="could not be fetched"):
         load_image(url)
 
 
-def test_a_path_of_the_users_home_is_left_to_the_shell(tmp_path, monkeypatch):
+def test_home_folder_is_not_expanded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError):
         load_image(Path("relative.png"))

@@ -58,7 +58,7 @@ def test_crops():
     assert crop_object(image, (99.5, 49.5, 99.6, 49.6)).size == (1, 1)
 
 
-def test_words():
+def test_place_and_size():
     assert place_of((0, 0, 10, 10), SIZE) == "top left"
     assert place_of((60, 0, 70, 10), SIZE) == "top right"
     assert place_of((0, 30, 10, 50), SIZE) == "bottom left"

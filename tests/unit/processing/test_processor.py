@@ -70,20 +70,20 @@ def test_batched_equals_single(processor):
             assert torch.equal(batch[name][row], one[name][0])
 
 
-def test_crops_are_what_the_image_processor_makes_of_them(processor, image):
+def test_crops_equal_the_image_processors_output(processor, image):
     batch = processor(images=image, text=QUESTION, objects=BOXES)
     for number, box in enumerate(BOXES):
         alone = processor.image_processor(image.crop(box), return_tensors="pt")["pixel_values"]
         assert torch.equal(batch["object_pixel_values"][0, number], alone[0])
 
 
-def test_words_alone(processor):
+def test_text_only(processor):
     batch = processor(text=["Why?", QUESTION])
     assert set(batch) == {"input_ids", "attention_mask"}
     assert set(processor(images=[None], text=["Why?"])) == {"input_ids", "attention_mask"}
 
 
-def test_images_alone(processor, image):
+def test_images_only(processor, image):
     batch = processor(images=[image], objects=[BOXES])
     assert set(batch) == {"pixel_values", "object_pixel_values", "object_mask"}
 
@@ -108,7 +108,7 @@ def test_object_template(image_processor, tokenizer, image):
     ]
 
 
-def test_a_users_text_makes_no_slots(processor, image):
+def test_special_tokens_in_a_users_text_are_escaped(processor, image):
     question = "Is <image> an <object> or </s> or <<image>image>?"
     batch = processor(images=image, text=question, clues="an <object></s> clue")
     ids = batch["input_ids"][0].tolist()
@@ -137,7 +137,7 @@ def test_labels_of_clues(processor, image):
     assert torch.equal(batch["input_ids"][0][mask][: len(prompt)], prompt)
 
 
-def test_encode_queries_is_what_a_call_makes(processor, image):
+def test_encode_queries_equals_a_call(processor, image):
     questions, clues = [QUESTION, "Why?"], ["a clue", "sport"]
     batch = processor(
         images=[image, None],
@@ -224,7 +224,7 @@ def test_images_of_any_size(processor, size):
     assert torch.isfinite(batch["object_pixel_values"]).all()
 
 
-def test_mistakes_get_one_sentence(processor, image, bare_tokenizer, image_processor):
+def test_mistakes_raise_clear_errors(processor, image, bare_tokenizer, image_processor):
     cases = [
         ({}, "needs a question"),
         ({"images": image, "text": " "}, "Question 0 is empty"),
@@ -276,7 +276,7 @@ def test_a_tokenizer_without_pad_token_that_adds_an_end(image_processor, tokeniz
     assert texts(processor, batch)[0].endswith("### Response:")
 
 
-def test_captions_beside_and_in_the_place_of_images(processor, image):
+def test_captions_with_and_instead_of_images(processor, image):
     def prompts(**kwargs):
         return processor.tokenizer.batch_decode(processor(**kwargs)["input_ids"])
 
@@ -297,7 +297,7 @@ def test_captions_beside_and_in_the_place_of_images(processor, image):
         check_prompt_template("{question}{image}{caption}{caption}")
 
 
-def test_some_objects_only_go_into_the_prefix(image_processor, tokenizer, image):
+def test_some_objects_only_in_the_prefix(image_processor, tokenizer, image):
     processor = GeMKRProcessor(image_processor, tokenizer, max_objects=3, max_object_slots=1)
     boxes = [(0, 0, 9, 9), (5, 5, 20, 20)]
     batch = processor(images=image, text=QUESTION, objects=boxes)
@@ -337,7 +337,7 @@ def test_the_format_of_a_chat_model(image_processor, tokenizer, image):
     ],
     ids=str,
 )
-def test_near_misses(processor, image, arguments, error, message) -> None:
+def test_misspelled_and_invalid_arguments(processor, image, arguments, error, message) -> None:
     given = {"images": image, "text": QUESTION, **arguments}
     if "image" in arguments:
         given.pop("images")
@@ -345,6 +345,6 @@ def test_near_misses(processor, image, arguments, error, message) -> None:
         processor(**given)
 
 
-def test_templates_with_an_unknown_place() -> None:
+def test_templates_with_an_unknown_field() -> None:
     with pytest.raises(ValueError, match=r"not \{foo\}"):
         check_prompt_template("{question} {image} {foo}")

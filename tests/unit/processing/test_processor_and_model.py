@@ -1,4 +1,4 @@
-"""The processor's batches are what the model takes."""
+"""Batches of the processor as inputs of the model."""
 
 import torch
 from processing_parts import FixedDetector, make_image
@@ -30,7 +30,7 @@ def make_model(processor: GeMKRProcessor, **options) -> GeMKRForRetrieval:
     return GeMKRForRetrieval(config).eval()
 
 
-def test_forward_takes_every_batch(image_processor, tokenizer):
+def test_forward_of_every_batch(image_processor, tokenizer):
     detector = FixedDetector([Object((0, 0, 20, 20), 0.9), Object((20, 10, 50, 40), 0.4)])
     processor = GeMKRProcessor(image_processor, tokenizer, detector)
     model = make_model(processor)

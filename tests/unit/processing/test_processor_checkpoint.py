@@ -1,4 +1,4 @@
-"""What is saved comes back: here, by AutoProcessor, and where `gemkr_hf` is not installed."""
+"""Save and load processors: with the class, AutoProcessor, and without `gemkr_hf`."""
 
 import os
 import subprocess
@@ -80,14 +80,14 @@ def test_options_override_and_do_not_leak(full, tmp_path):
     assert GeMKRProcessor.from_pretrained(tmp_path / "again").detector is None
 
 
-def test_a_detector_removed_does_not_come_back(full, tmp_path):
+def test_a_removed_detector_stays_removed(full, tmp_path):
     full.save_pretrained(tmp_path)
     full.detector = None
     full.save_pretrained(tmp_path)
     assert GeMKRProcessor.from_pretrained(tmp_path).detector is None
 
 
-def test_the_pil_image_processor_stays_one(tokenizer, tmp_path):
+def test_pil_image_processor_round_trip(tokenizer, tmp_path):
     size = {"shortest_edge": 24}
     image_processor = CLIPImageProcessorPil(size=size, crop_size={"height": 24, "width": 24})
     processor = GeMKRProcessor(image_processor, tokenizer)
