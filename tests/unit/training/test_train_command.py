@@ -1,7 +1,8 @@
-"""``gemkr train``: from files to a model, stopped and gone on with, in one process and in two."""
+"""``gemkr train``: from files to a model, stopped and resumed, in one process and in two."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import datasets
 import pytest
 import torch
 from PIL import Image
-from training_files import losses, write_files, write_settings
+from training_files import SETTINGS, losses, write_files, write_settings
 from typer.testing import CliRunner
 
 from gemkr_hf import GeMKRRetriever
 from gemkr_hf.cli import app
+from gemkr_hf.training import run_training
+from gemkr_hf.training.arguments import TrainConfig, TuningConfig, ValidationConfig
+from gemkr_hf.utils.config import parse, read_yaml
 from tests.project import ROOT
 
 CONFIGS = ROOT / "configs"
@@ -42,19 +46,19 @@ def command(*arguments):
     return [sys.executable, "-m", "gemkr_hf.cli", "train", *map(str, arguments)]
 
 
-def environment(**others):
+def environment(**variables):
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
-        **others,
+        **variables,
     }
 
 
 @pytest.fixture(scope="module")
 def whole(files):
-    """A training in one go."""
+    """A training without interruption."""
     before = Path.cwd()
     os.chdir(files)
     try:
@@ -65,12 +69,12 @@ def whole(files):
     return files / "runs" / "own", done.output
 
 
-def test_it_says_what_it_does(whole) -> None:
-    _, said = whole
-    assert "596 documents" in said
-    assert "instructions of 16 questions" in said
-    assert "Validation: P@1" in said
-    assert "The model is in runs/own/model" in said
+def test_the_log_names_the_stages(whole) -> None:
+    _, log = whole
+    assert "596 documents" in log
+    assert "instructions of 16 questions" in log
+    assert "Validation: P@1" in log
+    assert "The model is in runs/own/model" in log
 
 
 def test_the_model_answers(whole, files) -> None:
@@ -82,7 +86,7 @@ def test_the_model_answers(whole, files) -> None:
     assert len(retriever.retrieve(image, "What does this sign mean?", k=3)) == 3
 
 
-def test_the_card_tells_what_was_done(whole) -> None:
+def test_the_card_describes_the_training(whole) -> None:
     output, _ = whole
     card = (output / "model" / "README.md").read_text()
     assert "P@1" in card
@@ -104,7 +108,7 @@ def test_validation_is_by_loss_and_by_retrieval(whole) -> None:
     assert figures["validation"]["R@5"] == pytest.approx(best["eval_R@5"])
 
 
-def test_a_finished_run_is_not_done_again(whole) -> None:
+def test_a_finished_run_is_not_repeated(whole) -> None:
     done = train("--config", "own.yaml")
     assert done.exit_code == 0
     assert "This run is finished" in done.output
@@ -116,6 +120,48 @@ def test_other_settings_are_not_mixed_with_a_run(whole) -> None:
     assert done.exit_code == 2
     assert "tuning.num_train_epochs was 2.0 and is 1.0" in done.output
     assert (output / "model").is_dir()
+
+
+def test_a_run_of_the_earlier_version_is_recognised(whole) -> None:
+    """Its settings have the old names."""
+    settings = whole[0] / "train.yaml"
+    content = settings.read_text()
+    names = TuningConfig.renamed_fields.items() | ValidationConfig.renamed_fields.items()
+    old_content = content
+    for old, new in names:
+        old_content = re.sub(rf"^  {new}:", f"  {old}:", old_content, flags=re.MULTILINE)
+    assert "  gradient_accumulation: 1" in old_content
+    assert "  every: 4" in old_content
+    settings.write_text(old_content)
+    try:
+        done = train("--config", "own.yaml")
+        assert "This run is finished" in done.output, done.output
+        done = train("--config", "own.yaml", "--set", "tuning.seed=1")
+        assert "tuning.seed was 0 and is 1" in done.output
+    finally:
+        settings.write_text(content)
+
+
+def test_old_names_of_settings_and_arguments_warn(whole) -> None:
+    tuning = json.loads(json.dumps(SETTINGS["tuning"]))
+    old = {
+        "batch_size": tuning.pop("per_device_train_batch_size"),
+        "epochs": tuning.pop("num_train_epochs"),
+    }
+    validation = {**SETTINGS["validation"], "hit": "gold"}
+    old_validation = {"every": validation.pop("eval_steps"), **validation}
+    settings = {**SETTINGS, "tuning": tuning | old, "validation": old_validation}
+    with pytest.warns(FutureWarning) as warned:
+        config = parse(TrainConfig, settings)
+    assert {str(one.message).split("'")[1] for one in warned} == {"batch_size", "epochs", "every"}
+    log: list[str] = []
+    with pytest.warns(FutureWarning, match="'say' is deprecated .*use 'log'"):
+        run_training(config, say=log.append)
+    assert log == ["This run is finished: runs/own/model"]
+    with pytest.warns(FutureWarning, match="'answer' is deprecated .*use 'vrr'"):
+        assert parse(TrainConfig, {**settings, "validation": {"hit": "answer"}}).validation.hit == (
+            "vrr"
+        )
 
 
 def test_a_training_that_was_killed_gives_the_same_curve(whole, files) -> None:
@@ -188,8 +234,8 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(files) -> None:
             "model.checkpoint=./nowhere",
             "model.checkpoint not found: no local file or folder './nowhere'",
         ),
-        ("data.train=nowhere.csv", "There is no file 'nowhere.csv'"),
-        ("data.images=cache", "There is no image in 'cache'"),
+        ("data.train=nowhere.csv", "not found: 'nowhere.csv'"),
+        ("data.images=cache", "No images found in 'cache'"),
         ("data.images=others", "None of the 8 images"),
         ("data.documents_column=answer2", "No training question has a relevant document"),
         ("validation.metric=R@7", "validation.metric"),
@@ -226,7 +272,7 @@ def test_what_needs_all_weights_is_refused_with_fsdp(files, monkeypatch, setting
     assert "needs all weights on one GPU" in done.output
 
 
-def test_what_no_training_made_is_left_alone(files) -> None:
+def test_files_of_others_are_left_alone(files) -> None:
     own = files / "runs" / "foreign" / "model"
     own.mkdir(parents=True)
     (own / "precious.txt").write_text("mine")
@@ -236,7 +282,7 @@ def test_what_no_training_made_is_left_alone(files) -> None:
     assert (own / "precious.txt").read_text() == "mine"
 
 
-def test_another_run_replaces_one_where_it_is_told_to(files) -> None:
+def test_overwrite_replaces_a_run(files) -> None:
     short = ("--config", "own.yaml", "--output", "runs/replaced", "--set", "tuning.max_steps=2")
     assert train(*short, "--set", "validation.eval_steps=2").exit_code == 0
     before = (files / "runs" / "replaced" / "images" / "images-00000.safetensors").stat()
@@ -308,7 +354,7 @@ def test_a_language_model_in_4_bits_is_tuned(files, short_quickstart) -> None:
     assert retriever.retrieve(None, "What does the anchor mean?", k=2)
 
 
-def test_preferences_follow_where_wanted(files) -> None:
+def test_preference_tuning_follows(files) -> None:
     pytest.importorskip("trl", reason="preference tuning needs TRL, which needs Python 3.11")
     path = write_settings(
         files, "preferred.yaml", output="runs/preferred", tuning={"max_steps": 4},
@@ -323,10 +369,7 @@ def test_preferences_follow_where_wanted(files) -> None:
     assert "after preference tuning" in (files / "runs/preferred/model/README.md").read_text()
 
 
-def test_each_shipped_configuration_is_one() -> None:
-    from gemkr_hf.training.arguments import TrainConfig
-    from gemkr_hf.utils.config import parse, read_yaml
-
+def test_each_configuration_of_the_project_is_valid() -> None:
     # Those of evaluations are read in tests/unit/paper.
     paths = [path for path in CONFIGS.glob("*.yaml") if not path.name.startswith("evaluate_")]
     assert len(paths) >= 5
@@ -337,14 +380,14 @@ def test_each_shipped_configuration_is_one() -> None:
 @pytest.mark.parametrize(
     "name", ["two_processes", "multi_gpu", "fsdp", "deepspeed_zero2", "deepspeed_zero3"]
 )
-def test_each_accelerate_configuration_is_one(name) -> None:
+def test_each_accelerate_configuration_is_valid(name) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
     loaded = load_config_from_file(str(CONFIGS / "accelerate" / f"{name}.yaml"))
     assert loaded.num_processes >= 2
 
 
-def test_instructions_are_kept_as_a_data_set(whole) -> None:
+def test_instructions_are_saved_as_a_data_set(whole) -> None:
     output, _ = whole
     kept = datasets.load_from_disk(output / "instructions" / "train")
     assert len(kept) == 32
