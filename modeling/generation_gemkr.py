@@ -3,7 +3,7 @@
 transformers no longer ships group beam search. `DiverseBeamSearch` is a `custom_generate` of core's
 `generate`, which prepares inputs, logits processors and cache as for its own strategies. What may
 follow a beam, and with which probability, is the business of a `BeamScorer`: `RowScorer` runs the
-model on one row per beam, and `gemkr_hf.decoding.TreeScorer` on the tree of all beams.
+model on one row per beam, and the installed library's `TreeScorer` on the tree of all beams.
 """
 
 from __future__ import annotations
@@ -199,9 +199,7 @@ class BeamSearch:
         roots: Sequence[Any],
         on_step: Callable[[Query, list[list[Any]]], None] | None = None,
     ) -> None:
-        self.settings = settings
-        self.scorer = scorer
-        self.on_step = on_step
+        self.settings, self.scorer, self.on_step = settings, scorer, on_step
         self.width = settings.num_beams // settings.num_beam_groups
         self.queries = [
             Query(
@@ -253,10 +251,8 @@ class BeamSearch:
             starts = np.cumsum([0, *(len(hypothesis.following) for hypothesis, _ in beams)])
             owners = np.searchsorted(starts, best, side="right") - 1
             choices = [
-                (beams[owner].hypothesis, position)
-                for owner, position in zip(
-                    owners.tolist(), (best - starts[owners]).tolist(), strict=True
-                )
+                (beams[owner].hypothesis, int(place - starts[owner]))
+                for place, owner in zip(best, owners, strict=True)
             ]
             open_beams: list[Beam] = []
             finished: list[Beam] = []
@@ -338,7 +334,7 @@ class GenerateCall:
         """The stopping criteria other than the length and the end tokens."""
         own = (core.MaxLengthCriteria, core.EosTokenCriteria)
         return core.StoppingCriteriaList(
-            c for c in self.stopping_criteria if not isinstance(c, own)
+            [one for one in self.stopping_criteria if not isinstance(one, own)]
         )
 
 
@@ -391,8 +387,7 @@ class DiverseBeamSearch:
             )
         if self.tree_search is not None:
             warnings.warn(
-                "'tree_search' is deprecated and has no effect: pass "
-                "scorer=gemkr_hf.decoding.TreeScorer(constraint) for the search over a tree.",
+                "'tree_search' is deprecated: pass scorer=TreeScorer(constraint) instead.",
                 FutureWarning,
                 stacklevel=3,
             )
@@ -421,32 +416,27 @@ class DiverseBeamSearch:
     ) -> torch.Tensor | BeamSearchOutput:
         """The best `num_return_sequences` hypotheses of every query, in core's form."""
         number, config = self.num_return_sequences, call.generation_config
-        best = [query.pool.ranked()[:number] for query in queries]
-        ids = [[hypothesis.output_ids() for _, hypothesis in of_query] for of_query in best]
-        longest = max((len(row) for of_query in ids for row in of_query), default=0)
+        missing = [(-math.inf, Hypothesis(None, -1, 0.0))] * number
+        best = [e for query in queries for e in [*query.pool.ranked(), *missing][:number]]
+        ids = [hypothesis.output_ids() for _, hypothesis in best]
         prompts = call.input_ids.repeat_interleave(number, dim=0)
-        clues = prompts.new_full((len(prompts), longest), padding_id(config))
-        scores = torch.full((len(prompts),), -torch.inf, device=prompts.device)
-        groups = prompts.new_full((len(prompts),), -1)
-        indices = torch.full_like(clues, -1)
-        for query, of_query in enumerate(best):
-            for rank, (score, hypothesis) in enumerate(of_query):
-                row, tokens = query * number + rank, ids[query][rank]
-                rows = [node.parent.row for node in hypothesis.path()] + [hypothesis.row]
-                clues[row, : len(tokens)] = clues.new_tensor(tokens)
-                indices[row, : len(tokens)] = indices.new_tensor(rows[: len(tokens)])
-                scores[row] = score
-                groups[row] = hypothesis.group
-        sequences = torch.cat([prompts, clues], dim=-1)
+        sequences = torch.cat([prompts, _padded(ids, padding_id(config), prompts)], dim=-1)
         if not config.return_dict_in_generate:
             return sequences
+        rows = [[n.parent.row for n in h.path()] + [h.row] for _, h in best]
+        indices = [row[: len(tokens)] for row, tokens in zip(rows, ids, strict=True)]
         return BeamSearchOutput(
             sequences=sequences,  # type: ignore[arg-type]
-            sequences_scores=scores,
-            beam_indices=indices if config.output_scores else None,  # type: ignore[arg-type]
-            beam_groups=groups,
+            sequences_scores=torch.tensor([score for score, _ in best], device=prompts.device),  # type: ignore[arg-type]
+            beam_indices=_padded(indices, -1, prompts) if config.output_scores else None,  # type: ignore[arg-type]
+            beam_groups=prompts.new_tensor([hypothesis.group for _, hypothesis in best]),
             **recorded,
         )
+
+
+def _padded(rows: Sequence[list[int]], padding: int, like: torch.Tensor) -> torch.Tensor:
+    longest = max(map(len, rows), default=0)
+    return like.new_tensor([row + [padding] * (longest - len(row)) for row in rows])
 
 
 def padding_id(config: GenerationConfig) -> int:
@@ -460,8 +450,7 @@ def padding_id(config: GenerationConfig) -> int:
 class RowScorer:
     """The default scorer: the model and the logits processors on a row for each beam.
 
-    A query has `num_beams` rows, in the order of groups and beams. The prompt is computed once per
-    query, then its keys and values are repeated for the rows.
+    A query has `num_beams` rows, in the order of groups and beams. Its prompt is computed once.
     """
 
     logits: torch.Tensor
@@ -559,9 +548,8 @@ class RowScorer:
                         hypothesis.row = row
                     parents[row], tokens[row] = hypothesis.parent.row, hypothesis.token
                     row += 1
-        device = self.sequences.device
-        rows = torch.tensor(parents, device=device)
-        appended = torch.tensor(tokens, device=device)[:, None]
+        rows = self.sequences.new_tensor(parents)
+        appended = self.sequences.new_tensor(tokens)[:, None]
         self.sequences = torch.cat([self.sequences[rows], appended], dim=-1)
         if self.model_kwargs.get("cache") is not None:
             self.model_kwargs["cache"].reorder_cache(rows)
@@ -594,12 +582,10 @@ class RowScorer:
 
     def _all_for_beams(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Each query's rows once for each of its beams."""
-        return {
-            name: self._for_beams(value)
-            if isinstance(value, torch.Tensor) and value.dim() > 0
-            else value
-            for name, value in arguments.items()
+        tensors = {
+            n: v for n, v in arguments.items() if isinstance(v, torch.Tensor) and v.dim() > 0
         }
+        return {**arguments, **{name: self._for_beams(value) for name, value in tensors.items()}}
 
 
 def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
