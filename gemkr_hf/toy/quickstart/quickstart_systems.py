@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.evaluation.metrics import Metrics, score_run
-from gemkr_hf.retrieval.retriever import GeMKRRetriever
+from gemkr_hf.retrieval.protocol import Retriever
 from gemkr_hf.retrieval.types import Hit, Run
 from gemkr_hf.utils.logging import progress
 
@@ -16,7 +15,7 @@ Questions = Sequence[Mapping[str, Any]]
 
 
 def answer_questions(
-    retriever: GeMKRRetriever,
+    retriever: Retriever,
     questions: Questions,
     k: int = 10,
     with_image: bool = True,
@@ -30,13 +29,12 @@ def answer_questions(
     process compiles kernels.
 
     Args:
-        retriever: The retriever.
         questions: Records with ``image`` and ``question``.
         k: Documents per question.
         with_image: Whether the retriever gets the image.
         with_question: Whether the retriever gets the question.
         batch_size: Questions answered together.
-        **decoding: Options of ``GeMKRRetriever.retrieve``, such as ``strategy``.
+        **decoding: More options of the retriever, such as GeMKR's ``strategy``.
 
     Returns:
         The hits of each question, and the seconds per question.
@@ -45,7 +43,7 @@ def answer_questions(
     def retrieve(start: int, stop: int) -> list[list[Hit]]:
         records = [questions[row] for row in range(start, min(stop, len(questions)))]
         images = [record["image"] for record in records] if with_image else None
-        texts = [record["question"] if with_question else None for record in records]
+        texts: list[Any] = [record["question"] if with_question else None for record in records]
         return retriever.retrieve(images, texts, k=k, **decoding)
 
     if len(questions):
@@ -57,33 +55,16 @@ def answer_questions(
     return hits, (time.perf_counter() - started) / max(1, len(questions))
 
 
-def run_gemkr(
-    retriever: GeMKRRetriever,
-    questions: Questions,
-    k: int = 10,
-    name: str = "GeMKR",
-    **options: Any,
+def run_retriever(
+    retriever: Retriever, questions: Questions, k: int = 10, name: str = "GeMKR", **options: Any
 ) -> Run:
     """Return what `answer_questions` retrieves as a run."""
     hits, seconds = answer_questions(retriever, questions, k, **options)
-    ids = [[str(hit.document["id"]) for hit in question_hits] for question_hits in hits]
-    return Run.from_lists(name, _by_question(questions, ids), seconds)
-
-
-def run_bm25(bm25: BM25Retriever, questions: Questions, k: int = 10) -> Run:
-    """Return what BM25 retrieves for the text of each question as a run."""
-    started = time.perf_counter()
-    hits = bm25.retrieve(None, [record["question"] for record in questions], k)
-    seconds = (time.perf_counter() - started) / max(1, len(questions))
-    ids = [[hit.document_id for hit in question_hits] for question_hits in hits]
-    return Run.from_lists("BM25", _by_question(questions, ids), seconds)
-
-
-def _by_question(questions: Questions, ids: Sequence[list[str]]) -> dict[str, list[str]]:
-    return {
-        record["question_id"]: question_ids
-        for record, question_ids in zip(questions, ids, strict=True)
+    documents = {
+        record["question_id"]: [hit.document_id for hit in question_hits]
+        for record, question_hits in zip(questions, hits, strict=True)
     }
+    return Run.from_lists(name, documents, seconds)
 
 
 def any_object_right_aspect(objects_per_question: Sequence[int]) -> Metrics:

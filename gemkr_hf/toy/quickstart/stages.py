@@ -22,8 +22,7 @@ from gemkr_hf.toy.quickstart.quickstart_report import draw_example, example_line
 from gemkr_hf.toy.quickstart.quickstart_systems import (
     any_object_right_aspect,
     relevant_ids,
-    run_bm25,
-    run_gemkr,
+    run_retriever,
     score_by_objects,
 )
 from gemkr_hf.toy.stand_ins.assemble import checkpoints_fingerprint, load_processor
@@ -198,10 +197,12 @@ def _evaluate(
         questions = list(splits[split])
         relevant = relevant_ids(questions)
         systems: dict[str, Callable[[], Run]] = {
-            "GeMKR": partial(run_gemkr, retriever, questions, k),
-            "without the image": partial(run_gemkr, retriever, questions, k, with_image=False),
-            "without constraints": partial(run_gemkr, retriever, questions, k, strategy="free"),
-            "BM25 on the question": partial(run_bm25, bm25, questions, k),
+            "GeMKR": partial(run_retriever, retriever, questions, k),
+            "without the image": partial(run_retriever, retriever, questions, k, with_image=False),
+            "without constraints": partial(run_retriever, retriever, questions, k, strategy="free"),
+            "BM25 on the question": partial(
+                run_retriever, bm25, questions, k, "BM25", with_image=False
+            ),
         }
         rows: dict[str, Any] = {}
         for name, run_system in systems.items():

@@ -6,6 +6,7 @@ from typing import Any
 
 from gemkr_hf.toy.stand_ins.assemble import load_processor, load_untuned_model
 from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
+from gemkr_hf.training.arguments import ModelConfig
 from gemkr_hf.training.starting_model import CheckpointSource, check_model_fields
 
 
@@ -14,15 +15,10 @@ class SmallWorldCheckpoint(CheckpointSource):
 
     save_untuned = True
 
-    @property
-    def folder(self) -> Path:
-        """Folder of the stand-ins."""
-        return CHECKPOINTS if self.location is None else Path(self.location)
-
-    @property
-    def clip_folder(self) -> Path:
-        """Folder of the stand-in CLIP with both towers."""
-        return self.folder / "clip"
+    def __init__(self, config: ModelConfig, location: str | None = None) -> None:
+        super().__init__(config, location)
+        self.folder = CHECKPOINTS if location is None else Path(location)
+        self.clip_folder = self.folder / "clip"
 
     def check(self) -> None:
         if not (self.folder / "language_model").is_dir():

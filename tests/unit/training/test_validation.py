@@ -4,7 +4,7 @@ import pytest
 
 from gemkr_hf.evaluation.metrics import score_run
 from gemkr_hf.evaluation.record_retrieval import mark_retrieved
-from gemkr_hf.toy.quickstart.quickstart_systems import relevant_ids, run_gemkr
+from gemkr_hf.toy.quickstart.quickstart_systems import relevant_ids, run_retriever
 from gemkr_hf.training.arguments import ValidationConfig
 from gemkr_hf.training.retrieval_validation import RetrievalValidation
 
@@ -30,7 +30,7 @@ def validate(retriever, questions, **options):
 
 def test_figures_are_those_of_the_evaluation(retriever, questions) -> None:
     expected = score_run(
-        run_gemkr(retriever, questions, 10).documents, relevant_ids(questions)
+        run_retriever(retriever, questions, 10).documents, relevant_ids(questions)
     ).as_dict()
     model = retriever.model.train()
     found = validate(retriever, questions)(model)
