@@ -195,8 +195,9 @@ def library_module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != f"{__package__}.{name}":
             raise
-        message = f"A checkpoint's own code has no {name}: import its class from gemkr-hf instead"
-        raise ImportError(f"{message} (pip install gemkr-hf).") from None
+        reason = f"A checkpoint's own code does not include {name}"
+        remedy = "load it with the library's classes (pip install gemkr-hf)"
+        raise ImportError(f"{reason}: {remedy}.") from None
 
 
 GeMKRConfig.register_for_auto_class()
