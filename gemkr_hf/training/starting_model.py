@@ -260,21 +260,12 @@ def _revision(base_models: Mapping[str, Any], tower: str) -> str | None:
     return (base_models.get(tower) or {}).get("revision")
 
 
-def stand_ins_of(checkpoint: str | None) -> Path | None:
-    """The folder of the stand-ins that a checkpoint's name means; None where it means none."""
-    return getattr(checkpoint_source(ModelConfig(checkpoint=checkpoint)), "folder", None)
-
-
-SMALL_WORLD = "small-world"
-
 __all__ = [
     "CHECKPOINT_SOURCES",
-    "SMALL_WORLD",
     "CheckpointSource",
     "check_model",
     "check_model_fields",
     "checkpoint_source",
     "load_model",
     "load_processor",
-    "stand_ins_of",
 ]

@@ -32,8 +32,8 @@ from gemkr_hf.toy.symbols.symbols_benchmark import symbols_benchmark
 from gemkr_hf.toy.symbols.symbols_dataset import SymbolsConfig, load_symbols
 from gemkr_hf.training.arguments import ModelConfig, TrainConfig, TuningConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
-from gemkr_hf.training.starting_model import SMALL_WORLD
 from gemkr_hf.training.training_run import run_training
+from gemkr_hf.utils.config import upgrade_settings
 from gemkr_hf.utils.deprecation import warn_renamed
 from gemkr_hf.utils.io import read_json, write_json
 from gemkr_hf.utils.run_dir import RunDirectory
@@ -153,7 +153,8 @@ def _run_directory(folder: Path, config: QuickstartConfig) -> RunDirectory:
         "format_version": FORMAT_VERSION,
     }
     contents = ("knowledge_base", "model", "training", "answers", "examples", "data")
-    return RunDirectory(folder, settings, "quickstart.json", (*contents, "metrics.json"))
+    upgrade = partial(upgrade_settings, QuickstartConfig)
+    return RunDirectory(folder, settings, "quickstart.json", (*contents, "metrics.json"), upgrade)
 
 
 def _build_knowledge_base(folder: Path) -> KnowledgeBase:
@@ -170,7 +171,7 @@ def _tune(folder: Path, config: QuickstartConfig, train: datasets.Dataset, log: 
         data=DataConfig(format="symbols", knowledge_base="knowledge_base"),
         output=str(training),
         model=ModelConfig(
-            checkpoint=SMALL_WORLD,
+            checkpoint="small-world",
             # On a CPU, "eager" takes half the time of "sdpa" for the backward pass of short
             # sequences in bfloat16.
             attention=None if torch.cuda.is_available() else "eager",

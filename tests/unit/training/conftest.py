@@ -1,7 +1,7 @@
 import pytest
-from training_ground import Ground, make_ground
+from training_data import TrainingData, make_training_data
 
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory) -> Ground:
-    return make_ground(tmp_path_factory.mktemp("ground"))
+def data(tmp_path_factory) -> TrainingData:
+    return make_training_data(tmp_path_factory.mktemp("training"))

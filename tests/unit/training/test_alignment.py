@@ -67,26 +67,26 @@ def named_right(model: Towers, images, captions) -> float:
 
 def test_objects_land_at_the_embeddings_of_their_words() -> None:
     model = Towers(features=12, hidden=8).requires_grad_(False)
-    held_out = world(60, noise=0.3, seed=2)
-    before = named_right(model, *held_out)
+    validation = world(60, noise=0.3, seed=2)
+    before = named_right(model, *validation)
     fitted = fit_alignment(model, Words(), *world(200, noise=0.3, seed=1))
     assert fitted == 400
     assert torch.equal(model.object_projection.weight, torch.eye(12))
-    assert before < 0.5 < 0.95 < named_right(model, *held_out)
+    assert before < 0.5 < 0.95 < named_right(model, *validation)
 
 
 def test_the_contrastive_steps_tell_apart_what_least_squares_mixes_up() -> None:
-    held_out = world(200, noise=1.2, seed=2)
+    validation = world(200, noise=1.2, seed=2)
     train = world(200, noise=1.2, seed=1)
     torch.manual_seed(3)
     model = Towers(features=12, hidden=4).requires_grad_(False)
     fit_alignment(model, Words(), *train, steps=0)
-    least_squares = named_right(model, *held_out)
+    least_squares = named_right(model, *validation)
     fit_alignment(model, Words(), *train)
-    assert named_right(model, *held_out) > least_squares
+    assert named_right(model, *validation) > least_squares
 
 
-def test_captions_of_other_places_are_not_fitted() -> None:
+def test_captions_of_other_boxes_are_not_fitted() -> None:
     images, captions = world(3, noise=0.1, seed=1)
     elsewhere = {
         name: [((100, 100, 110, 110), words) for _, words in items]

@@ -24,10 +24,10 @@ def common(one, other):
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
 
 
-def test_almost_distinctive_clues_share_the_longest_beginning(ground) -> None:
-    index, rng = ground.knowledge_base.index, np.random.default_rng(0)
+def test_almost_distinctive_clues_share_the_longest_beginning(data) -> None:
+    index, rng = data.knowledge_base.index, np.random.default_rng(0)
     made = 0
-    for clue in ground.train["clue"]:
+    for clue in data.train["clue"]:
         other = almost_distinctive(index, clue, rng)
         if other is None:
             continue
@@ -42,10 +42,10 @@ def test_almost_distinctive_clues_share_the_longest_beginning(ground) -> None:
             [following] = index.get_next([clue[:longer]])
             for token in following[following != clue[longer]]:
                 assert index.lookup_doc([[*clue[:longer], int(token)]])[0] == rows[0]
-    assert made > 0.9 * len(ground.train)
+    assert made > 0.9 * len(data.train)
 
 
-def test_nothing_is_almost_distinctive_where_nothing_else_begins_so() -> None:
+def test_no_hard_negative_without_a_common_beginning() -> None:
     index = FMIndex.build([[1, 2, 3], [4, 5, 6]], vocab_size=8)
     assert almost_distinctive(index, [1, 2, 3], np.random.default_rng(0)) is None
     index = FMIndex.build([[1, 2, 3], [1, 2, 6]], vocab_size=8)
@@ -53,50 +53,50 @@ def test_nothing_is_almost_distinctive_where_nothing_else_begins_so() -> None:
 
 
 @pytest.fixture(scope="module")
-def model(ground):
-    return load_untuned_model(ground.processor)
+def model(data):
+    return load_untuned_model(data.processor)
 
 
-def collect(ground, model, **options):
+def collect(data, model, **options):
     return collect_preferences(
-        GeMKRRetriever(model, ground.processor, ground.knowledge_base),
-        list(ground.benchmark.questions["train"])[:6],
-        ground.benchmark.images,
-        ground.train,
+        GeMKRRetriever(model, data.processor, data.knowledge_base),
+        list(data.benchmark.questions["train"])[:6],
+        data.benchmark.images,
+        data.train,
         PreferenceConfig(**options),
-        ground.prepared,
+        data.prepared,
     )
 
 
-def test_clues_that_led_to_relevant_documents_are_preferred(ground, model) -> None:
-    pairs = collect(ground, model)
+def test_clues_that_led_to_relevant_documents_are_preferred(data, model) -> None:
+    pairs = collect(data, model)
     relevant = {
         record["question_id"]: record["relevant_ids"]
-        for record in ground.benchmark.questions["train"]
+        for record in data.benchmark.questions["train"]
     }
     assert 6 <= len(pairs) <= 12
     for pair in pairs:
-        chosen, rejected = ground.knowledge_base.lookup([pair["chosen"], pair["rejected"]])
-        assert ground.knowledge_base[int(chosen)]["id"] in relevant[pair["question_id"]]
-        assert ground.knowledge_base[int(rejected)]["id"] not in relevant[pair["question_id"]]
+        chosen, rejected = data.knowledge_base.lookup([pair["chosen"], pair["rejected"]])
+        assert data.knowledge_base[int(chosen)]["id"] in relevant[pair["question_id"]]
+        assert data.knowledge_base[int(rejected)]["id"] not in relevant[pair["question_id"]]
         assert not pair["hard"]
 
 
-def test_some_are_almost_distinctive_where_wanted(ground, model) -> None:
-    pairs = collect(ground, model, pairs=3, hard_negatives=2)
+def test_hard_negatives_are_almost_distinctive(data, model) -> None:
+    pairs = collect(data, model, pairs=3, hard_negatives=2)
     assert {False, True} == set(pairs["hard"])
     for pair in pairs:
         if pair["hard"]:
             assert common(pair["chosen"], pair["rejected"]) >= 1
 
 
-def test_a_number_of_questions_is_drawn(ground, model) -> None:
-    pairs = collect(ground, model, questions=2)
+def test_a_number_of_questions_is_drawn(data, model) -> None:
+    pairs = collect(data, model, questions=2)
     assert len(set(pairs["question_id"])) == 2
 
 
-def log_probs(model, ground, pairs):
-    batch = PreferenceCollator(ground.processor, ground.prepared)(list(pairs))
+def log_probs(model, data, pairs):
+    batch = PreferenceCollator(data.processor, data.prepared)(list(pairs))
     counted = batch.pop("completion_mask")[:, 1:].bool()
     model.eval()
     with torch.no_grad():
@@ -105,9 +105,9 @@ def log_probs(model, ground, pairs):
     return (own * counted).sum(1).chunk(2)
 
 
-def test_what_is_compared_is_the_clue_without_an_end(ground, model) -> None:
-    pairs = collect(ground, model).select(range(3))
-    batch = PreferenceCollator(ground.processor, ground.prepared)(list(pairs))
+def test_compared_clues_have_no_end_token(data, model) -> None:
+    pairs = collect(data, model).select(range(3))
+    batch = PreferenceCollator(data.processor, data.prepared)(list(pairs))
     counted = [
         row[mask.bool()].tolist()
         for row, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
@@ -116,10 +116,10 @@ def test_what_is_compared_is_the_clue_without_an_end(ground, model) -> None:
     assert len(batch["pixel_values"]) == 6
 
 
-def test_preferred_clues_gain_on_the_others(ground, tmp_path) -> None:
-    model = load_untuned_model(ground.processor)
-    pairs = collect(ground, model, pairs=2, hard_negatives=1)
-    chosen, rejected = log_probs(model, ground, pairs)
+def test_preferred_clues_become_more_probable_than_others(data, tmp_path) -> None:
+    model = load_untuned_model(data.processor)
+    pairs = collect(data, model, pairs=2, hard_negatives=1)
+    chosen, rejected = log_probs(model, data, pairs)
     tuning = TuningConfig(lora_dropout=0.0, logging_steps=1)
     config = PreferenceConfig(
         learning_rate=1e-3,
@@ -130,9 +130,9 @@ def test_preferred_clues_gain_on_the_others(ground, tmp_path) -> None:
         sft_weight=0.1,
     )
     tuned, history = tune_preferences(
-        model, ground.processor, pairs, ground.prepared, tmp_path, tuning, config
+        model, data.processor, pairs, data.prepared, tmp_path, tuning, config
     )
-    better, worse = log_probs(tuned, ground, pairs)
+    better, worse = log_probs(tuned, data, pairs)
     assert ((better - worse) > (chosen - rejected)).float().mean() > 0.9
     margins = [entry["rewards/margins"] for entry in history if "rewards/margins" in entry]
     assert margins[0] == pytest.approx(0.0, abs=1e-3)  # it starts where the reference is
@@ -142,16 +142,16 @@ def test_preferred_clues_gain_on_the_others(ground, tmp_path) -> None:
     assert not [name for name, _ in tuned.named_parameters() if "lora" in name]
 
 
-def test_log_probabilities_are_those_of_the_model(ground, tmp_path) -> None:
+def test_log_probabilities_are_those_of_the_model(data, tmp_path) -> None:
     """What TRL computes from the model is what Eq. 1 gives."""
-    model = load_untuned_model(ground.processor)
-    pairs = collect(ground, model).select(range(4))
-    chosen, rejected = log_probs(model, ground, pairs)
+    model = load_untuned_model(data.processor)
+    pairs = collect(data, model).select(range(4))
+    chosen, rejected = log_probs(model, data, pairs)
     _, history = tune_preferences(
         model,
-        ground.processor,
+        data.processor,
         pairs,
-        ground.prepared,
+        data.prepared,
         tmp_path,
         TuningConfig(lora_dropout=0.0, logging_steps=1),
         PreferenceConfig(learning_rate=1e-9, per_device_train_batch_size=4, warmup_steps=0),
@@ -168,15 +168,15 @@ def test_settings_are_checked() -> None:
         replace(PreferenceConfig(), hard_negatives=3)
 
 
-def test_only_mistakes_are_learnt_from_where_wanted(ground, model) -> None:
-    pairs = collect(ground, model, only_mistakes=True)
-    retriever = GeMKRRetriever(model, ground.processor, ground.knowledge_base)
-    asked = {record["question_id"]: record for record in ground.benchmark.questions["train"]}
+def test_only_mistakes_leaves_out_right_answers(data, model) -> None:
+    pairs = collect(data, model, only_mistakes=True)
+    retriever = GeMKRRetriever(model, data.processor, data.knowledge_base)
+    asked = {record["question_id"]: record for record in data.benchmark.questions["train"]}
     first = {}
-    for name in {*collect(ground, model)["question_id"]}:
+    for name in {*collect(data, model)["question_id"]}:
         record = asked[name]
         hits = retriever.retrieve(
-            ground.benchmark.images[record["image_id"]], record["question"], k=10
+            data.benchmark.images[record["image_id"]], record["question"], k=10
         )
         first[name] = hits[0].document["id"] in record["relevant_ids"]
     assert {name for name, right in first.items() if not right} == {*pairs["question_id"]}

@@ -11,8 +11,8 @@ from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
 
 
 @pytest.fixture(scope="module")
-def model(ground):
-    return load_untuned_model(ground.processor)
+def model(data):
+    return load_untuned_model(data.processor)
 
 
 class Counted(dict):
@@ -28,19 +28,19 @@ class Counted(dict):
 
 
 @pytest.fixture()
-def images(ground):
-    return Counted(ground.benchmark.images)
+def images(data):
+    return Counted(data.benchmark.images)
 
 
-def prepare(images, names, ground, model, folder, **options):
-    return prepare_images(images, names, model, ground.processor, folder, **options)
+def prepare(images, names, data, model, folder, **options):
+    return prepare_images(images, names, model, data.processor, folder, **options)
 
 
-def test_they_are_those_of_the_processor_and_the_frozen_clip(ground, model, images, tmp_path):
+def test_they_are_those_of_the_processor_and_the_frozen_clip(data, model, images, tmp_path):
     names = list(images)
-    made = prepare(images, [*names, names[0]], ground, model, tmp_path, batch_size=3)
+    made = prepare(images, [*names, names[0]], data, model, tmp_path, batch_size=3)
     assert list(made) == names
-    batch = ground.processor(
+    batch = data.processor(
         images=[images[name] for name in names], return_objects=True, return_tensors="pt"
     )
     with torch.no_grad():
@@ -54,38 +54,38 @@ def test_they_are_those_of_the_processor_and_the_frozen_clip(ground, model, imag
         assert len(image.objects) == int(image.object_mask.sum())
 
 
-def test_none_is_made_twice_and_more_are_added(ground, model, images, tmp_path) -> None:
+def test_none_is_made_twice_and_more_are_added(data, model, images, tmp_path) -> None:
     names = list(images)
-    prepare(images, names[:5], ground, model, tmp_path)
+    prepare(images, names[:5], data, model, tmp_path)
     images.asked.clear()
-    made = prepare(images, names, ground, model, tmp_path)
+    made = prepare(images, names, data, model, tmp_path)
     assert images.asked == names[5:]
     assert list(made) == names
     images.asked.clear()
-    prepare(images, names, ground, model, tmp_path)
+    prepare(images, names, data, model, tmp_path)
     assert images.asked == []
 
 
-def test_a_stopped_preparation_goes_on(ground, model, images, tmp_path, monkeypatch) -> None:
+def test_a_stopped_preparation_goes_on(data, model, images, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "SHARD", 2)
     names = list(images)
     broken = Counted(images)
     del broken[names[4]]
     with pytest.raises(KeyError):
-        prepare(broken, names, ground, model, tmp_path)
+        prepare(broken, names, data, model, tmp_path)
     assert list(PreparedImages(tmp_path)) == names[:4]
     images.asked.clear()
-    assert list(prepare(images, names, ground, model, tmp_path)) == names
+    assert list(prepare(images, names, data, model, tmp_path)) == names
     assert images.asked == names[4:]
 
 
-def test_another_tower_or_processor_makes_them_anew(ground, model, images, tmp_path) -> None:
+def test_another_tower_or_processor_makes_them_anew(data, model, images, tmp_path) -> None:
     names = list(images)[:2]
-    before = prepare(images, names, ground, model, tmp_path)[names[0]].object_features
-    other = load_untuned_model(ground.processor)
+    before = prepare(images, names, data, model, tmp_path)[names[0]].object_features
+    other = load_untuned_model(data.processor)
     with torch.no_grad():
         other.vision_tower.embeddings.class_embedding += 0.5
-    after = prepare(images, names, ground, other, tmp_path)[names[0]].object_features
+    after = prepare(images, names, data, other, tmp_path)[names[0]].object_features
     assert not torch.allclose(before, after)
     wide = load_processor()
     wide.object_margin = 0.3
@@ -94,10 +94,10 @@ def test_another_tower_or_processor_makes_them_anew(ground, model, images, tmp_p
     assert images.asked == names
 
 
-def test_they_go_to_other_processes(ground) -> None:
-    name = ground.train["image_id"][0]
-    assert ground.prepared[name].pixel_values.dtype == torch.float16
-    twin = pickle.loads(pickle.dumps(ground.prepared))
-    assert torch.equal(twin[name].pixel_values, ground.prepared[name].pixel_values)
+def test_they_go_to_other_processes(data) -> None:
+    name = data.train["image_id"][0]
+    assert data.prepared[name].pixel_values.dtype == torch.float16
+    twin = pickle.loads(pickle.dumps(data.prepared))
+    assert torch.equal(twin[name].pixel_values, data.prepared[name].pixel_values)
     with pytest.raises(KeyError):
         twin["nowhere"]

@@ -1,4 +1,4 @@
-"""Instruction tuning: what is trained, what is kept, and what a stopped tuning leaves."""
+"""Instruction tuning: trained parts, the kept checkpoint, and resuming."""
 
 from dataclasses import replace
 
@@ -34,9 +34,9 @@ class StopAfter(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def tuned(ground, folder, config=CONFIG, **options):
-    model = load_untuned_model(ground.processor, seed=config.seed)
-    return tune(model, ground.processor, ground.dataset(), folder, config, **options)
+def tuned(data, folder, config=CONFIG, **options):
+    model = load_untuned_model(data.processor, seed=config.seed)
+    return tune(model, data.processor, data.dataset(), folder, config, **options)
 
 
 def losses(result):
@@ -44,35 +44,35 @@ def losses(result):
 
 
 @pytest.fixture(scope="module")
-def whole(ground, tmp_path_factory):
-    return tuned(ground, tmp_path_factory.mktemp("whole"))
+def whole(data, tmp_path_factory):
+    return tuned(data, tmp_path_factory.mktemp("whole"))
 
 
-def test_a_stopped_tuning_ends_as_if_it_had_not_stopped(ground, whole, tmp_path) -> None:
+def test_a_resumed_tuning_equals_an_uninterrupted_one(data, whole, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        tuned(ground, tmp_path, callbacks=[StopAfter(5)])
+        tuned(data, tmp_path, callbacks=[StopAfter(5)])
     assert last_complete_checkpoint(tmp_path).endswith("checkpoint-4")
     # The process was killed while it wrote the next state.
     half = tmp_path / "checkpoint-6"
     half.mkdir()
     (half / "adapter_config.json").write_text("{")
-    resumed = tuned(ground, tmp_path)
+    resumed = tuned(data, tmp_path)
     assert losses(resumed) == losses(whole)
     state = resumed.model.state_dict()
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(weight, state[name]), name
 
 
-def test_one_seed_gives_one_result_and_another_another(ground, whole, tmp_path) -> None:
-    again = tuned(ground, tmp_path / "again")
+def test_results_follow_from_the_seed(data, whole, tmp_path) -> None:
+    again = tuned(data, tmp_path / "again")
     assert losses(again) == losses(whole)
     assert len(losses(whole)) == 6
-    other = tuned(ground, tmp_path / "other", replace(CONFIG, seed=1))
+    other = tuned(data, tmp_path / "other", replace(CONFIG, seed=1))
     assert losses(other) != losses(whole)
 
 
-def test_towers_stay_frozen_but_for_what_the_paper_tunes(ground, whole) -> None:
-    before = load_untuned_model(ground.processor, seed=CONFIG.seed).state_dict()
+def test_only_the_parts_that_the_paper_tunes_change(data, whole) -> None:
+    before = load_untuned_model(data.processor, seed=CONFIG.seed).state_dict()
     after = whole.model.state_dict()
     changed = {name for name, weight in after.items() if not torch.equal(weight, before[name])}
     language = {name for name in changed if "q_proj" in name or "v_proj" in name}
@@ -85,33 +85,33 @@ def test_towers_stay_frozen_but_for_what_the_paper_tunes(ground, whole) -> None:
     assert not [name for name in language if "vision" in name]
 
 
-def test_rank_0_leaves_the_language_model_frozen(ground, tmp_path) -> None:
-    result = tuned(ground, tmp_path, replace(CONFIG, lora_r=0, max_steps=2))
-    before = load_untuned_model(ground.processor, seed=CONFIG.seed).language_model.state_dict()
+def test_rank_0_leaves_the_language_model_frozen(data, tmp_path) -> None:
+    result = tuned(data, tmp_path, replace(CONFIG, lora_r=0, max_steps=2))
+    before = load_untuned_model(data.processor, seed=CONFIG.seed).language_model.state_dict()
     for name, weight in result.model.language_model.state_dict().items():
         assert torch.equal(weight, before[name]), name
     assert result.trainable_parameters < 0.2 * result.parameters
 
 
-def test_lora_is_on_the_language_model_only(ground) -> None:
-    adapted = add_lora(load_untuned_model(ground.processor), CONFIG)
+def test_lora_is_on_the_language_model_only(data) -> None:
+    adapted = add_lora(load_untuned_model(data.processor), CONFIG)
     lora = [name for name, p in adapted.named_parameters() if "lora_" in name and p.requires_grad]
     assert lora
     assert not [name for name in lora if "vision" in name]
 
 
-def test_two_small_batches_make_one_large_one(ground, tmp_path) -> None:
+def test_two_small_batches_make_one_large_one(data, tmp_path) -> None:
     config = replace(CONFIG, lora_dropout=0.0, max_steps=3, per_device_train_batch_size=4)
-    large = tuned(ground, tmp_path / "large", config)
+    large = tuned(data, tmp_path / "large", config)
     small = tuned(
-        ground,
+        data,
         tmp_path / "small",
         replace(config, per_device_train_batch_size=2, gradient_accumulation_steps=2),
     )
     torch.testing.assert_close(losses(small), losses(large), rtol=1e-4, atol=1e-5)
 
 
-def test_the_best_state_is_kept_and_ties_go_to_the_lower_loss(ground, tmp_path) -> None:
+def test_the_best_checkpoint_is_kept_and_the_loss_breaks_ties(data, tmp_path) -> None:
     recalls = iter([0.2, 0.8, 0.8, 0.5, 0.1, 0.0])
 
     def retrieval(model):
@@ -119,10 +119,10 @@ def test_the_best_state_is_kept_and_ties_go_to_the_lower_loss(ground, tmp_path) 
         return Metrics(0.0, 0.0, next(recalls), 1.0, 10)
 
     result = tuned(
-        ground,
+        data,
         tmp_path,
         validation=ValidationConfig(eval_steps=1),
-        validation_set=ground.dataset(ground.validation),
+        validation_set=data.dataset(data.validation),
         retrieval=retrieval,
     )
     validated = [entry for entry in result.history if "eval_R@5" in entry]
@@ -131,25 +131,25 @@ def test_the_best_state_is_kept_and_ties_go_to_the_lower_loss(ground, tmp_path) 
     assert result.best_step == best["step"]
     # What came back is that state, not the last one, and so is the adapter.
     for folder in (tmp_path / f"checkpoint-{result.best_step}", tmp_path / "adapter"):
-        model = load_untuned_model(ground.processor, seed=CONFIG.seed)
+        model = load_untuned_model(data.processor, seed=CONFIG.seed)
         state = PeftModel.from_pretrained(model, folder).merge_and_unload().state_dict()
         for name, weight in result.model.state_dict().items():
             torch.testing.assert_close(weight, state[name], rtol=1e-6, atol=1e-7, msg=name)
 
 
-def test_gradient_checkpointing_gives_the_same_losses(ground, whole, tmp_path) -> None:
-    result = tuned(ground, tmp_path, replace(CONFIG, gradient_checkpointing=True))
+def test_gradient_checkpointing_gives_the_same_losses(data, whole, tmp_path) -> None:
+    result = tuned(data, tmp_path, replace(CONFIG, gradient_checkpointing=True))
     torch.testing.assert_close(losses(result), losses(whole), rtol=1e-5, atol=1e-6)
 
 
-def test_workers_prepare_the_same_batches(ground, whole, tmp_path) -> None:
-    result = tuned(ground, tmp_path, replace(CONFIG, dataloader_num_workers=2))
+def test_data_loader_workers_give_the_same_batches(data, whole, tmp_path) -> None:
+    result = tuned(data, tmp_path, replace(CONFIG, dataloader_num_workers=2))
     assert losses(result) == losses(whole)
 
 
-def test_what_is_trained_is_in_float32_and_comes_back_in_its_own_type(ground, tmp_path) -> None:
+def test_trained_weights_are_in_float32_during_training(data, tmp_path) -> None:
     """In bfloat16 the steps of a small learning rate would be rounded away."""
-    model = load_untuned_model(ground.processor, seed=CONFIG.seed).to(torch.bfloat16)
+    model = load_untuned_model(data.processor, seed=CONFIG.seed).to(torch.bfloat16)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     trained = []
 
@@ -158,36 +158,43 @@ def test_what_is_trained_is_in_float32_and_comes_back_in_its_own_type(ground, tm
             trained.extend(p.dtype for p in model.parameters() if p.requires_grad)
 
     config = replace(CONFIG, precision="bf16", max_steps=3)
-    result = tune(model, ground.processor, ground.dataset(), tmp_path, config, callbacks=[Look()])
+    result = tune(
+        model,
+        data.processor,
+        data.dataset(),
+        tmp_path,
+        config,
+        callbacks=[Look()],
+    )
     assert set(trained) == {torch.float32}
     state = result.model.state_dict()
     assert {weight.dtype for weight in state.values()} == {torch.bfloat16}
     assert not torch.equal(state["alignment.weight"], before["alignment.weight"])
 
 
-def test_a_finished_tuning_is_not_done_again(ground, whole, tmp_path) -> None:
-    first = tuned(ground, tmp_path)
+def test_a_finished_tuning_is_not_repeated(data, whole, tmp_path) -> None:
+    first = tuned(data, tmp_path)
 
     class Never(TrainerCallback):
         def on_step_begin(self, args, state, control, **kwargs):
             raise AssertionError("a step was taken")
 
-    again = tuned(ground, tmp_path, callbacks=[Never()])
+    again = tuned(data, tmp_path, callbacks=[Never()])
     assert losses(again) == losses(first) == losses(whole)
     state = again.model.state_dict()
     for name, weight in first.model.state_dict().items():
         assert torch.equal(weight, state[name]), name
 
 
-def test_divided_weights_are_merged_from_the_saved_adapter(
-    ground, whole, tmp_path, monkeypatch
+def test_sharded_weights_are_merged_from_the_saved_adapter(
+    data, whole, tmp_path, monkeypatch
 ) -> None:
     """As with FSDP, where no process holds the whole model."""
     monkeypatch.setattr(tuning, "weights_are_sharded", lambda: True)
     result = tuned(
-        ground,
+        data,
         tmp_path,
-        load_untuned=lambda: load_untuned_model(ground.processor, seed=CONFIG.seed),
+        load_untuned=lambda: load_untuned_model(data.processor, seed=CONFIG.seed),
     )
     state = result.model.state_dict()
     for name, weight in whole.model.state_dict().items():
@@ -203,24 +210,24 @@ def test_divided_weights_are_merged_from_the_saved_adapter(
         ({"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, True),
     ],
 )
-def test_divided_weights_are_known_from_accelerate(variables, divided, monkeypatch) -> None:
+def test_sharding_is_read_from_accelerate(variables, divided, monkeypatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert tuning.weights_are_sharded() is divided
 
 
-def test_no_checkpoint_is_no_checkpoint(tmp_path) -> None:
+def test_an_empty_folder_has_no_checkpoint(tmp_path) -> None:
     assert last_complete_checkpoint(tmp_path) is None
 
 
-def test_fewer_instructions_than_a_batch_are_told(ground, tmp_path) -> None:
+def test_fewer_instructions_than_a_batch_raise(data, tmp_path) -> None:
     with pytest.raises(ValueError, match=r"24 instructions are fewer than a batch of 25"):
-        tuned(ground, tmp_path, replace(CONFIG, per_device_train_batch_size=25))
+        tuned(data, tmp_path, replace(CONFIG, per_device_train_batch_size=25))
 
 
-def test_a_validation_needs_something_to_validate_on(ground, tmp_path) -> None:
+def test_validation_needs_a_validation_set(data, tmp_path) -> None:
     with pytest.raises(ValueError, match="give validation_set"):
-        tuned(ground, tmp_path, validation=ValidationConfig())
+        tuned(data, tmp_path, validation=ValidationConfig())
 
 
 @pytest.mark.parametrize(

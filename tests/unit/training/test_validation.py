@@ -1,4 +1,4 @@
-"""Validation by retrieval: the figures of the evaluation, and a model left as it was."""
+"""Validation by retrieval: the metrics of the evaluation, and an unchanged model."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def validate(retriever, questions, **options):
     )
 
 
-def test_figures_are_those_of_the_evaluation(retriever, questions) -> None:
+def test_metrics_equal_those_of_the_evaluation(retriever, questions) -> None:
     expected = score_run(
         run_retriever(retriever, questions, 10).documents, relevant_ids(questions)
     ).as_dict()

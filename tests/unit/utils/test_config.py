@@ -60,7 +60,7 @@ def test_each_mistake_is_named(content, message) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_a_file_is_read_and_6e5_is_a_number(tmp_path) -> None:
+def test_6e5_is_read_as_a_number(tmp_path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("output: runs/a  # here\ninner:\n  rate: 6e-5\n")
     assert read_yaml(path) == {"output": "runs/a", "inner": {"rate": 6e-5}}

@@ -19,7 +19,7 @@ FEW = SymbolsConfig(
 
 
 @dataclass(frozen=True)
-class Ground:
+class TrainingData:
     """What a training needs besides a model."""
 
     benchmark: Benchmark
@@ -33,7 +33,7 @@ class Ground:
         return InstructionDataset(instructions or self.train, self.prepared, self.processor)
 
 
-def make_ground(folder) -> Ground:
+def make_training_data(folder) -> TrainingData:
     """24 instructions about 6 images, and those of 3 others for validation."""
     processor = load_processor()
     benchmark = symbols_benchmark(load_symbols(FEW, cache_dir=folder / "data"))
@@ -46,4 +46,4 @@ def make_ground(folder) -> Ground:
     images = prepare_images(
         benchmark.images, names, load_untuned_model(processor), processor, folder / "images"
     )
-    return Ground(benchmark, processor, knowledge_base, images, train, validation)
+    return TrainingData(benchmark, processor, knowledge_base, images, train, validation)
