@@ -306,29 +306,3 @@ def freeze(arrays: Any) -> Any:
         else:
             array.flags.writeable = False
     return arrays
-
-
-__all__ = [
-    "INLINED",
-    "KERNEL",
-    "LINE_BITS",
-    "MAX_BITS",
-    "BitVector",
-    "bit_vector",
-    "empty_lines",
-    "first_one",
-    "freeze",
-    "get_bit",
-    "is_one",
-    "no_bits",
-    "num_lines",
-    "ones_before",
-    "pack",
-    "packed_words",
-    "popcount",
-    "prefetch",
-    "rank",
-    "unpack",
-    "write_counts",
-    "write_lines",
-]

@@ -305,20 +305,3 @@ def remove_documents(matrix: WaveletMatrix, docs: DocumentMap, documents: Int64)
     documents = documents.copy()
     documents.flags.writeable = False
     return Removed(documents, bit_vector(alive, 1), bit_vector(changes, 1))
-
-
-__all__ = [
-    "DocumentMap",
-    "Removed",
-    "count_alive",
-    "distinct_intervals",
-    "documents_of_intervals",
-    "documents_of_rows",
-    "extract_documents",
-    "first_alive_rows",
-    "lookup_documents",
-    "nothing_removed",
-    "positions_of_rows",
-    "remove_documents",
-    "whole_documents",
-]

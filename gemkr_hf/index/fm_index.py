@@ -24,6 +24,7 @@ SHARD_TOKENS = 1 << 28
 LIST_THRESHOLD = 1 << 9
 MAX_VOCAB_SIZE = 2**31 - 1
 
+_EXTRACT_BATCH = 1 << 12
 _PARALLEL_ROWS = 1 << 15
 """Minimum number of interval rows for a further thread."""
 _PARALLEL_SEQUENCES = 1 << 10
@@ -206,9 +207,9 @@ class FMIndex:
     @property
     def num_tokens(self) -> int:
         """Number of tokens, without those of removed documents."""
-        return int(sum(shard.num_tokens for shard in self._shards)) - int(
-            sum(shard.lengths()[shard.removed.documents].sum() for shard in self._thinned())
-        )
+        thinned = (shard for shard in self._shards if shard.is_thinned)
+        removed = sum(int(shard.lengths()[shard.removed.documents].sum()) for shard in thinned)
+        return sum(shard.num_tokens for shard in self._shards) - removed
 
     @property
     def num_shards(self) -> int:
@@ -321,13 +322,11 @@ class FMIndex:
             return shard.successors(lower, upper)
         cuts = np.searchsorted(work, work[-1] * np.arange(1, threads) / threads) + 1
         edges = np.unique([0, *cuts.tolist(), len(lower)]).tolist()
-        parts = run_all(
-            [
-                lambda a=a, b=b: shard.successors(lower[a:b], upper[a:b])  # type: ignore[misc]
-                for a, b in pairwise(edges)
-            ],
-            threads,
-        )
+        tasks = [
+            partial(shard.successors, lower[first:last], upper[first:last])
+            for first, last in pairwise(edges)
+        ]
+        parts = run_all(tasks, threads)
         sizes = np.concatenate([np.diff(offsets) for offsets, _ in parts])
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return offsets, np.concatenate([tokens for _, tokens in parts])
@@ -472,16 +471,12 @@ class FMIndex:
 
     def extract_all(self) -> Iterable[NDArray[np.int32]]:
         """The tokens of all documents that are not removed, in the order of rows."""
-        together = 1 << 12
         for shard in self._shards:
             rows = np.setdiff1d(np.arange(shard.num_documents), shard.removed.documents)
-            for first in range(0, len(rows), together):
-                some = rows[first : first + together]
-                cuts = np.array_split(some, self.threads)
-                for offsets, tokens in run_all(
-                    [lambda part=part: shard.extract(part) for part in cuts],  # type: ignore[misc] # noqa: B023
-                    self.threads,
-                ):
+            for first in range(0, len(rows), _EXTRACT_BATCH):
+                parts = np.array_split(rows[first : first + _EXTRACT_BATCH], self.threads)
+                tasks = [partial(shard.extract, part) for part in parts]
+                for offsets, tokens in run_all(tasks, self.threads):
                     yield from np.split(tokens, offsets[1:-1]) if len(offsets) > 1 else []
 
     def check_row(self, row: int) -> None:
@@ -684,10 +679,7 @@ class FMIndex:
     # -- helpers -----------------------------------------------------------------------------------
 
     def _of_shards(self, work: Callable[[int, Shard], Any]) -> list[Any]:
-        tasks = [
-            lambda number=number, shard=shard: work(number, shard)  # type: ignore[misc]
-            for number, shard in enumerate(self._shards)
-        ]
+        tasks = [partial(work, number, shard) for number, shard in enumerate(self._shards)]
         return run_all(tasks, self.threads)
 
     def _checked(self, intervals: Intervals) -> Intervals:
@@ -698,9 +690,6 @@ class FMIndex:
                 f"{len(self._shards)} shard(s): they are of another index"
             )
         return Intervals(np.asarray(lower, dtype=np.int64), np.asarray(upper, dtype=np.int64))
-
-    def _thinned(self) -> list[Shard]:
-        return [shard for shard in self._shards if shard.is_thinned]
 
     @property
     def backend(self) -> str:

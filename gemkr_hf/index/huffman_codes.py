@@ -144,6 +144,3 @@ def tree_shape(lengths: NDArray[np.uint8], counts: NDArray[np.int64]) -> Shape:
         nodes, level_lengths, line_starts, super_starts, smaller, leaf_starts, symbols,
         codes, lengths, firsts,
     )  # fmt: skip
-
-
-__all__ = ["MAX_LENGTH", "Shape", "code_lengths", "padded_number", "tree_shape"]

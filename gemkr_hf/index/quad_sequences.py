@@ -181,16 +181,3 @@ def write_counts(lines, supers, found):
             here = found[line, digit]
             found[line, digit] = total[digit]
             total[digit] += here
-
-
-__all__ = [
-    "LINE_DIGITS",
-    "expect_rank",
-    "get_digit",
-    "num_lines",
-    "num_supers",
-    "rank_digit",
-    "rank_digits",
-    "write_counts",
-    "write_lines",
-]

@@ -193,13 +193,3 @@ class ListWriter:
 def no_lists() -> SuccessorLists:
     """No lists at all."""
     return ListWriter(np.empty(0, dtype=np.int32)).lists()
-
-
-__all__ = [
-    "ListWriter",
-    "SuccessorLists",
-    "find_list",
-    "no_lists",
-    "read_list",
-    "rows_without_list",
-]

@@ -256,15 +256,6 @@ def _transform(text, positions, document_of, anchor_rate, first, last, symbols, 
         before = document
 
 
-@njit(**KERNEL)
-def _stored_positions(positions, flags, stored):
-    found = 0
-    for row in range(positions.shape[0]):
-        if flags[row] & MARKED:
-            stored[found] = positions[row]
-            found += 1
-
-
 def transform_documents(
     tokens: NDArray[np.int32],
     starts: NDArray[np.uint32],
@@ -305,13 +296,9 @@ def transform_documents(
         ),
         threads,
     )
-    stored = np.empty(int(((lengths + rate - 1) // rate).sum()), dtype=np.uint32)
-    _stored_positions(positions, flags, stored)
+    stored = positions[(flags & MARKED) != 0]
     width = max(1, (length - 1).bit_length())
     return symbols, DocumentMap(
         bit_vector(flags, SAME), bit_vector(flags, MARKED), pack(stored, width),
         pack(anchors, width), np.array([width, rate, anchor_rate], dtype=np.int64), starts,
     )  # fmt: skip
-
-
-__all__ = ["sort_suffixes", "transform_documents"]

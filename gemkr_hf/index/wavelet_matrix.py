@@ -626,15 +626,3 @@ def _build_level(
 def _padded(sizes: Int64) -> Int64:
     """Sizes for the symbols of a complete code, some of which never occur."""
     return np.append(sizes, np.zeros(padded_number(len(sizes)) - len(sizes), dtype=np.int64))
-
-
-__all__ = [
-    "BATCH",
-    "Arrays",
-    "WaveletMatrix",
-    "extend_rows",
-    "search_rows",
-    "step_back",
-    "steps_back",
-    "walk_rows",
-]

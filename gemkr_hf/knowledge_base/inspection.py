@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from gemkr_hf.hub.upload_plan import readable_size
 from gemkr_hf.knowledge_base.knowledge_base import KnowledgeBase
 
 
@@ -90,8 +91,8 @@ def describe(knowledge_base: KnowledgeBase, clues: ClueLengths, shown: int = 3) 
         f"tokens      {index.num_tokens:,}, {index.num_tokens / max(1, len(live)):.1f} per "
         f"document; {len(index.tokens):,} of {index.vocab_size:,} different tokens",
         f"tokenizer   {identity.name} (fingerprint {identity.fingerprint[:8]})",
-        f"index       {_size(index.nbytes)}, {index.nbytes / max(1, index.num_tokens):.2f} bytes "
-        f"per token, {index.num_shards} shard{'s'[: index.num_shards != 1]}",
+        f"index       {readable_size(index.nbytes)}, "
+        f"{index.nbytes / max(1, index.num_tokens):.2f} bytes per token, {index.num_shards} shard{'s'[: index.num_shards != 1]}",
     ]
     for title, rows in (("longest", order[::-1][:shown]), ("shortest", order[:shown])):
         for number, row in enumerate(rows.tolist()):
@@ -111,14 +112,6 @@ def describe(knowledge_base: KnowledgeBase, clues: ClueLengths, shown: int = 3) 
             f"{clues.within(15):.1%}; not before the end of the document: {clues.never:.1%}",
         ]
     return "\n".join(lines)
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"
 
 
 def plot(knowledge_base: KnowledgeBase, clues: ClueLengths, path: Path) -> None:

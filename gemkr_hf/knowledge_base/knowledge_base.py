@@ -524,7 +524,7 @@ class KnowledgeBase:
         """
         folder, selection = locate(name_or_path, documents, shards, **hub_kwargs)
         try:
-            loaded = saving.load(folder, selection, backend, verify, threads)
+            knowledge_base = saving.load(cls, folder, selection, backend, verify, threads)
         except ValueError as error:
             if folder == Path(name_or_path):
                 raise
@@ -532,9 +532,6 @@ class KnowledgeBase:
                 f"{error} (cached files of '{name_or_path}': download them again with "
                 "force_download=True)"
             ) from None
-        knowledge_base = cls(
-            loaded.dataset, loaded.index, loaded.identity, loaded.duplicates, saved=loaded.saved
-        )
         if tokenizer is not None:
             knowledge_base.check_tokenizer(tokenizer)
             knowledge_base._tokenizer = tokenizer

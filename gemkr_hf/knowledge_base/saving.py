@@ -9,8 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-from datasets import Dataset, concatenate_datasets
+from datasets import concatenate_datasets
 
 from gemkr_hf.index.fm_index import FMIndex
 from gemkr_hf.index.index_storage import StoredFile
@@ -59,17 +58,6 @@ class SavedFiles:
         """All files that a header names."""
         documents = tuple(StoredFile(folder, record) for record in header["documents"])
         return cls(folder, documents, folder, header.get("tokenizer_files", {}))
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What `load` reads from a folder."""
-
-    dataset: Dataset | None
-    index: FMIndex
-    identity: TokenizerIdentity
-    duplicates: pa.Table | None
-    saved: SavedFiles
 
 
 def save(knowledge_base: KnowledgeBase, target: Path) -> SavedFiles:
@@ -133,8 +121,13 @@ def _write_tokenizer(knowledge_base: KnowledgeBase, folder: Path) -> Mapping[str
 
 
 def load(
-    folder: Path, selection: Selection, backend: str, verify: bool | None, threads: int | None
-) -> Loaded:
+    cls: type[KnowledgeBase],
+    folder: Path,
+    selection: Selection,
+    backend: str,
+    verify: bool | None,
+    threads: int | None,
+) -> KnowledgeBase:
     """Load the selected part of a knowledge base; see `KnowledgeBase.from_pretrained`.
 
     Raises:
@@ -168,7 +161,7 @@ def load(
     if not whole or dataset is None:
         stored = saved.documents if selection.in_parts is None else ()
         saved = SavedFiles(None, stored, folder, saved.tokenizer_files)
-    return Loaded(dataset, index, identity, duplicates, saved)
+    return cls(dataset, index, identity, duplicates, saved=saved)
 
 
 def verify(knowledge_base: KnowledgeBase, sample: int) -> None:
@@ -192,4 +185,4 @@ def verify(knowledge_base: KnowledgeBase, sample: int) -> None:
             )
 
 
-__all__ = ["Loaded", "SavedFiles", "load", "save", "verify", "write_files"]
+__all__ = ["SavedFiles", "load", "save", "verify", "write_files"]

@@ -8,7 +8,7 @@ from gemkr_hf.index import pysdsl_backend
     params=["numba", "pysdsl", "pysdsl stand-in"],
 )
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each backend; pysdsl's adapter is tested on a stand-in where pysdsl itself is missing."""
+    """Each backend; pysdsl is replaced by a stand-in where it is not installed."""
     if request.param == "pysdsl" and pysdsl_backend.pysdsl is None:
         pytest.skip("pysdsl is not importable (it is not on PyPI)")
     if request.param == "pysdsl stand-in":

@@ -6,7 +6,7 @@ Documents = Sequence[Sequence[int]]
 
 
 def occurrences(documents: Documents, sequence: Sequence[int]) -> list[tuple[int, int]]:
-    """(document, offset) of every place of the sequence; the empty one stands everywhere."""
+    """(document, offset) of every occurrence; the empty sequence occurs everywhere."""
     sequence, length = list(sequence), len(sequence)
     return [
         (row, offset)

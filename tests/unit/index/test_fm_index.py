@@ -1,4 +1,4 @@
-"""The FM-index against a search through all documents."""
+"""The FM-index compared with a brute-force search."""
 
 import copy
 import os
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gemkr_hf.index import FMIndex, Intervals
 
-# The fixture only names the backend, so that one for all examples is right.
+# The fixture only selects the backend: one value for all examples is correct.
 thorough = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -25,7 +25,7 @@ thorough = settings(
 
 @st.composite
 def corpora(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
-    """Documents of a few, or of very many, different tokens, and sequences to ask for."""
+    """Documents with few or very many different tokens, and sequences to look up."""
     alphabet = draw(
         st.one_of(
             st.lists(st.integers(0, 4), min_size=1, max_size=3, unique=True),
@@ -41,7 +41,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
     for document in documents:
         start = draw(st.integers(0, len(document)))
         sequences.append(document[start : start + draw(st.integers(0, 5))])
-    # Across a border, and with tokens that cannot be.
+    # Across document boundaries, and with tokens outside the vocabulary.
     sequences += [left + right for left, right in pairwise(documents)]
     sequences += [[alphabet[0], wrong] for wrong in (-1, 152_000, 2**40)] + [[-1], []]
     return documents, sequences
@@ -49,7 +49,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
 
 @st.composite
 def settings_of_an_index(draw: st.DrawFn) -> dict[str, int]:
-    """Kept positions, stored lists and shards of every kind."""
+    """Sampling rates, list thresholds and shard sizes."""
     return {
         "vocab_size": 152_000,
         "sample_rate": draw(st.sampled_from([1, 3, 16])),
@@ -62,7 +62,7 @@ def settings_of_an_index(draw: st.DrawFn) -> dict[str, int]:
 def check_all_operations(
     index: FMIndex, documents: list[list[int] | None], sequences: list[list[int]]
 ) -> None:
-    """Against brute force; a document that is None was removed."""
+    """Compare with brute force; a document that is None was removed."""
     live = [document for document in documents if document is not None]
     rows = [row for row, document in enumerate(documents) if document is not None]
     assert len(index) == index.num_documents == len(live)
@@ -108,7 +108,7 @@ def test_every_operation_equals_brute_force(
 
 @thorough
 @given(corpora(), corpora(), settings_of_an_index(), st.data())
-def test_documents_come_and_go(
+def test_add_and_remove_documents(
     backend: str,
     corpus: tuple[list[list[int]], list[list[int]]],
     more: tuple[list[list[int]], list[list[int]]],
@@ -139,7 +139,7 @@ def test_documents_come_and_go(
 
 @thorough
 @given(corpora(), settings_of_an_index())
-def test_intervals_grow_as_sequences_do(
+def test_extended_intervals_equal_searched_ones(
     backend: str,
     corpus: tuple[list[list[int]], list[list[int]]],
     options: dict[str, int],
@@ -164,11 +164,11 @@ def test_intervals_grow_as_sequences_do(
 
 @pytest.mark.parametrize("vocab_size", [1, 2, 200, 256, 40_000, 70_000])
 def test_larger_corpus_of_any_alphabet(vocab_size: int) -> None:
-    """More than one line of bits and symbols of one, two and three bytes."""
+    """More than one line of digits; symbols of one, two and three bytes."""
     rng = np.random.default_rng(vocab_size)
     ids = rng.permutation(vocab_size)
     documents = [ids[rng.zipf(1.3, size=rng.integers(0, 60)) % vocab_size] for _ in range(300)]
-    # Every token once, so that the alphabet is as large as it can be.
+    # Every token occurs: the alphabet has its maximum size.
     documents.append(ids)
     index = FMIndex.build(documents, vocab_size=vocab_size)
     lists = [document.tolist() for document in documents]
@@ -183,7 +183,7 @@ def test_larger_corpus_of_any_alphabet(vocab_size: int) -> None:
     assert index.get_next([[]])[0].tolist() == sorted(set(ids.tolist()))
 
 
-def test_nothing_joins_two_documents() -> None:
+def test_no_sequence_crosses_a_document_boundary() -> None:
     index = FMIndex.build([[1, 2], [3, 4]])
     assert index.count([[2, 3], [4, 1]]).tolist() == [0, 0]
     assert [tokens.tolist() for tokens in index.get_next([[2], [1, 2]])] == [[], []]
@@ -217,25 +217,25 @@ def test_empty_inputs() -> None:
 
 
 @pytest.mark.parametrize("row", [-1, 2])
-def test_no_such_document(row: int) -> None:
+def test_rows_that_do_not_exist(row: int) -> None:
     with pytest.raises(IndexError, match=f"No document {row}"):
         FMIndex.build([[1], [2]]).extract(row)
 
 
 @pytest.mark.parametrize("token", [-1, 10])
-def test_build_refuses_tokens_out_of_range(token: int) -> None:
+def test_build_rejects_tokens_out_of_range(token: int) -> None:
     with pytest.raises(ValueError, match=f"Document 1 contains token {token}, which is not in"):
         FMIndex.build([[1], [3, token]], vocab_size=10)
 
 
 @pytest.mark.parametrize("batch", [[1, 2], ["ab"], [[1.5]], [[[1]]]])
-def test_what_is_no_batch_of_ids_is_refused(batch: list) -> None:
+def test_invalid_batches_are_rejected(batch: list) -> None:
     with pytest.raises(ValueError, match="batch of token-id sequences"):
         FMIndex.build([[1, 2]]).count(batch)
 
 
-def test_intervals_of_elsewhere_read_nothing_outside() -> None:
-    """Rows that no index gives: answered, never read."""
+def test_invalid_intervals_read_nothing_outside() -> None:
+    """Rows that do not exist give answers, but nothing is read."""
     index = FMIndex.build([[1, 2, 3]])
     wild = Intervals(np.array([[-5, 2, 9, 2**40]]), np.array([[2**40, 1, 12, 2**41]]))
     index.extend(wild, [1, 2, 3, 1])
@@ -244,13 +244,13 @@ def test_intervals_of_elsewhere_read_nothing_outside() -> None:
     assert len(index.successors(wild)[0]) == 5
 
 
-def test_extend_wants_one_token_an_interval() -> None:
+def test_extend_needs_one_token_per_interval() -> None:
     index = FMIndex.build([[1, 2, 3]])
     with pytest.raises(ValueError, match="3 tokens for 2 intervals"):
         index.extend(index.root(2), [1, 2, 3])
 
 
-def test_intervals_of_an_index_of_other_shards() -> None:
+def test_intervals_of_another_index() -> None:
     one, two = FMIndex.build([[1], [2]]), FMIndex.build([[1], [2]], shard_tokens=1)
     assert (one.num_shards, two.num_shards) == (1, 2)
     with pytest.raises(ValueError, match="they are of another index"):
@@ -258,8 +258,8 @@ def test_intervals_of_an_index_of_other_shards() -> None:
 
 
 @pytest.mark.parametrize("text", [[0] * 3000, [0, 1] * 1500, [0, 0, 1] * 1000])
-def test_text_that_repeats_itself_at_length(text: list[int]) -> None:
-    """What a quicksort would compare for ever is sorted another way, in the same order."""
+def test_repetitive_text(text: list[int]) -> None:
+    """Texts that need too many comparisons are sorted by divsufsort, in the same order."""
     documents = [text, text[:-1], [1]]
     index = FMIndex.build(documents, vocab_size=2)
     assert [tokens.tolist() for tokens in index.extract_all()] == documents
@@ -269,7 +269,7 @@ def test_text_that_repeats_itself_at_length(text: list[int]) -> None:
 
 
 def test_vocabulary_of_31_bits() -> None:
-    """Ids far apart take the space of those that occur, and no table of all."""
+    """Sparse ids take the space of those that occur; there is no table of all."""
     documents = [[2**31 - 2, 5, 2**24], [5, 2**30]]
     index = FMIndex.build(documents, vocab_size=2**31 - 1)
     assert index.nbytes < 10_000
@@ -278,15 +278,15 @@ def test_vocabulary_of_31_bits() -> None:
     assert [tokens.tolist() for tokens in index.extract_all()] == documents
 
 
-def test_a_large_vocabulary_costs_no_more_than_its_entropy() -> None:
-    """The same text with ids spread over 152,000 instead of 32,000 is not twice as large."""
+def test_size_depends_on_entropy_not_on_vocabulary_size() -> None:
+    """The same text with ids up to 152,000 instead of 32,000 is not twice as large."""
     rng = np.random.default_rng(0)
     text = np.minimum(rng.zipf(1.3, size=(2000, 100)), 30_000)
     sizes = [FMIndex.build(text * factor, vocab_size=152_000).nbytes for factor in (1, 5)]
     assert sizes[1] < 1.05 * sizes[0]
 
 
-def test_several_threads_ask_one_index() -> None:
+def test_queries_from_several_threads() -> None:
     rng = np.random.default_rng(0)
     documents = [rng.integers(0, 300, size=60).tolist() for _ in range(400)]
     index = FMIndex.build(documents, vocab_size=300, shard_tokens=9000, threads=2)
@@ -308,8 +308,8 @@ def test_several_threads_ask_one_index() -> None:
         index.threads = 0
 
 
-def test_work_of_several_threads_on_wide_intervals() -> None:
-    """So many rows that a call is split between threads."""
+def test_wide_intervals_are_split_among_threads() -> None:
+    """Enough rows that a call is split among threads."""
     rng = np.random.default_rng(1)
     documents = rng.integers(0, 200, size=(3000, 50))
     index = FMIndex.build(documents, vocab_size=200, list_threshold=10**6, threads=2)
@@ -321,7 +321,7 @@ def test_work_of_several_threads_on_wide_intervals() -> None:
 
 
 def test_copies() -> None:
-    """transformers copies logits processors, and with them the index; a pool pickles it."""
+    """transformers copies logits processors with their index; process pools pickle it."""
     index = FMIndex.build([[1, 2, 3], [1, 2, 4], [5]], vocab_size=6, shard_tokens=4).remove([1])
     copied, sent = copy.deepcopy(index), pickle.loads(pickle.dumps(index))
     assert copied._shards[0] is index._shards[0]
@@ -329,8 +329,8 @@ def test_copies() -> None:
         check_all_operations(other, [[1, 2, 3], None, [5]], [[1, 2], [4], [5], []])
 
 
-def test_many_clues_at_once() -> None:
-    """More than one thread's share of them."""
+def test_many_clues_are_split_among_threads() -> None:
+    """More sequences than one thread searches."""
     rng = np.random.default_rng(2)
     documents = rng.integers(0, 5000, size=(4000, 20))
     clues = documents[:, 3:7]
@@ -394,7 +394,7 @@ def test_documents_that_cannot_be_removed() -> None:
             index.remove([row])
 
 
-def test_backend_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_unknown_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemkr_hf.index.pysdsl_backend.pysdsl", None)
     with pytest.raises(ImportError, match="not on PyPI"):
         FMIndex.build([[1]], backend="pysdsl")
@@ -402,7 +402,7 @@ def test_backend_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -
         FMIndex.build([[1]], backend="sdsl")
 
 
-def test_a_passage_that_many_documents_share_takes_no_more_than_other_text() -> None:
+def test_size_of_a_passage_that_many_documents_share() -> None:
     rng = np.random.default_rng(0)
     sizes = []
     for length in (100, 300):
@@ -429,12 +429,12 @@ def test_a_passage_that_many_documents_share_takes_no_more_than_other_text() -> 
         ([[1], [-3]], None, "Document 1 contains token -3"),
     ],
 )
-def test_tokens_that_no_index_holds(documents, vocab_size, message: str) -> None:
+def test_vocabulary_limits(documents, vocab_size, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FMIndex.build(documents, vocab_size=vocab_size)
 
 
-def test_intervals_that_no_index_gave() -> None:
+def test_extreme_intervals() -> None:
     index = FMIndex.build([[3, 1, 4], [1, 5]])
     strange = Intervals(np.array([[2**62, -9, 2]]), np.array([[2**63 - 1, -3, 2**40]]))
     assert index.occurrences(strange).tolist() == [0, 0, 5]

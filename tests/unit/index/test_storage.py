@@ -1,4 +1,4 @@
-"""An index on disk: the same answers, and one sentence for whatever is broken."""
+"""Saved indexes: the same answers, and a clear error for broken files."""
 
 import json
 import mmap
@@ -75,7 +75,7 @@ def test_load_maps_the_file_on_a_cache_line(saved: Path) -> None:
         lines[0, 0] = 1
 
 
-def test_cut_short(saved: Path) -> None:
+def test_truncated_file(saved: Path) -> None:
     path = shard_file(saved)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(ValueError, match="truncated"):
@@ -92,7 +92,7 @@ def test_flipped_bit(saved: Path, place: int) -> None:
         FMIndex.load(saved)
 
 
-def test_a_flipped_bit_that_loading_did_not_look_for(saved: Path) -> None:
+def test_verify_finds_a_flipped_bit_that_loading_ignored(saved: Path) -> None:
     path = shard_file(saved)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -103,12 +103,12 @@ def test_a_flipped_bit_that_loading_did_not_look_for(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_flipped_bits_that_nobody_checks_crash_nothing(tmp_path: Path, seed: int) -> None:
-    """A file too large to be compared may answer wrongly, but reads nothing outside of itself."""
+def test_unchecked_flipped_bits_do_not_crash(tmp_path: Path, seed: int) -> None:
+    """A file too large to be compared may give wrong answers, but no read outside of it."""
     rng = np.random.default_rng(seed)
     documents = [rng.integers(0, 40, size=rng.integers(0, 30)) for _ in range(30)]
     index = FMIndex.build(documents, vocab_size=50, sample_rate=4, list_threshold=2)
-    # Every second without a removal: that file is then not there to be broken.
+    # Every second one has no removed documents, and no file of them to corrupt.
     index = index.remove(rng.choice(30, 10, replace=False)) if seed % 2 else index
     index.save(tmp_path)
     for path in tmp_path.glob("*.safetensors"):
@@ -139,8 +139,8 @@ def test_files_of_two_indexes(saved: Path, tmp_path: Path) -> None:
         FMIndex.load(saved)
 
 
-def test_files_of_two_indexes_too_large_to_be_compared(saved: Path, tmp_path: Path) -> None:
-    # As large as the first.
+def test_unchecked_files_of_two_indexes(saved: Path, tmp_path: Path) -> None:
+    # Files of the same size.
     FMIndex.build([[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 7], [], [3, 1, 4, 1, 5, 9, 2, 6], [5]],
                   vocab_size=50).save(tmp_path / "other")  # fmt: skip
     shutil.copy(shard_file(tmp_path / "other"), shard_file(saved))
@@ -148,7 +148,7 @@ def test_files_of_two_indexes_too_large_to_be_compared(saved: Path, tmp_path: Pa
         FMIndex.load(saved, verify=False)
 
 
-def test_what_was_removed_from_another_shard(tmp_path: Path) -> None:
+def test_removed_documents_of_another_shard(tmp_path: Path) -> None:
     for name, documents in (("a", DOCUMENTS), ("b", [row[::-1] for row in DOCUMENTS])):
         FMIndex.build(documents, vocab_size=50).remove([1]).save(tmp_path / name)
     (mine,), (other,) = ((tmp_path / name).glob("removed-*") for name in "ab")
@@ -196,7 +196,7 @@ def test_headers_of_wrong_content(saved: Path, change, message: str) -> None:
         FMIndex.load(saved)
 
 
-def test_every_flipped_bit_of_the_header_is_noticed(saved: Path) -> None:
+def test_every_flipped_bit_of_the_header_is_detected(saved: Path) -> None:
     path = saved / storage.HEADER_FILE
     data = bytearray(path.read_bytes())
     for at in range(0, len(data), 7):
@@ -207,7 +207,7 @@ def test_every_flipped_bit_of_the_header_is_noticed(saved: Path) -> None:
             same = json.loads(changed) == json.loads(data)
         except ValueError:
             same = False
-        if not same:  # a blank became another one
+        if not same:  # the bit changed the layout only
             with pytest.raises(
                 ValueError, match=r"not valid JSON|not a header|format version|was changed"
             ):
@@ -242,15 +242,15 @@ def test_saving_again_writes_only_what_is_new(saved: Path) -> None:
     more.save(saved)
     names = {file.name for file in saved.iterdir()}
     assert path.stat().st_mtime_ns == before
-    assert len(names) == 4  # the header, two shards, what was removed from the first
+    assert len(names) == 4  # the header, two shards, removed documents of the first
     again = FMIndex.load(saved)
     assert again.lookup_doc([[9, 9], [7]]).tolist() == [5, -1]
-    # What the header no longer names goes.
+    # Files that the header no longer names are deleted.
     index.save(saved)
     assert {file.name for file in saved.iterdir()} == {"index.json", path.name}
 
 
-def test_saving_elsewhere_what_is_gone_here(saved: Path, tmp_path: Path) -> None:
+def test_saving_after_the_source_was_deleted(saved: Path, tmp_path: Path) -> None:
     index = FMIndex.load(saved)
     shutil.rmtree(saved)
     index.save(tmp_path / "other")

@@ -5,9 +5,9 @@ from transformers import PreTrainedTokenizerFast
 
 DOCUMENTS = [
     {"id": "anchor", "title": "Anchor", "text": "An anchor holds a ship in its place at sea."},
-    {"id": "gear", "title": "Gear", "text": "A gear turns another gear, and both turn slowly."},
+    {"id": "gear", "title": "Gear", "text": "A gear turns another gear, and both turn delayed."},
     {"id": "empty", "title": "Nothing", "text": ""},
-    {"id": "again", "title": "Gear", "text": "A gear turns another gear, and both turn slowly."},
+    {"id": "again", "title": "Gear", "text": "A gear turns another gear, and both turn delayed."},
     {"id": "ship", "title": "Ship", "text": "A ship sails; in its place an anchor holds it fast."},
 ]
 DIFFERENT = [document for document in DOCUMENTS if document["id"] != "again"]

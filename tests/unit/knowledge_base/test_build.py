@@ -1,4 +1,4 @@
-"""Building on disk, in shards, stopped and gone on with."""
+"""Builds on disk, in shards, interrupted and resumed."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ WORDS = [
 
 
 def many(number: int = 3000) -> list[dict]:
-    """Different documents, every tenth of them twice."""
+    """Different documents, every tenth of them repeated."""
     records = [
         {"id": n, "text": f"{WORDS[n % 14]} {WORDS[n // 14 % 14]} {n} {WORDS[n // 196 % 14]}"}
         for n in range(number)
@@ -72,13 +72,13 @@ def test_build_equals_from_documents(form, tokenizer, tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["kb"]
 
 
-def test_shards_are_as_large_as_asked(tokenizer, tmp_path) -> None:
+def test_shard_sizes(tokenizer, tmp_path) -> None:
     built = KnowledgeBase.build(many(), tokenizer, tmp_path / "kb", shard_tokens=5000)
     assert len(built) == 3000
     sizes = [shard.num_tokens for shard in built.index._shards]
     assert max(sizes) <= 5000
     assert len(sizes) == built.index.num_shards > 3
-    # Repetitions of documents in earlier shards are found.
+    # Duplicates of documents in earlier shards are found.
     assert built.ids(built.row_of(-1)) == [0, -1]
 
 
@@ -86,7 +86,7 @@ class Interrupted(Exception):
     pass
 
 
-def test_going_on_from_the_last_finished_shard(tokenizer, tmp_path, monkeypatch) -> None:
+def test_resume_after_the_last_finished_shard(tokenizer, tmp_path, monkeypatch) -> None:
     sizes: list[int] = []
     build = FMIndex.build.__func__
 
@@ -108,16 +108,16 @@ def test_going_on_from_the_last_finished_shard(tokenizer, tmp_path, monkeypatch)
         assert not (tmp_path / "kb").exists()
         assert sum(sizes) > 0
     built = KnowledgeBase.build(many(), tokenizer, tmp_path / "kb", shard_tokens=5000)
-    # No shard was made twice.
+    # No shard was built twice.
     assert sum(sizes) == 3000
-    anew = KnowledgeBase.build(many(), tokenizer, tmp_path / "anew", shard_tokens=5000)
-    assert list(built) == list(anew)
-    names = [{path.name for path in (tmp_path / name).iterdir()} for name in ("kb", "anew")]
+    rebuilt = KnowledgeBase.build(many(), tokenizer, tmp_path / "rebuilt", shard_tokens=5000)
+    assert list(built) == list(rebuilt)
+    names = [{path.name for path in (tmp_path / name).iterdir()} for name in ("kb", "rebuilt")]
     assert names[0] == names[1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["anew", "kb"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kb", "rebuilt"]
 
 
-def test_going_on_with_other_documents_is_refused(tokenizer, tmp_path) -> None:
+def test_resume_with_changed_documents_is_rejected(tokenizer, tmp_path) -> None:
     def broken() -> Iterator[dict]:
         yield from many()[:2500]
         raise Interrupted
@@ -129,11 +129,11 @@ def test_going_on_with_other_documents_is_refused(tokenizer, tmp_path) -> None:
     for documents in (others, many()[:100]):
         with pytest.raises(ValueError, match="have changed since this build was started"):
             KnowledgeBase.build(documents, tokenizer, tmp_path / "kb", shard_tokens=5000)
-    # Other settings begin anew.
+    # Other settings start again.
     assert len(KnowledgeBase.build(others, tokenizer, tmp_path / "kb", shard_tokens=9000)) == 3000
 
 
-def test_a_broken_shard_is_made_again(tokenizer, tmp_path) -> None:
+def test_a_broken_shard_is_rebuilt(tokenizer, tmp_path) -> None:
     def broken() -> Iterator[dict]:
         yield from many()[:2500]
         raise Interrupted
@@ -147,7 +147,7 @@ def test_a_broken_shard_is_made_again(tokenizer, tmp_path) -> None:
     assert len(built) == 3000
 
 
-def test_an_older_knowledge_base_stays_until_the_new_one_is_whole(tokenizer, tmp_path) -> None:
+def test_an_older_knowledge_base_stays_until_the_new_one_is_complete(tokenizer, tmp_path) -> None:
     old = KnowledgeBase.build(DOCUMENTS, tokenizer, tmp_path / "kb")
 
     def broken() -> Iterator[dict]:
@@ -166,8 +166,8 @@ def test_an_older_knowledge_base_stays_until_the_new_one_is_whole(tokenizer, tmp
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["new", "over an older one"])
-def test_stopped_in_the_last_moment(there, tokenizer, tmp_path, monkeypatch) -> None:
-    """All shards are finished, and only the move to their place is missing."""
+def test_interrupted_while_moving_to_the_target(there, tokenizer, tmp_path, monkeypatch) -> None:
+    """All shards are finished, but not moved to the target."""
     if there:
         KnowledgeBase.build(DOCUMENTS, tokenizer, tmp_path / "kb")
     replace = Path.replace
@@ -197,23 +197,23 @@ def test_stopped_in_the_last_moment(there, tokenizer, tmp_path, monkeypatch) -> 
 BUILD = """
 import sys
 sys.path[:0] = sys.argv[3:]
-from test_build import many, slowly
+from test_build import many, delayed
 from knowledge_base_parts import word_tokenizer
 from gemkr_hf.knowledge_base import KnowledgeBase
-KnowledgeBase.build(slowly(many()), word_tokenizer(), sys.argv[1], shard_tokens=int(sys.argv[2]))
+KnowledgeBase.build(delayed(many()), word_tokenizer(), sys.argv[1], shard_tokens=int(sys.argv[2]))
 """
 
 
-def slowly(records: list[dict]) -> Iterator[dict]:
-    """Time enough to be killed between any two shards."""
+def delayed(records: list[dict]) -> Iterator[dict]:
+    """Leave time to be killed between any two shards."""
     for number, record in enumerate(records):
         if number % 100 == 0:
             time.sleep(0.02)
         yield record
 
 
-def test_killed_at_any_moment(tokenizer, tmp_path) -> None:
-    """SIGKILL after each of the first shards, and the rest in one go."""
+def test_killed_and_resumed(tokenizer, tmp_path) -> None:
+    """SIGKILL after each of the first shards, then build the rest."""
     target, building = tmp_path / "kb", tmp_path / ".kb.building"
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", BUILD, str(target), "3000", here]
@@ -255,17 +255,17 @@ def test_bad_documents_leave_nothing(documents, message, tokenizer, tmp_path) ->
     assert not (tmp_path / "kb").exists()
 
 
-def test_a_column_that_comes_late(tokenizer) -> None:
+def test_a_column_that_first_occurs_late(tokenizer) -> None:
     documents = [{"id": n, "text": str(n)} for n in range(1500)] + [{"id": -1, "text": "a", "x": 1}]
     with pytest.raises(ValueError, match="The column 'x' first occurs after document 1000"):
         KnowledgeBase.from_documents(documents, tokenizer)
 
 
-def test_output_that_is_something_else(tokenizer, tmp_path) -> None:
+def test_output_folder_with_other_content(tokenizer, tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("two years of work")
 
     def never() -> Iterator[dict]:
-        pytest.fail("read before the output was looked at")
+        pytest.fail("read before the output folder was checked")
         yield {}
 
     for target, message in (
@@ -283,8 +283,8 @@ def test_iterable_dataset_of_unknown_columns(tokenizer, tmp_path) -> None:
     assert list(KnowledgeBase.build(dataset, tokenizer, tmp_path / "kb")) == DIFFERENT
 
 
-def test_what_a_step_records() -> None:
-    """The digest of what went by does not depend on the batches it came in."""
+def test_digest_of_records() -> None:
+    """The digest does not depend on the batches."""
     import pyarrow as pa
 
     whole, parts = RecordDigest(), RecordDigest()

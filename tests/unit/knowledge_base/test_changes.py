@@ -1,4 +1,4 @@
-"""Documents that are repeated, added and removed, and indexing anew."""
+"""Duplicates, added and removed documents, and compaction."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -41,11 +41,11 @@ def test_repeated_texts_are_one_document_with_several_ids(knowledge_base) -> Non
     assert knowledge_base[1] == GEAR
     with pytest.raises(KeyError, match="No document with the id 'moon'"):
         knowledge_base.row_of("moon")
-    # Their clues are distinctive: of two documents with one text, none could ever be found.
+    # Their clues are distinctive: two documents with the same text could never be found.
     assert rows(knowledge_base, " turns another") == [1]
 
 
-def test_added_documents_follow_the_others(knowledge_base) -> None:
+def test_added_documents_get_the_next_rows(knowledge_base) -> None:
     more = knowledge_base.add(NEW)
     assert (len(knowledge_base), len(more)) == (4, 5)
     assert more[4] == NEW[0]
@@ -53,12 +53,12 @@ def test_added_documents_follow_the_others(knowledge_base) -> None:
     assert more.further_ids() == {"again": "gear", "third": "gear"}
     assert rows(more, " moon turns", " turns another", " turns") == [4, 1, -1]
     assert rows(knowledge_base, " moon turns") == [-1]
-    # Among the added ones too.
+    # Duplicates among the added ones too.
     twice = more.add(iter([{"id": 7, "text": "x", "title": None}, {"id": 8, "text": "x"}][:1] * 1))
     assert len(twice) == 6
 
 
-def test_what_cannot_be_added(knowledge_base) -> None:
+def test_invalid_additions(knowledge_base) -> None:
     with pytest.raises(ValueError, match="The id 'again' occurs twice"):
         knowledge_base.add([{"id": "again", "text": "something new"}])
     with pytest.raises(ValueError, match="no column 'url'"):
@@ -80,13 +80,13 @@ def test_removed_documents_are_not_found(knowledge_base) -> None:
     with pytest.raises(KeyError, match="anchor"):
         less.remove(["anchor"])
     assert knowledge_base[0] == DOCUMENTS[0]
-    # An id that was removed is free again.
+    # A removed id can be used again.
     back = less.add([DOCUMENTS[0]])
     assert back.row_of("anchor") == 4
     assert rows(back, " in its place") == [-1]
 
 
-def test_a_document_lives_as_long_as_one_of_its_ids(knowledge_base) -> None:
+def test_a_document_is_removed_with_its_last_id(knowledge_base) -> None:
     other = knowledge_base.remove(["again"])
     assert (len(other), other.ids(1), other[1]) == (4, ["gear"], GEAR)
     first_gone = knowledge_base.remove(["gear"])
@@ -100,7 +100,7 @@ def test_a_document_lives_as_long_as_one_of_its_ids(knowledge_base) -> None:
     assert len(knowledge_base.remove(["gear", "again"])) == 3
 
 
-def test_compact_gives_the_space_back(knowledge_base, tmp_path) -> None:
+def test_compact_frees_space(knowledge_base, tmp_path) -> None:
     changed = knowledge_base.add(NEW).remove(["anchor", "gear"])
     compact = changed.compact()
     assert compact.index.num_shards == 1
@@ -110,7 +110,7 @@ def test_compact_gives_the_space_back(knowledge_base, tmp_path) -> None:
     assert compact.ids(0) == ["again", "third"]
     assert compact.further_ids() == {"third": "again"}
     assert rows(compact, " in its place", " moon turns") == [2, 3]
-    # In place of what it came from, of which nothing stays.
+    # It replaces the knowledge base it came from, of which nothing remains.
     changed.save_pretrained(tmp_path / "kb")
     compact.save_pretrained(tmp_path / "kb")
     loaded = KnowledgeBase.from_pretrained(tmp_path / "kb")
@@ -138,15 +138,13 @@ def test_saving_changes_writes_only_what_is_new(knowledge_base, tmp_path) -> Non
     assert again.ids(1) == ["gear", "again", "third"]
     on_disk = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert on_disk == named_files(read_header(folder)) | {HEADER_FILE}
-    # What was loaded before still answers, and can be written back.
+    # An index loaded earlier still answers, and can be saved back.
     assert rows(loaded, " its place an anchor") == [3]
     loaded.save_pretrained(folder)
     assert list(KnowledgeBase.from_pretrained(folder)) == DIFFERENT
 
 
-def test_a_change_that_is_interrupted_changes_nothing(
-    knowledge_base, tmp_path, monkeypatch
-) -> None:
+def test_an_interrupted_save_changes_nothing(knowledge_base, tmp_path, monkeypatch) -> None:
     folder = tmp_path / "kb"
     knowledge_base.save_pretrained(folder)
     changed = KnowledgeBase.from_pretrained(folder).add(NEW)
@@ -159,7 +157,7 @@ def test_a_change_that_is_interrupted_changes_nothing(
     assert list(loaded) == DIFFERENT
 
 
-def test_random_changes_equal_a_knowledge_base_made_anew(tokenizer) -> None:
+def test_random_changes_equal_a_rebuilt_knowledge_base(tokenizer) -> None:
     rng = np.random.default_rng(0)
     words = ["sun", "moon", "star", "sea", "ship", "gear", "sign", "red", "blue", "of", "the", "in"]
 
@@ -176,17 +174,17 @@ def test_random_changes_equal_a_knowledge_base_made_anew(tokenizer) -> None:
         new = documents(1000 * (step + 1), 15)
         changing = changing.remove(gone).add(new)
         records = [record for record in records if record["id"] not in gone] + new
-        anew = KnowledgeBase.from_documents(records, tokenizer)
-        assert len(changing) == len(anew)
-        assert changing.index.num_tokens == anew.index.num_tokens
+        rebuilt = KnowledgeBase.from_documents(records, tokenizer)
+        assert len(changing) == len(rebuilt)
+        assert changing.index.num_tokens == rebuilt.index.num_tokens
         clues = tokenizer(
             [" " + " ".join(rng.choice(words, size=2)) for _ in range(100)],
             add_special_tokens=False,
         )["input_ids"]
-        for mine, other in zip(changing.lookup(clues), anew.lookup(clues), strict=True):
+        for mine, other in zip(changing.lookup(clues), rebuilt.lookup(clues), strict=True):
             assert (mine < 0) == (other < 0)
             if mine >= 0:
-                assert set(changing.ids(mine)) == set(anew.ids(other))
+                assert set(changing.ids(mine)) == set(rebuilt.ids(other))
         assert {record["id"] for record in records} == {
             identifier
             for document in changing
@@ -203,7 +201,7 @@ def numbered(number: int, kind: type = int) -> list[dict]:
 
 
 @pytest.mark.parametrize(("kind", "other"), [(int, str), (str, int)])
-def test_an_id_of_another_kind_is_the_same_id(tokenizer, kind, other) -> None:
+def test_ids_of_another_type(tokenizer, kind, other) -> None:
     knowledge_base = KnowledgeBase.from_documents(numbered(5, kind), tokenizer)
     with pytest.raises(ValueError, match="occurs twice"):
         knowledge_base.add([{"id": other(1), "text": "something new"}])
@@ -214,7 +212,7 @@ def test_an_id_of_another_kind_is_the_same_id(tokenizer, kind, other) -> None:
             knowledge_base.add([{"id": "seven", "text": "something new"}])
 
 
-def test_all_documents_may_go(tokenizer, tmp_path) -> None:
+def test_remove_all_documents(tokenizer, tmp_path) -> None:
     knowledge_base = KnowledgeBase.from_documents(numbered(5), tokenizer).remove(range(5))
     knowledge_base.save_pretrained(tmp_path / "kb")
     KnowledgeBase.from_pretrained(tmp_path / "kb").compact().save_pretrained(tmp_path / "kb")
@@ -223,7 +221,7 @@ def test_all_documents_may_go(tokenizer, tmp_path) -> None:
     assert len(nothing.add(numbered(2))) == 2
 
 
-def test_columns_of_the_same_names_as_the_knowledge_bases_own(tokenizer, tmp_path) -> None:
+def test_reserved_column_names(tokenizer, tmp_path) -> None:
     records = [{"id": i, "text": "the same", "row": 5 + i, "primary": "yes"} for i in range(2)]
     KnowledgeBase.from_documents(records, tokenizer).save_pretrained(tmp_path / "kb")
     loaded = KnowledgeBase.from_pretrained(tmp_path / "kb")
@@ -233,7 +231,7 @@ def test_columns_of_the_same_names_as_the_knowledge_bases_own(tokenizer, tmp_pat
         KnowledgeBase.from_documents([{"id": 1, "text": "a", "_row": 1}], tokenizer)
 
 
-def test_a_column_that_is_filled_late(tokenizer, tmp_path) -> None:
+def test_a_column_with_late_values(tokenizer, tmp_path) -> None:
     empty = [{**record, "title": None} for record in numbered(1001)]
     filled = [*empty, {"id": 2000, "text": "A late one.", "title": "Late"}]
     KnowledgeBase.build(iter(filled), tokenizer, tmp_path / "kb", shard_tokens=5000)
@@ -249,7 +247,7 @@ def test_a_column_that_is_filled_late(tokenizer, tmp_path) -> None:
     [{"threads": 0}, {"sample_rate": 0}, {"list_threshold": 0}, {"shard_tokens": 0}],
     ids=str,
 )
-def test_wrong_options_are_told_before_a_document_is_read(tokenizer, tmp_path, options) -> None:
+def test_invalid_options_are_reported_before_reading(tokenizer, tmp_path, options) -> None:
     def documents():
         raise AssertionError("read")
         yield
@@ -269,12 +267,12 @@ def test_wrong_options_are_told_before_a_document_is_read(tokenizer, tmp_path, o
         ({"id": 1, "text": "a \ud800"}, "not valid Unicode"),
     ],
 )
-def test_records_that_are_no_documents(tokenizer, record, message) -> None:
+def test_invalid_records(tokenizer, record, message) -> None:
     with pytest.raises(ValueError, match=message):
         KnowledgeBase.from_documents([record], tokenizer)
 
 
-def test_the_folder_that_one_is_in(tokenizer, tmp_path, monkeypatch) -> None:
+def test_the_current_folder_as_target(tokenizer, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     KnowledgeBase.build(numbered(3), tokenizer, ".")
     assert len(KnowledgeBase.from_pretrained(".")) == 3

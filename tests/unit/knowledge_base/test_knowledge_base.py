@@ -58,7 +58,7 @@ def test_clues_lead_to_their_documents(knowledge_base, tokenizer) -> None:
     assert knowledge_base[rows[1]] == DOCUMENTS[4]
 
 
-def test_it_is_a_sequence_of_documents(knowledge_base) -> None:
+def test_sequence_protocol(knowledge_base) -> None:
     assert len(knowledge_base) == 4
     assert list(knowledge_base) == DIFFERENT
     for row in (-1, 4):
@@ -66,20 +66,20 @@ def test_it_is_a_sequence_of_documents(knowledge_base) -> None:
             knowledge_base[row]
 
 
-def test_index_holds_the_documents_tokens(knowledge_base, tokenizer) -> None:
+def test_index_contains_the_documents_tokens(knowledge_base, tokenizer) -> None:
     expected = encode_documents([document["text"] for document in DIFFERENT], tokenizer)
     assert [knowledge_base.index.extract(row).tolist() for row in range(4)] == expected
     assert knowledge_base.index.vocab_size == len(tokenizer)
 
 
 @pytest.mark.parametrize("form", [iter, Dataset.from_list], ids=["iterator", "Dataset"])
-def test_documents_come_in_any_form(form, knowledge_base, tokenizer) -> None:
+def test_sources_of_documents(form, knowledge_base, tokenizer) -> None:
     other = KnowledgeBase.from_documents(form(DOCUMENTS), tokenizer)
     assert list(other) == DIFFERENT
     assert other.index.num_tokens == knowledge_base.index.num_tokens
 
 
-def test_a_column_of_some_documents(tokenizer) -> None:
+def test_a_column_that_some_documents_lack(tokenizer) -> None:
     documents = [{"id": 1, "text": "a"}, {"id": 2, "text": "b", "title": "B"}]
     loaded = KnowledgeBase.from_documents(documents, tokenizer)
     assert [document["title"] for document in loaded] == [None, "B"]
@@ -121,14 +121,14 @@ def test_saving_over_an_older_one(saved, tokenizer) -> None:
     loaded = KnowledgeBase.from_pretrained(saved)
     KnowledgeBase.from_documents(DOCUMENTS[:2], tokenizer).save_pretrained(saved)
     assert len(KnowledgeBase.from_pretrained(saved)) == 2
-    # What was loaded before still answers, and may be written where it came from.
+    # An index loaded earlier still answers, and can be saved where it came from.
     assert loaded.index.extract(0).tolist()
     loaded.save_pretrained(saved)
     assert len(KnowledgeBase.from_pretrained(saved)) == 4
     assert [path.name for path in saved.parent.iterdir()] == ["kb"]
 
 
-def test_saving_over_something_else(knowledge_base, tmp_path) -> None:
+def test_saving_over_other_content(knowledge_base, tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("two years of work")
     with pytest.raises(ValueError, match="not a knowledge base"):
         knowledge_base.save_pretrained(tmp_path)
@@ -143,7 +143,7 @@ def test_a_failed_save_leaves_nothing(knowledge_base, tmp_path, monkeypatch) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_path_of_this_machine_is_written(tokenizer, tmp_path) -> None:
+def test_no_local_path_is_saved(tokenizer, tmp_path) -> None:
     tokenizer.save_pretrained(tmp_path / "words")
     local = PreTrainedTokenizerFast.from_pretrained(tmp_path / "words")
     KnowledgeBase.from_documents(DOCUMENTS, local).save_pretrained(tmp_path / "kb")
@@ -197,9 +197,9 @@ def test_broken_header(saved, change, message) -> None:
         KnowledgeBase.from_pretrained(saved)
 
 
-def test_folders_that_are_no_knowledge_base(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(hub, "download_files", lambda *args, **kwargs: pytest.fail("asked"))
-    with pytest.raises(FileNotFoundError, match=r"no knowledge_base\.json in it"):
+def test_folders_without_a_knowledge_base(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(hub, "download_files", lambda *args, **kwargs: pytest.fail("downloaded"))
+    with pytest.raises(FileNotFoundError, match=r"knowledge_base\.json is missing"):
         KnowledgeBase.from_pretrained(tmp_path)
     for missing in (tmp_path / "nowhere", "./nowhere", "a/b/c", "/nowhere", "~/kb"):
         with pytest.raises(FileNotFoundError, match="no local file or folder"):
@@ -221,7 +221,7 @@ def test_index_and_documents_of_two_knowledge_bases(saved, tokenizer, tmp_path) 
         KnowledgeBase.from_pretrained(saved)
 
 
-def test_it_brings_its_tokenizer(saved, tokenizer) -> None:
+def test_the_tokenizer_is_loaded_with_it(saved, tokenizer) -> None:
     loaded = KnowledgeBase.from_pretrained(saved)
     assert loaded.tokenizer("a ship")["input_ids"] == tokenizer("a ship")["input_ids"]
     assert tokenizer_fingerprint(loaded.tokenizer) == loaded.tokenizer_fingerprint
@@ -229,7 +229,7 @@ def test_it_brings_its_tokenizer(saved, tokenizer) -> None:
 
 def test_verify(saved, tmp_path) -> None:
     KnowledgeBase.from_pretrained(saved).verify()
-    # A document exchanged, with a header that agrees.
+    # A replaced document, with a matching header.
     loaded = KnowledgeBase.from_pretrained(saved)
     table = loaded.documents.with_format("arrow")[:]
     texts = ["A " + text for text in table.column("text").to_pylist()]

@@ -9,7 +9,7 @@ from gemkr_hf.knowledge_base import encode_documents, tokenizer_fingerprint
 TEXTS = ["a red sign", "a blue sign", "the sign </s> of a sign"]
 
 
-def test_one_space_stands_before_every_document() -> None:
+def test_one_space_is_added_before_every_document() -> None:
     tokenizer = word_tokenizer(TEXTS)
     first, within = encode_documents(["sign", "red sign"], tokenizer)
     assert first == within[-len(first) :]
@@ -21,7 +21,7 @@ def test_special_tokens_are_neither_added_nor_read_from_the_text() -> None:
     (ids,) = encode_documents(["</s>"], tokenizer)
     assert tokenizer.eos_token_id not in ids
     assert tokenizer.decode(ids) == " </s>"
-    # ... and the tokenizer still reads prompts as before.
+    # The tokenizer still tokenizes prompts as before.
     assert tokenizer("</s>", add_special_tokens=False)["input_ids"] == [tokenizer.eos_token_id]
     assert encode_documents([], tokenizer) == []
 
@@ -33,7 +33,7 @@ def test_fingerprint_survives_saving(tmp_path) -> None:
     assert tokenizer_fingerprint(loaded) == tokenizer_fingerprint(tokenizer)
 
 
-def test_fingerprint_is_of_what_documents_become() -> None:
+def test_fingerprint_covers_what_changes_tokens() -> None:
     tokenizer = word_tokenizer(TEXTS)
     fingerprint = tokenizer_fingerprint(tokenizer)
     used = copy.deepcopy(tokenizer)
@@ -46,6 +46,6 @@ def test_fingerprint_is_of_what_documents_become() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n"])
-def test_texts_of_nothing(text: str) -> None:
+def test_empty_texts(text: str) -> None:
     (ids,) = encode_documents([text], word_tokenizer(TEXTS))
     assert isinstance(ids, list)
