@@ -66,15 +66,14 @@ def prefetch(typingctx: Any, lines: Any, line: Any = None):
 
 
 @njit(**INLINED)
-def rank(lines, base, position):
-    """Number of ones in the first ``position`` bits of the vector whose first line is ``base``.
+def _rank(lines, position):
+    """Number of ones in the first ``position`` bits.
 
     Requires ``0 <= position <= length``. Whatever the lines contain, the result is in
     [0, position]: a corrupt file gives wrong answers, but no access outside an array.
     """
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
-    line += base
     last = bit >> 6
     below = (_ONE << np.uint64(bit & 63)) - _ONE
     first = lines[line, 0]
@@ -88,11 +87,11 @@ def rank(lines, base, position):
 
 
 @njit(**INLINED)
-def get_bit(lines, base, position):
+def _get_bit(lines, position):
     """The bit at ``position``, 0 or 1; requires ``0 <= position <= length``."""
     line = position // LINE_BITS
     bit = position - line * LINE_BITS + _COUNT_BITS
-    return np.int64((lines[base + line, bit >> 6] >> np.uint64(bit & 63)) & _ONE)
+    return np.int64((lines[line, bit >> 6] >> np.uint64(bit & 63)) & _ONE)
 
 
 def num_lines(length: int) -> int:
@@ -109,35 +108,20 @@ def empty_lines(lines: int) -> NDArray[np.uint64]:
 
 
 @njit(**KERNEL)
-def write_lines(codes, bit, lines, first_line, last_line, ones):
-    """Fill the lines ``first_line`` to ``last_line`` of the vector whose bit p is bit ``bit`` of
-    ``codes[p]``; write the number of ones of each line to ``ones``."""
-    length, shift = codes.shape[0], np.uint32(bit)
-    for line in range(first_line, last_line):
-        position, found = line * LINE_BITS, 0
+def _write_lines(flags, mask, lines):
+    """Write the vector whose bit p is set if ``flags[p] & mask`` is nonzero."""
+    length, total = flags.shape[0], 0
+    for line in range(lines.shape[0]):
+        position, before = line * LINE_BITS, total
         for word in range(8):
             bits = _NONE
-            for place in range(_COUNT_BITS if word == 0 else 0, 64):
-                if position < length:
-                    one = np.uint64((codes[position] >> shift) & np.uint32(1))
-                    bits |= one << np.uint64(place)
+            for bit in range(_COUNT_BITS if word == 0 else 0, 64):
+                if position < length and flags[position] & mask != 0:
+                    bits |= _ONE << np.uint64(bit)
                 position += 1
             lines[line, word] = bits
-            found += popcount(bits)
-        ones[line] = found
-
-
-@njit(**KERNEL)
-def write_counts(lines, ones):
-    """Replace the ones per line by the ones before it, in ``ones`` and in the lines; return the
-    total."""
-    total = 0
-    for line in range(ones.shape[0]):
-        found = ones[line]
-        ones[line] = total
-        lines[line, 0] = (lines[line, 0] & ~_COUNT_MASK) | np.uint64(total)
-        total += found
-    return total
+            total += popcount(bits)
+        lines[line, 0] |= np.uint64(before)
 
 
 # -- sparse or dense -----------------------------------------------------------------------------
@@ -187,11 +171,8 @@ def bit_vector(flags: NDArray[np.uint8], mask: int) -> BitVector:
     ones = int(bases[-1])
     inverted = 2 * ones > length
     if min(ones, length - ones) > length // 8:
-        codes = ((flags & mask) != 0).astype(np.uint32)
         lines = empty_lines(num_lines(length))
-        line_ones = np.empty(len(lines), dtype=np.int64)
-        write_lines(codes, 0, lines, 0, len(lines), line_ones)
-        write_counts(lines, line_ones)
+        _write_lines(flags, mask, lines)
         return freeze(
             BitVector(np.array([length, 0]), lines, bases[:0].copy(), np.empty(0, np.uint8))
         )
@@ -225,7 +206,7 @@ def _places_before(vector, position):
 def ones_before(vector, position):
     """Number of ones in the first ``position`` bits, ``0 <= position <= length``."""
     if vector.lines.shape[0] > 0:
-        return rank(vector.lines, 0, position)
+        return _rank(vector.lines, position)
     places = _places_before(vector, position)
     return max(0, position - places) if vector.length[1] else places
 
@@ -234,7 +215,7 @@ def ones_before(vector, position):
 def is_one(vector, position):
     """Whether bit ``position`` is set, ``0 <= position < length``."""
     if vector.lines.shape[0] > 0:
-        return get_bit(vector.lines, 0, position) == 1
+        return _get_bit(vector.lines, position) == 1
     block = position // BLOCK_BITS
     index = _places_before(vector, position)
     end = min(np.int64(vector.bases[block + 1]), vector.places.shape[0])

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gemkr_hf.hub.upload_plan import readable_size
 from gemkr_hf.knowledge_base.knowledge_base import KnowledgeBase
+from gemkr_hf.utils.io import atomic_file
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def describe(knowledge_base: KnowledgeBase, clues: ClueLengths, shown: int = 3) 
         f"document; {len(index.tokens):,} of {index.vocab_size:,} different tokens",
         f"tokenizer   {identity.name} (fingerprint {identity.fingerprint[:8]})",
         f"index       {readable_size(index.nbytes)}, "
-        f"{index.nbytes / max(1, index.num_tokens):.2f} bytes per token, {index.num_shards} shard{'s'[: index.num_shards != 1]}",
+        f"{index.nbytes / max(1, index.num_tokens):.2f} bytes per token, "
+        f"{index.num_shards} shard{'s'[: index.num_shards != 1]}",
     ]
     for title, rows in (("longest", order[::-1][:shown]), ("shortest", order[:shown])):
         for number, row in enumerate(rows.tolist()):
@@ -135,7 +137,8 @@ def plot(knowledge_base: KnowledgeBase, clues: ClueLengths, path: Path) -> None:
     right.hist(lengths, bins=np.arange(lengths.min(), lengths.max() + width + 1, width) - 0.5)
     right.set(title="Length of the documents", xlabel="tokens", ylabel="documents")
     right.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120)
 
 
 @dataclass(frozen=True)
