@@ -110,7 +110,7 @@ def remove(path: str | os.PathLike[str]) -> None:
 def file_lock(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
     """Keep other processes and threads from writing the same file or folder.
 
-    The lock is a file beside ``path`` that is deleted on release. A thread may take a lock that it
+    The lock is a file beside ``path``, deleted on release. A thread may take a lock that it
     already holds.
 
     Args:
@@ -124,7 +124,9 @@ def file_lock(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[Non
 
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True)
+    # Of a mounted volume, the folder may be writable and its parent not.
+    folder = path if path.is_dir() and not os.access(path.parent, os.W_OK) else path.parent
+    lock = FileLock(folder / f".{path.name}.lock", is_singleton=True)
     try:
         lock.acquire(timeout=timeout)
     except Timeout:
