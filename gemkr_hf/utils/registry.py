@@ -1,9 +1,8 @@
 """Registries: a plug-in adds named providers to the core, which never imports the plug-in.
 
-A plug-in is a module that calls `register` when it is imported. It should import quickly, so its
-providers import what they need when they are called. Plug-ins are found by the entry-point group
-``gemkr_hf.plugins`` of installed packages and by the environment variable ``GEMKR_PLUGINS``.
-`gemkr_hf.toy` is a plug-in.
+A plug-in is a module that calls `register` when it is imported. Plug-ins are found by the
+entry-point group ``gemkr_hf.plugins`` of installed packages and by the environment variable
+``GEMKR_PLUGINS``. `gemkr_hf.toy` is a plug-in.
 """
 
 import os
@@ -11,6 +10,7 @@ from collections import defaultdict
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar
 
 ENTRY_POINTS = "gemkr_hf.plugins"
@@ -27,7 +27,7 @@ def register(kind: str, name: str, provider: Any) -> None:
     Args:
         kind: the ``kind`` of the `Registry` that the provider belongs to.
         name: the name by which users choose it.
-        provider: whatever that registry expects.
+        provider: what that registry expects; or ``"module:attribute"``, imported on first use.
     """
     _PROVIDERS[kind][name] = provider
 
@@ -41,7 +41,7 @@ class Registry(Generic[Provider]):
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._providers: dict[str, Provider] = _PROVIDERS[kind]
+        self._providers = _PROVIDERS[kind]
 
     def register(self, name: str, provider: Provider) -> Provider:
         """Add a provider, replacing one of the same name."""
@@ -56,7 +56,9 @@ class Registry(Generic[Provider]):
         """
         if name not in self:
             raise ValueError(f"Unknown {self.kind} '{name}': choose {', '.join(self.names())}")
-        return self._providers[name]
+        if isinstance(provider := self._providers[name], str):
+            provider = self._providers[name] = resolve_name(provider)
+        return provider
 
     def names(self) -> list[str]:
         """Return all registered names, including those of plug-ins."""

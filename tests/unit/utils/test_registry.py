@@ -1,5 +1,6 @@
 """Registries and plug-ins."""
 
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from gemkr_hf.utils.registry import PLUGINS_VARIABLE, Registry, enable_plugin, r
 def plugin(tmp_path, monkeypatch) -> str:
     """Name of a plug-in module that registers a provider."""
     (tmp_path / "test_plugin.py").write_text(
-        "from gemkr_hf.utils.registry import register\nregister('test kind', 'plugged', len)\n"
+        "from gemkr_hf.utils.registry import register\n"
+        "register('test kind', 'plugged', 'math:sqrt')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv(PLUGINS_VARIABLE, os.environ.get(PLUGINS_VARIABLE, ""))
@@ -33,7 +35,7 @@ def test_providers_are_found_by_kind_and_name() -> None:
 
 def test_a_plugin_is_used_here_and_in_child_processes(plugin, tmp_path) -> None:
     enable_plugin(plugin)
-    assert Registry("test kind").get("plugged") is len
+    assert Registry("test kind").get("plugged") is math.sqrt
     code = "from gemkr_hf.utils.registry import Registry; print(Registry('test kind').names())"
     path = os.pathsep.join([str(tmp_path), *sys.path])
     child = subprocess.run(
