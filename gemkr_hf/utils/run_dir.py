@@ -70,8 +70,9 @@ class RunDirectory:
         Raises:
             ValueError: The directory was written with other settings.
         """
-        saved = self.saved_settings()
-        return saved is not None and settings_match(self.path, saved, self.settings, overwrite)
+        if not (self.path / self.settings_file).exists():
+            return False
+        return settings_match(self.path, self.saved_settings(), self.settings, overwrite)
 
     def prepare(self, overwrite: bool = False) -> str | None:
         """Create the directory and record the settings, or check that they are the recorded ones.
@@ -125,14 +126,14 @@ def settings_match(path: Path, saved: Any, settings: Any, overwrite: bool = Fals
 
     Args:
         path: The directory or file, for the message.
-        saved: Settings that are recorded there.
+        saved: Settings that are recorded there; None if they are unreadable.
         settings: The wanted settings.
         overwrite: Return False for other settings instead of raising an error.
 
     Raises:
         ValueError: The settings differ.
     """
-    changed = first_difference(saved, _plain(settings))
+    changed = "unreadable" if saved is None else first_difference(saved, _plain(settings))
     if changed is not None and not overwrite:
         raise ValueError(
             f"'{path}' was written with other settings ({changed}): choose another output, or "
