@@ -211,9 +211,12 @@ def test_a_checkpoint_replaces_training(evaluation, table1, benchmark, tmp_path)
     assert not (tmp_path / "models").exists()
 
 
+SYMBOLS = {"data": DataConfig(format="symbols", scenes=16), "captions": "given"}
+"""A benchmark that other processes can load."""
+
+
 def test_parallel_runs_equal_sequential_runs(tmp_path) -> None:
     """Both use one thread, as sums of float32 depend on the number of threads."""
-    settings = {"data": DataConfig(format="symbols", scenes=16), "captions": "given"}
     names = ["bm25", "dpr", "vrr"]
     results = []
     threads = torch.get_num_threads()
@@ -221,7 +224,7 @@ def test_parallel_runs_equal_sequential_runs(tmp_path) -> None:
     try:
         for jobs in (1, 2):
             lines: list[str] = []
-            evaluation = Evaluation(config(tmp_path / str(jobs), **settings), log=lines.append)
+            evaluation = Evaluation(config(tmp_path / str(jobs), **SYMBOLS), log=lines.append)
             results.append(make_table(evaluation, "table1", names, jobs).rows)
     finally:
         torch.set_num_threads(threads)
@@ -234,9 +237,8 @@ def test_parallel_runs_equal_sequential_runs(tmp_path) -> None:
 
 
 def test_a_failed_run_does_not_lose_the_others(tmp_path) -> None:
-    settings = {"data": DataConfig(format="symbols", scenes=2), "captions": "given"}
     lines: list[str] = []
-    evaluation = Evaluation(config(tmp_path, **settings), log=lines.append)
+    evaluation = Evaluation(config(tmp_path, **SYMBOLS), log=lines.append)
     chosen, _ = table_systems(evaluation, "table1", ["bm25", "dpr"])
     with pytest.raises(ValueError, match="fewer than a batch of 4"):
         make_runs_in_parallel(
@@ -257,8 +259,7 @@ def killed(evaluation: Evaluation, seed: int):
 
 
 def test_a_killed_process_is_reported(tmp_path) -> None:
-    data = DataConfig(format="symbols", scenes=2)
-    evaluation = Evaluation(config(tmp_path, data=data, captions="given"), log=quiet)
+    evaluation = Evaluation(config(tmp_path, **SYMBOLS), log=quiet)
     chosen, _ = table_systems(evaluation, "table1", ["bm25"])
     with pytest.raises(ValueError, match=r"memory ran out.*--jobs 1"):
         make_runs_in_parallel(
