@@ -1,4 +1,4 @@
-"""A stand-in Hub, clients of it, and one with all that a quickstart makes."""
+"""Fixtures: a stand-in Hub, clients of it, and one with everything from a quickstart."""
 
 import subprocess
 import sys
@@ -26,10 +26,10 @@ def hub() -> Iterator[StandInHub]:
 
 
 def process_of(hub: StandInHub, folder: Path) -> Client:
-    """Runs a Python program in a process of its own, with a fresh cache; gives what it prints.
+    """Return a function that runs Python code in a new process with an empty cache.
 
-    ``without_library`` keeps it from importing gemkr_hf; ``fails`` expects an error, and gives its
-    last line.
+    It returns the output, or the last line of the error if ``fails`` is set. ``without_library``
+    prevents the import of gemkr_hf.
     """
 
     def run(
@@ -59,10 +59,10 @@ def process_of(hub: StandInHub, folder: Path) -> Client:
 
 
 def client_of(hub: StandInHub, folder: Path) -> Client:
-    """Runs a Python program in this process, which looks to huggingface_hub like one of its own
-    with a fresh cache; gives what it prints, or with ``fails`` the error.
+    """Return a function that runs Python code in this process with an empty cache.
 
-    A process takes seconds to import all that it needs, and there are many faults to try.
+    It returns the output, or the error if ``fails`` is set. A new process would take seconds to
+    import everything, for each of many tests.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -107,8 +107,8 @@ def client(hub: StandInHub, tmp_path: Path) -> Client:
 
 @pytest.fixture(scope="session")
 def full_hub(short_quickstart: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A stand-in Hub with alice/gemkr, alice/lora on alice/base, and alice/symbols; and the folder
-    with inputs and the answers of the models that were pushed."""
+    """A stand-in Hub with alice/gemkr, alice/lora on alice/base, and alice/symbols; and a folder
+    with inputs and the outputs of these models."""
     folder = tmp_path_factory.mktemp("pushing")
     (folder / "quickstart").symlink_to(short_quickstart)
     with StandInHub() as started:

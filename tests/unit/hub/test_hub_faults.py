@@ -29,7 +29,7 @@ def load_kb(name="alice/symbols", **options) -> str:
 
 @pytest.fixture
 def own_hub(hub, short_quickstart, client):
-    """A Hub that a test may damage."""
+    """A Hub that a test may damage, with a knowledge base and a checkpoint."""
     folder = str(short_quickstart / "knowledge_base")
     client(
         f"""
@@ -44,8 +44,7 @@ push_model({str(short_quickstart / "model")!r}, "alice/gemkr")
 
 
 def test_a_killed_upload_resumes(hub, client, short_quickstart, tmp_path) -> None:
-    """Two large files are there when the process dies; the repository is as it was, and the same
-    call sends the others."""
+    """The repository is unchanged, and the same call sends only the missing files."""
     command = [
         sys.executable, "-m", "gemkr_hf.cli", "push", "model", str(short_quickstart / "model"),
         "alice/gemkr",
@@ -142,7 +141,7 @@ KnowledgeBase.from_pretrained({folder!r}).push_to_hub("alice/secret", private=Tr
     last = without(load_kb("alice/secret"), token=None, fails=True)
     assert "does not exist or is private: run 'hf auth login', or pass token=" in last
     assert without(load_kb("alice/secret", token="hf_test_alice"), token=None).split() == ["596"]
-    # What is public stays public, and is not written to.
+    # A public repository is not written to.
     hub.repository("alice/secret", "dataset").private = False
     last = client(code, fails=True)
     assert "exists and is public: make it private in its settings" in last
@@ -185,10 +184,10 @@ print(retriever.retrieve(image, "What does the sign mean?", k=1)[0].document["id
     first = "from gemkr_hf import GeMKRRetriever\n"
     code = first + "".join(ask.format(folder=folder, name=n) for n in ("alice/gemkr", "alice/lora"))
     online = run(code, token=None)
-    asked = len(hub.requests)
+    requests = len(hub.requests)
     assert run(code, token=None, offline=True) == online
-    assert len(hub.requests) == asked
-    # A cache that is cold says so.
+    assert len(hub.requests) == requests
+    # An empty cache raises a clear error.
     last = client_of(hub, tmp_path / "cold")(code, offline=True, fails=True)
     assert "is not, or not completely, cached, and the Hub cannot be reached" in last
 
@@ -210,7 +209,7 @@ def test_names_that_do_not_exist(hub, client) -> None:
 
 
 def test_two_processes_at_once(full_hub, tmp_path) -> None:
-    """They fill one cache, and neither sees a half of it."""
+    """They fill one cache, and both load complete files."""
     hub, _ = full_hub
     code = load() + "print('loaded')"
     processes = [

@@ -26,9 +26,9 @@ def saved(tokenizer, tmp_path_factory) -> Path:
     """Eight documents in four shards."""
     documents = [{"id": f"d{n}", "text": text} for n, text in enumerate(TEXTS)]
     folder = tmp_path_factory.mktemp("kb") / "ships"
-    made = KnowledgeBase.from_documents(documents, tokenizer, shard_tokens=20)
-    assert made.index.num_shards == 4
-    made.save_pretrained(folder)
+    knowledge_base = KnowledgeBase.from_documents(documents, tokenizer, shard_tokens=20)
+    assert knowledge_base.index.num_shards == 4
+    knowledge_base.save_pretrained(folder)
     return folder
 
 
@@ -56,7 +56,7 @@ kb.verify()
 maps = open("/proc/self/maps").read()
 print(maps.count("/blobs/"), kb.tokenizer.name_or_path != "")
 """, token=None)  # fmt: skip
-    # The index lies where it was downloaded to, and is mapped there.
+    # The index is memory-mapped in the cache.
     assert int(printed.split()[0]) >= 4
 
 
@@ -117,8 +117,10 @@ def test_shards_that_do_not_exist(saved) -> None:
 def test_further_ids_and_removed_documents_of_some_shards(tokenizer, tmp_path) -> None:
     documents = [{"id": f"d{n}", "text": text} for n, text in enumerate(TEXTS)]
     documents += [{"id": "again", "text": TEXTS[5]}, {"id": "twice", "text": TEXTS[0]}]
-    made = KnowledgeBase.from_documents(documents, tokenizer, shard_tokens=20).remove(["d4", "d5"])
-    made.save_pretrained(tmp_path / "kb")
+    knowledge_base = KnowledgeBase.from_documents(documents, tokenizer, shard_tokens=20).remove(
+        ["d4", "d5"]
+    )
+    knowledge_base.save_pretrained(tmp_path / "kb")
     some = KnowledgeBase.from_pretrained(tmp_path / "kb", shards=[2, 3])
     assert [document["id"] for document in some] == ["again", "d6", "d7"]
     assert len(some) == 3 and some.row_ids() == {"again": 1, "d6": 2, "d7": 3}
@@ -212,7 +214,7 @@ assert len(KnowledgeBase.from_pretrained("alice/ships", revision="refs/pr/1")) =
 
 
 def test_the_documents_are_a_data_set(saved, tmp_path) -> None:
-    """What the viewer reads: the card's configuration leads to the documents alone."""
+    """The card configures the dataset viewer to read only the documents."""
     card = plan_knowledge_base(saved, "alice/ships").files[0].read().decode()
     assert "data_files: documents-*.parquet" in card
     files = str(saved / "documents-*.parquet")
@@ -221,8 +223,8 @@ def test_the_documents_are_a_data_set(saved, tmp_path) -> None:
 
 
 def test_a_custom_card_is_kept(saved, hub, tmp_path) -> None:
-    made = KnowledgeBase.from_pretrained(saved)
-    made.save_pretrained(tmp_path / "kb")
+    knowledge_base = KnowledgeBase.from_pretrained(saved)
+    knowledge_base.save_pretrained(tmp_path / "kb")
     (tmp_path / "kb" / "README.md").write_text("---\nlicense: mit\n---\nMine.\n")
     plan = plan_knowledge_base(tmp_path / "kb", "alice/ships", KnowledgeBaseCard(license="gpl-3.0"))
     assert plan.files[0].read().decode().endswith("Mine.\n")
@@ -234,5 +236,5 @@ def test_a_second_load_sends_few_requests(pushed, client) -> None:
     client("from gemkr_hf import KnowledgeBase\nKnowledgeBase.from_pretrained('alice/ships')", None)
     first = len(pushed.requests)
     client("from gemkr_hf import KnowledgeBase\nKnowledgeBase.from_pretrained('alice/ships')", None)
-    assert len(pushed.requests) - first <= 2  # whether there is anything new
+    assert len(pushed.requests) - first <= 2  # checks for updates
     assert HfApi(endpoint=pushed.endpoint).repo_info("alice/ships", repo_type="dataset").sha
