@@ -1,8 +1,8 @@
 """Old names of command-line options, which still work with a warning."""
 
 from collections.abc import Mapping
+from typing import Any
 
-import typer
 from typer.core import TyperCommand
 
 from gemkr_hf.utils.deprecation import warn_renamed
@@ -21,7 +21,7 @@ def with_old_options(names: Mapping[str, str]) -> type[TyperCommand]:
     """
 
     class CommandWithOldOptions(TyperCommand):
-        def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             for position, argument in enumerate(args):
                 option, equals, value = argument.partition("=")
                 if option in names:

@@ -72,8 +72,8 @@ def score(
         texts: Id -> text of every retrieved document, for all presets except ``gold``.
 
     Raises:
-        ValueError: If a preset or measure is unknown, there are no questions, the run holds none of
-            them, a question lacks relevant documents or answers, or a text is missing.
+        ValueError: If a preset or measure is unknown, there are no questions, the run contains none
+            of them, a question lacks relevant documents or answers, or a text is missing.
     """
     preset = check_preset(preset)
     check_measures(measures)
@@ -84,7 +84,7 @@ def score(
         raise ValueError("There are no questions to score")
     if records.keys().isdisjoint(run.documents):
         raise ValueError(
-            f"The run '{run.name}' holds none of the {len(records):,} questions, such as "
+            f"The run '{run.name}' contains none of the {len(records):,} questions, such as "
             f"'{next(iter(records))}'"
         )
     check_judged(records, preset)

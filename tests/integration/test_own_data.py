@@ -42,7 +42,7 @@ def test_own_data(tmp_path: Path, monkeypatch, capsys, short_quickstart: Path) -
     assert re.search(r"questions +4 +2\n", checked)
     assert re.search(r"with an existing image +4 +2\n", checked)
     assert "Warning" not in checked
-    assert "8 instructions of 4 questions; 4 held out" in trained
+    assert "8 instructions of 4 questions; 4 for validation" in trained
     assert "The model is in runs/own/model" in trained
     assert "1. " in answered
     assert "['" in capsys.readouterr().out

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def read_table(path: Path, config: "DataConfig") -> Iterator[dict[str, Any]]:
     """Read questions from the columns that the configuration names.
 
-    A cell of documents or answers holds one value, several with the separator between them, or a
+    A cell of documents or answers contains one value, several with the separator between them, or a
     list (JSON lines, Parquet). The columns ``question_id`` and ``caption`` are optional; without
     ids the questions are numbered.
 

@@ -93,7 +93,7 @@ def causes_by_reference(findings: Sequence[Finding]) -> ConfusionTable | None:
     """Count cause x how the question refers to its target; None without scenes."""
     return _causes_table(
         findings,
-        lambda finding: finding.evidence.scene and finding.evidence.scene.reference,
+        lambda finding: finding.evidence.scene.reference if finding.evidence.scene else None,
         "Cause and how the question refers to the object",
         "by",
         _REFERENCES,

@@ -197,7 +197,7 @@ def test_the_example_of_the_help_works(command: str, folder: Path) -> None:
         (["a.json", "--data", "no.yaml"], "Configuration not found: 'no.yaml'"),
         (["a.json", "--data", "empty.yaml"], "'empty.yaml' has no section 'data'"),
         (["short.json"], "contains lists for 1 questions, but the split has 4"),
-        (["other.trec"], "The run 't' holds none of the 4 questions, such as '0'"),
+        (["other.trec"], "The run 't' contains none of the 4 questions, such as '0'"),
         (["unknown.json", "--preset", "vrr"], "documents are not in the corpus, such as '99'"),
         (
             ["a.json", "--preset", "gold", "--preset", "vrr", "--records", "r.jsonl"],

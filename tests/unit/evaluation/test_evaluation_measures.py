@@ -207,9 +207,9 @@ def test_an_unknown_measure_is_an_error(name: str) -> None:
             {"p": ["a"]},
             [question("q", ["a"])],
             {},
-            "'any' holds none of the 1 questions, such",
+            "'any' contains none of the 1 questions, such",
         ),
-        ({}, [question("q", ["a"])], {}, "'any' holds none of the 1 questions"),
+        ({}, [question("q", ["a"])], {}, "'any' contains none of the 1 questions"),
         ({"q": ["a"]}, [question("q", [])], {}, "1 of 1 questions have no relevant documents"),
         ({"q": ["a"]}, [{"question_id": "q"}], {}, "have no relevant documents"),
         (
