@@ -66,5 +66,5 @@ def test_mismatched_tensors(tiny) -> None:
         def constraint(self):
             """As a knowledge base has it."""
 
-    with pytest.raises(TypeError, match=r"Base is no logits processor: pass its constraint\(\)"):
+    with pytest.raises(TypeError, match=r"Base is not a logits processor: pass its constraint\(\)"):
         model.generate(**inputs, logits_processor=Base())
