@@ -1,4 +1,4 @@
-"""The tree of all clues that a search has begun."""
+"""The tree of all clues that a search has written so far."""
 
 from __future__ import annotations
 
