@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import StrictInt
 
@@ -71,6 +71,8 @@ class DataConfig(Settings):
     text_column: str = "text"
     seed: StrictInt = 0
     scenes: StrictInt | None = None
+
+    renamed_defaults: ClassVar = {"image_column": ("picture", "image")}
 
     @property
     def is_generated(self) -> bool:

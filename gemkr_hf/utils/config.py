@@ -25,6 +25,8 @@ class Settings:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     renamed_fields: ClassVar[Mapping[str, str]] = {}
     """Old name -> new name, see `gemkr_hf.utils.deprecation.renamed_fields`."""
+    renamed_defaults: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
+    """Field -> default of the version with the old names, and present default."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -159,9 +161,13 @@ def _fields_at(kind: Any, location: Sequence[Any]) -> list[str]:
     """Names of the fields of a dataclass that is nested in another one."""
     for part in location:
         if isinstance(part, str):
-            hint = typing.get_type_hints(kind)[part]
-            kind = next(t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t))
+            kind = _dataclass_in(typing.get_type_hints(kind)[part])
     return [field.name for field in dataclasses.fields(kind)]
+
+
+def _dataclass_in(hint: Any) -> Any:
+    """The dataclass of a type, or of the members of a union or tuple; None if there is none."""
+    return next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
 
 
 def as_plain(settings: Any) -> dict[str, Any]:
@@ -178,10 +184,14 @@ def upgrade_settings(kind: type, saved: Mapping[str, Any]) -> dict[str, Any]:
     """
     hints = typing.get_type_hints(kind)
     result: dict[str, Any] = {}
-    for old, value in saved.items():
-        name = getattr(kind, "renamed_fields", {}).get(old, old)
+    for key, value in saved.items():
+        name = getattr(kind, "renamed_fields", {}).get(key, key)
         result[name] = value
         if name in hints:
+            section = _dataclass_in(hints[name])
+            if isinstance(value, Mapping) and value.keys() & getattr(section, "renamed_fields", ()):
+                defaults = section.renamed_defaults.items()
+                value = {**value, **{k: new for k, (old, new) in defaults if value.get(k) == old}}
             adapter = TypeAdapter(hints[name])
             # A value that is invalid today stays as it is, and differs from any valid one.
             with warnings.catch_warnings(), contextlib.suppress(ValueError):

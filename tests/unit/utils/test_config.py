@@ -1,7 +1,7 @@
 """Settings from YAML: strict, with one sentence for each mistake."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -14,6 +14,7 @@ from gemkr_hf.utils.deprecation import renamed_fields
 class Inner(Settings):
     rate: float = 1.0
     kind: Literal["a", "b"] = "a"
+    renamed_defaults: ClassVar = {"kind": ("b", "a")}
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,10 +103,13 @@ def test_old_names_work_for_one_more_version_with_a_warning() -> None:
 
 
 def test_settings_of_an_earlier_version_are_upgraded() -> None:
-    saved = {"inner": {"speed": 2}, "maybe": None, "number": "odd", "more": [1]}
+    saved = {"inner": {"speed": 2, "kind": "b"}, "maybe": None, "number": "odd", "more": [1]}
     assert upgrade_settings(Outer, saved) == {
         "inner": {"rate": 2.0, "kind": "a", "names": []},
         "maybe": None,
         "number": "odd",
         "more": [1],
     }
+    # A default that was renamed is told from a value that was chosen by the names beside it.
+    chosen = upgrade_settings(Outer, {"inner": {"rate": 2, "kind": "b"}})
+    assert chosen["inner"]["kind"] == "b"
