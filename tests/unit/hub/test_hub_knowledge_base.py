@@ -110,7 +110,7 @@ again.verify()
 def test_shards_that_do_not_exist(saved) -> None:
     with pytest.raises(ValueError, match=r"has 4 shard\(s\), numbered from 0: no shard 4"):
         KnowledgeBase.from_pretrained(saved, shards=[0, 4])
-    with pytest.raises(ValueError, match="names none"):
+    with pytest.raises(ValueError, match="shards is empty"):
         KnowledgeBase.from_pretrained(saved, shards=[])
 
 
