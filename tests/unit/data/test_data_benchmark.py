@@ -7,15 +7,6 @@ from typing import Any
 
 import datasets
 import pytest
-from data_files import (
-    COLORS,
-    okvqa_records,
-    remuq_records,
-    write_images,
-    write_json,
-    write_okvqa_corpus,
-    write_tsv,
-)
 
 from gemkr_hf.data import (
     BENCHMARK_FORMATS,
@@ -27,6 +18,15 @@ from gemkr_hf.data import (
 )
 from gemkr_hf.data.benchmark import draw_validation
 from gemkr_hf.data.images import NoImages
+from tests.unit.data.data_files import (
+    COLORS,
+    okvqa_records,
+    remuq_records,
+    write_images,
+    write_json,
+    write_okvqa_corpus,
+    write_tsv,
+)
 
 COCO_NAME = "val2014/COCO_val2014_{:012d}.jpg"
 

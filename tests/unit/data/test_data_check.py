@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from data_files import (
+from typer.testing import CliRunner
+
+from gemkr_hf.cli import app
+from gemkr_hf.data import DataConfig, load_benchmark
+from gemkr_hf.knowledge_base import KnowledgeBase, load_tokenizer
+from gemkr_hf.toy.stand_ins.assemble import CHECKPOINTS
+from tests.unit.data.data_files import (
     gemkr_records,
     image_bytes,
     okvqa_records,
@@ -12,12 +18,6 @@ from data_files import (
     write_json,
     write_okvqa_corpus,
 )
-from typer.testing import CliRunner
-
-from gemkr_hf.cli import app
-from gemkr_hf.data import DataConfig, load_benchmark
-from gemkr_hf.knowledge_base import KnowledgeBase, load_tokenizer
-from gemkr_hf.toy.stand_ins.assemble import CHECKPOINTS
 
 YAML = """
 data:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import datasets
 import pytest
-from data_files import COLORS, image_bytes, write_images, write_tsv
 from PIL import Image
 
 from gemkr_hf.data import ImageSource, open_images
 from gemkr_hf.data.images import find_layout
+from tests.unit.data.data_files import COLORS, image_bytes, write_images, write_tsv
 
 
 def color(images: ImageSource, image_id: str) -> tuple[int, ...]:

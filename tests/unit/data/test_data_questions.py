@@ -8,9 +8,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_files import gemkr_records, okvqa_records, remuq_records, write_json
 
 from gemkr_hf.data import QUESTION_FEATURES, DataConfig, read_questions
+from tests.unit.data.data_files import gemkr_records, okvqa_records, remuq_records, write_json
 
 
 def read(path: Path, data_format: str, **options: Any) -> datasets.Dataset:

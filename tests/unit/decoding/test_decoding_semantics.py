@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from decoding_reference import legal_clues, score
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from gemkr_hf.decoding import FMIndexConstraint, TreeSearch
 from gemkr_hf.index import FMIndex
 from gemkr_hf.modeling import diverse_beam_search
+from tests.unit.decoding.decoding_reference import legal_clues, score
 
 EOS, PAD, VOCAB = 1, 0, 12
 LENGTHS = [(1, 3), (2, 4), (3, 3), (4, 6)]

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from decoding_reference import legal_clues
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from gemkr_hf.decoding import (
@@ -18,6 +17,7 @@ from gemkr_hf.decoding import (
 from gemkr_hf.decoding.tree_attention import RowByRow
 from gemkr_hf.index import FMIndex
 from gemkr_hf.modeling import diverse_beam_search
+from tests.unit.decoding.decoding_reference import legal_clues
 
 VOCAB, PAD, EOS = 60, 3, 2
 SIZES = {

@@ -1,7 +1,7 @@
-import index_fake_pysdsl as fake_pysdsl
 import pytest
 
 from gemkr_hf.index import pysdsl_backend
+from tests.unit.index import index_fake_pysdsl as fake_pysdsl
 
 
 @pytest.fixture(

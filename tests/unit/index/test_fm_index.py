@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
-import index_reference as reference
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gemkr_hf.index import FMIndex, Intervals
+from tests.unit.index import index_reference as reference
 
 # The fixture only selects the backend: one value for all examples is correct.
 thorough = settings(

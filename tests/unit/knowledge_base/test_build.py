@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from datasets import Dataset, IterableDataset
-from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.builder import RecordDigest
 from gemkr_hf.knowledge_base.storage import HEADER_FILE, named_files, read_header
+from tests.unit.knowledge_base.knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 WORDS = [
     "sun",
@@ -198,7 +198,7 @@ BUILD = """
 import sys
 sys.path[:0] = sys.argv[3:]
 from test_build import many, delayed
-from knowledge_base_parts import word_tokenizer
+from tests.unit.knowledge_base.knowledge_base_parts import word_tokenizer
 from gemkr_hf.knowledge_base import KnowledgeBase
 KnowledgeBase.build(delayed(many()), word_tokenizer(), sys.argv[1], shard_tokens=int(sys.argv[2]))
 """

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
-from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.storage import HEADER_FILE, named_files, read_header
+from tests.unit.knowledge_base.knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 GEAR, AGAIN = DOCUMENTS[1], DOCUMENTS[3]
 NEW = [

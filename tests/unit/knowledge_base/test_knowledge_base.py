@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import Dataset
-from knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from gemkr_hf.knowledge_base import (
@@ -22,6 +21,7 @@ from gemkr_hf.knowledge_base import (
 from gemkr_hf.knowledge_base.document_tables import write_table
 from gemkr_hf.knowledge_base.storage import HEADER_FILE
 from gemkr_hf.utils.io import write_json_header
+from tests.unit.knowledge_base.knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 import copy
 
 import pytest
-from knowledge_base_parts import word_tokenizer
 from transformers import AutoTokenizer
 
 from gemkr_hf.knowledge_base import encode_documents, tokenizer_fingerprint
+from tests.unit.knowledge_base.knowledge_base_parts import word_tokenizer
 
 TEXTS = ["a red sign", "a blue sign", "the sign </s> of a sign"]
 

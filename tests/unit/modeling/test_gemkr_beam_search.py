@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from modeling_beams import (
+
+from gemkr_hf.modeling import DiverseBeamSearch, diverse_beam_search
+from tests.unit.modeling.modeling_beams import (
     EOS,
     ClueConstraint,
     EndTokenBonus,
@@ -11,8 +13,6 @@ from modeling_beams import (
     log_probs_of,
     some_clues,
 )
-
-from gemkr_hf.modeling import DiverseBeamSearch, diverse_beam_search
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "opt"])

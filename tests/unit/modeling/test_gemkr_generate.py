@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from modeling_beams import EOS, ClueConstraint, found, some_clues
 from transformers import GenerationConfig, LogitsProcessorList
+
+from tests.unit.modeling.modeling_beams import EOS, ClueConstraint, found, some_clues
 
 
 @pytest.fixture

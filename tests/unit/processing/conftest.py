@@ -2,10 +2,10 @@
 
 import pytest
 from PIL import Image
-from processing_parts import make_image, make_tokenizer, make_yolo
 from transformers import CLIPImageProcessor, PreTrainedTokenizerFast
 
 from gemkr_hf.processing import GeMKRProcessor, YoloDetector, add_image_tokens
+from tests.unit.processing.processing_parts import make_image, make_tokenizer, make_yolo
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import pickle
 from copy import deepcopy
 
 import pytest
-from processing_parts import FixedDetector, make_image
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
 
 from gemkr_hf.processing import GeMKRProcessor, Object, ObjectCache, TransformersDetector
+from tests.unit.processing.processing_parts import FixedDetector, make_image
 
 FOUND = [Object((1.5, 2.0, 30.25, 31.0), 0.75, "cat"), Object((0.0, 0.0, 5.0, 5.0), 0.5)]
 IMAGES = [make_image(seed=seed) for seed in range(3)]

@@ -3,9 +3,9 @@
 import sqlite3
 
 import pytest
-from processing_parts import FixedDetector, make_image
 
 from gemkr_hf.processing import Object, ObjectCache
+from tests.unit.processing.processing_parts import FixedDetector, make_image
 
 FOUND = [Object((1.5, 2.0, 30.25, 31.0), 0.75, "cat")]
 IMAGES = [make_image(seed=seed) for seed in range(3)]

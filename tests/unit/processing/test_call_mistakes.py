@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from processing_parts import QUESTION
 
 from gemkr_hf.processing import GeMKRProcessor, load_image
+from tests.unit.processing.processing_parts import QUESTION
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Prompt templates of chat models."""
 
 import pytest
-from processing_parts import QUESTION, make_tokenizer
 
 from gemkr_hf.processing import GeMKRProcessor, add_image_tokens, chat_prompt_template
+from tests.unit.processing.processing_parts import QUESTION, make_tokenizer
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %} >"
 INSTRUCTION = "{image} {question}"

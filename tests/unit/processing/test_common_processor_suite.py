@@ -3,11 +3,11 @@
 import unittest
 
 import pytest
-from processing_parts import make_tokenizer
 from transformers import CLIPImageProcessor
 
 from gemkr_hf.processing import GeMKRProcessor, add_image_tokens
 from tests.transformers_suite import Missing, suite
+from tests.unit.processing.processing_parts import make_tokenizer
 
 try:
     common = suite("test_processing_common")

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from processing_parts import make_image, make_yolo
 from safetensors.torch import load_file
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
 
@@ -24,6 +23,7 @@ from gemkr_hf.processing import (
 )
 from gemkr_hf.processing.detection_gemkr import detection_model
 from tests.project import ROOT
+from tests.unit.processing.processing_parts import make_image, make_yolo
 
 IMAGES = [make_image(60, 40, 0), make_image(33, 80, 1), make_image(1, 1, 2)]
 

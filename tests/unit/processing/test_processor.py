@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from processing_parts import QUESTION, FixedDetector, make_image
 
 from gemkr_hf.processing import (
     DEFAULT_PROMPT_TEMPLATE,
@@ -13,6 +12,7 @@ from gemkr_hf.processing import (
     chat_prompt_template,
 )
 from gemkr_hf.processing.processing_gemkr import check_prompt_template
+from tests.unit.processing.processing_parts import QUESTION, FixedDetector, make_image
 
 BOXES = [(0, 0, 20, 20), (30, 20, 55, 38)]
 

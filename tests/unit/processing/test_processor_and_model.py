@@ -1,11 +1,11 @@
 """Batches of the processor as inputs of the model."""
 
 import torch
-from processing_parts import FixedDetector, make_image
 from transformers import CLIPVisionConfig, LlamaConfig
 
 from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
 from gemkr_hf.processing import GeMKRProcessor, Object
+from tests.unit.processing.processing_parts import FixedDetector, make_image
 
 
 def make_model(processor: GeMKRProcessor, **options) -> GeMKRForRetrieval:

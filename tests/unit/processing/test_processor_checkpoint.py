@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from processing_parts import QUESTION, FixedDetector, make_image
 from safetensors.torch import load_file
 from transformers import AutoProcessor, CLIPImageProcessorPil
 from transformers.utils import hub
 
 from gemkr_hf.processing import GeMKRProcessor
+from tests.unit.processing.processing_parts import QUESTION, FixedDetector, make_image
 
 TEMPLATE = "Q: {question}\nI:{image}\n\nR:"
 

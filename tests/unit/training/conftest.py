@@ -1,5 +1,6 @@
 import pytest
-from training_data import TrainingData, make_training_data
+
+from tests.unit.training.training_data import TrainingData, make_training_data
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import datasets
 import pytest
 import torch
 from PIL import Image
-from training_files import SETTINGS, losses, write_files, write_settings
 from typer.testing import CliRunner
 
 from gemkr_hf import GeMKRRetriever
@@ -22,6 +21,7 @@ from gemkr_hf.training import run_training
 from gemkr_hf.training.arguments import TrainConfig, TuningConfig, ValidationConfig
 from gemkr_hf.utils.config import parse, read_yaml
 from tests.project import ROOT
+from tests.unit.training.training_files import SETTINGS, losses, write_files, write_settings
 
 CONFIGS = ROOT / "configs"
 

@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from training_files import write_files, write_settings
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
@@ -21,6 +20,7 @@ from gemkr_hf import GeMKRRetriever, KnowledgeBase
 from gemkr_hf.cli import app
 from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer
+from tests.unit.training.training_files import write_files, write_settings
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
 TUNING = {"max_steps": 4, "per_device_train_batch_size": 4, "warmup_steps": 1, "logging_steps": 1}
