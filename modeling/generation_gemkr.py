@@ -1,9 +1,9 @@
 """Diverse beam search (Vijayakumar et al. 2016) and the `generate` method that uses it.
 
-transformers no longer ships group beam search. `DiverseBeamSearch` is a `custom_generate` of core's
-`generate`, which prepares inputs, logits processors and cache as for its own strategies. What may
-follow a beam, and with which probability, is the business of a `BeamScorer`: `RowScorer` runs the
-model on one row per beam, and the installed library's `TreeScorer` on the tree of all beams.
+transformers ("core" below) no longer ships group beam search. `DiverseBeamSearch` is a
+`custom_generate` of core's `generate`, which prepares inputs, logits processors and cache as for
+its own strategies. A `BeamScorer` computes which tokens may follow a beam, and their probabilities:
+`RowScorer` runs the model on one row per beam, the library's `TreeScorer` on the tree of all beams.
 """
 
 from __future__ import annotations
@@ -62,10 +62,11 @@ class Hypothesis:
         depth: number of its tokens.
         following: int64 (n,), the tokens that may follow; set by the scorer.
         log_probs: float (n,), their log-probabilities; None until the scorer has set them.
-        finished: nothing follows. `end` is the end token to append, None if it is there already.
-        dropped: nothing may follow, but this is not a result.
+        finished: it is a result, and nothing follows.
+        end: if finished, the end token to append; None if `token` is an end token already.
+        dropped: nothing may follow, but it is not a result.
         group, step: the group and the step that chose it first; -1 for the empty hypothesis.
-        row: its row in the batch of `RowScorer`.
+        row: of `RowScorer`: its row in the batch. (A `Node` of the library: its document's row.)
     """
 
     def __init__(self, parent: Any, token: int, score: float, row: int = -1) -> None:
@@ -98,7 +99,7 @@ class Hypothesis:
 
 
 class Beam(NamedTuple):
-    """A hypothesis, and the score less the diversity penalties by which it was chosen."""
+    """A hypothesis, and its score minus all diversity penalties: beams are chosen by this guide."""
 
     hypothesis: Any
     guide: float
@@ -121,7 +122,7 @@ class HypothesisPool:
             return
         self._best[key] = (score, hypothesis)
         if len(self._best) > self.size:
-            # Of equal scores the one found last goes.
+            # Among equal scores, the hypothesis that was added last is removed.
             del self._best[min(reversed(self._best), key=lambda key: self._best[key][0])]
 
     def worst(self) -> float:
@@ -247,12 +248,13 @@ class BeamSearch:
                 tokens = np.concatenate([hypothesis.following for hypothesis, _ in beams])
                 for token, times in used.items():
                     guides[tokens == token] -= self.settings.diversity_penalty * times
+            # Positions in the concatenated `following` of all beams of the group.
             best = largest(guides, num_candidates(self.width, self.scorer.num_ends))
             starts = np.cumsum([0, *(len(hypothesis.following) for hypothesis, _ in beams)])
             owners = np.searchsorted(starts, best, side="right") - 1
             choices = [
-                (beams[owner].hypothesis, int(place - starts[owner]))
-                for place, owner in zip(best, owners, strict=True)
+                (beams[owner].hypothesis, int(position - starts[owner]))
+                for position, owner in zip(best, owners, strict=True)
             ]
             open_beams: list[Beam] = []
             finished: list[Beam] = []
@@ -299,7 +301,7 @@ class BeamSearch:
 
 
 def num_candidates(width: int, num_ends: int) -> int:
-    """Continuations of a group that are looked at in a step, as in core's beam search."""
+    """Number of continuations of a group that a step considers, as in core's beam search."""
     return max(2, 1 + num_ends) * width
 
 
@@ -475,7 +477,7 @@ class RowScorer:
         self.width = self.num_beams // call.search.num_beam_groups
         ends = call.generation_config._eos_token_tensor
         self.ends_of_clues = [] if ends is None else ends.tolist()
-        # A penalty moves at most one token per beam of earlier groups behind others.
+        # Each beam of an earlier group penalizes one token: so many more may be needed.
         self.num_following = num_candidates(self.width, self.num_ends) + self.num_beams
         self.extra_criteria = call.extra_criteria()
         self.recorded: dict[str, Any] = {}
@@ -498,7 +500,7 @@ class RowScorer:
         if not self.computed:
             self._append(queries)
         self.computed = False
-        # A processor may write into what it gets.
+        # A copy, since a processor may change its input.
         self._record("logits", self.logits.clone() if self.call.wants("logits") else None)
         log_probs = self.call.logits_processor(self.sequences, self.logits.log_softmax(-1))  # type: ignore[arg-type]
         self._record("scores", log_probs)
@@ -531,7 +533,7 @@ class RowScorer:
         return ends
 
     def advance(self, hypotheses: Sequence[Hypothesis]) -> None:
-        """See `BeamScorer`: rows are appended to when the beams that stay open are known."""
+        """See `BeamScorer`. Nothing to do: `score` appends the tokens of the open beams."""
 
     def _append(self, queries: Sequence[Query]) -> None:
         """Give each beam its row, append the beams' tokens and compute the logits after them."""
@@ -541,10 +543,10 @@ class RowScorer:
             row = query.number * self.num_beams
             [some_beam, *_] = [beam for beams in query.beams for beam in beams]
             for beams in query.beams:
-                for place in range(self.width):
-                    # Rows without a beam repeat one, so that all rows are what processors expect.
-                    hypothesis = (beams[place] if place < len(beams) else some_beam).hypothesis
-                    if place < len(beams):
+                for number in range(self.width):
+                    # Rows without a beam repeat another one: processors get valid rows only.
+                    hypothesis = (beams[number] if number < len(beams) else some_beam).hypothesis
+                    if number < len(beams):
                         hypothesis.row = row
                     parents[row], tokens[row] = hypothesis.parent.row, hypothesis.token
                     row += 1
@@ -603,7 +605,7 @@ def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
     for processor in processors:
         reset = getattr(processor, "reset", None)
         if callable(reset):
-            reset()  # a constraint must not take this call for the continuation of the last one
+            reset()  # this call must not look like a continuation of the previous one
     return processors
 
 

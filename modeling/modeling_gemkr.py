@@ -100,7 +100,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self.vision_tower: Any = build_vision_tower(config.vision_config) if visual else None
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
-        # One object, so that later changes (vocabulary, attention) reach the model.
+        # Share one configuration, so that later changes (vocabulary, attention) reach the model.
         config.text_config = language_model.config
         self.prefix = ObjectAwarePrefix(config) if visual and config.use_prefix else None
         self.object_projection: nn.Module | None = None
@@ -380,7 +380,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     ) -> torch.Tensor:
         """Return the language model's input (batch_size, sequence_length, D), slots filled."""
         embeddings = self.get_input_embeddings()
-        # Generated tokens have no slots, and compiled code cannot look at values.
+        # Generated tokens have no slots, and compiled code cannot branch on values.
         check = not torch.compiler.is_compiling() and (cache is None or cache.get_seq_length() == 0)
         if image_features is None and (input_ids is None or not check):
             return embeddings(input_ids) if inputs_embeds is None else inputs_embeds
@@ -674,7 +674,7 @@ def _skip_visual_parts(quantization_config: Any) -> Any:
 
 
 def _adopt_quantization(model: GeMKRForRetrieval) -> None:
-    """Pass on that bitsandbytes quantized the language model when it was loaded.
+    """Record in the model that bitsandbytes quantized its language model, and only that.
 
     Otherwise a saved checkpoint would declare the vision tower quantized too, and not load.
     """
@@ -684,14 +684,14 @@ def _adopt_quantization(model: GeMKRForRetrieval) -> None:
         return
     quantizer = copy.copy(quantizer)
     quantizer.quantization_config = copy.deepcopy(quantizer.quantization_config)
-    # Exactly the layers that were not quantized, whatever rule of the language model's chose them.
-    whole = [name for name, part in model.named_children() if part is not language_model]
-    whole += [
+    # Exactly the layers that were not quantized, whatever rule of the language model chose them.
+    unquantized = [name for name, part in model.named_children() if part is not language_model]
+    unquantized += [
         f"language_model.{name}"
         for name, module in language_model.named_modules()
         if type(module) in (nn.Linear, Conv1D)
     ]
-    quantizer.quantization_config.llm_int8_skip_modules = whole
+    quantizer.quantization_config.llm_int8_skip_modules = unquantized
     model.hf_quantizer = quantizer  # type: ignore[assignment]
     quantizer.postprocess_model(model)
 
@@ -777,7 +777,8 @@ def _load_by_reference(
     if vision:
         options = {"dtype": dtype or torch.float32, "revision": vision.get("revision")}
         vision_model = AutoModel.from_pretrained(vision["name"], **options, **for_towers)
-        vision_model = getattr(vision_model, "vision_model", vision_model)  # of a whole CLIP
+        # A full CLIP or SigLIP has a text tower as well.
+        vision_model = getattr(vision_model, "vision_model", vision_model)
     options = {"dtype": dtype or "auto", "revision": text.get("revision"), **for_towers}
     language_model = AutoModelForCausalLM.from_pretrained(text["name"], **options, **for_text)
     own = {field.name for field in dataclasses.fields(GeMKRConfig)}

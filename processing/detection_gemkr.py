@@ -88,10 +88,10 @@ def _read_settings(folder: str | Path, location: dict[str, Any]) -> dict[str, An
         raise FileNotFoundError(f"File not found: {CONFIG_NAME} in '{folder}'.")
     try:
         settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON's and UTF-8's errors are of it
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
         raise ValueError(f"{path} is not valid JSON, or a damaged file: {error}.") from None
     if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold an object, not a {type(settings).__name__}.")
+        raise ValueError(f"{path} must hold a JSON object, not a {type(settings).__name__}.")
     settings.pop("detector_type", None)
     return settings
 
@@ -114,7 +114,7 @@ class Detector(Protocol):
 
 
 class BatchDetector:
-    """What the detectors share: batches, the filter of labels, settings and fingerprint."""
+    """Base class of the detectors: batches, the filter by labels, settings and fingerprint."""
 
     settings: ClassVar[tuple[str, ...]] = ()
     """Attributes that ``detector.json`` holds."""
@@ -183,7 +183,7 @@ class BatchDetector:
 
 
 def _check_labels(labels: Sequence[str] | None, name: str) -> list[str] | None:
-    """Return labels as a list; a text, whose letters would be taken for labels, is an error."""
+    """Return labels as a list; a single string is an error, since its letters would be labels."""
     if labels is None:
         return None
     if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
@@ -208,7 +208,7 @@ class YoloDetector(BatchDetector):
             drops one.
         classes: labels to keep; None keeps all.
         class_names: labels by class id; None takes the model's own.
-        max_detections: most objects of one image.
+        max_detections: maximum number of objects per image.
         batch_size: images in one forward pass.
         device: str or torch.device. None: the CPU.
 

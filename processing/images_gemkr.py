@@ -391,33 +391,33 @@ def encode_pixels(
         (P, max_objects, 3, H, W), zeros where there is no object, and ``object_mask`` bool
         (P, max_objects). Empty if P is 0.
     """
-    whole: list[Image.Image] = []
+    queried: list[Image.Image] = []
     crops: list[Image.Image] = []
     positions: list[tuple[int, int]] = []
     for image, items in zip(images, objects, strict=True):
         if image is None:
             continue
         for number, item in enumerate(items):
-            positions.append((len(whole), number))
+            positions.append((len(queried), number))
             crops.append(crop_object(image, item.box, margin))
-        whole.append(image)
-    if not whole:
+        queried.append(image)
+    if not queried:
         return {}
     # The ends of a strip are cropped only where a center crop follows the resizing anyway.
     by_edge = "shortest_edge" in dict(getattr(image_processor, "size", None) or {})
     ratio = 64.0 if by_edge else float("inf")
-    batch = [fit_for_resizing(image, ratio) for image in whole + crops]
+    batch = [fit_for_resizing(image, ratio) for image in queried + crops]
     encoded = image_processor(images=batch, **{**settings, "return_tensors": "pt"})
     pixels = torch.as_tensor(encoded["pixel_values"])
 
-    object_pixel_values = pixels.new_zeros(len(whole), max_objects, *pixels.shape[1:])
-    object_mask = torch.zeros(len(whole), max_objects, dtype=torch.bool)
+    object_pixel_values = pixels.new_zeros(len(queried), max_objects, *pixels.shape[1:])
+    object_mask = torch.zeros(len(queried), max_objects, dtype=torch.bool)
     if positions:
         index = tuple(torch.tensor(positions).T)
-        object_pixel_values[index] = pixels[len(whole) :]
+        object_pixel_values[index] = pixels[len(queried) :]
         object_mask[index] = True
     return {
-        "pixel_values": pixels[: len(whole)],
+        "pixel_values": pixels[: len(queried)],
         "object_pixel_values": object_pixel_values,
         "object_mask": object_mask,
     }

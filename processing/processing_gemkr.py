@@ -72,16 +72,19 @@ class GeMKRProcessor(ProcessorMixin):
         prompt_template: text with ``{question}`` and ``{image}``, and optionally ``{caption}``;
             ``prompt_template.txt`` in a checkpoint. ``chat_prompt_template`` makes one for a
             chat model.
-        max_objects: most objects of an image, the most confident ones (5 in the paper).
+        max_objects: maximum number of objects per image; the most confident are kept (5 in the
+            paper).
         max_object_slots: how many of them, the most confident first, get an ``<object>`` in the
             prompt; all by default. The model's configuration has the same setting.
         object_cache: ``ObjectCache`` of the library, or its path. Stores detected objects, so that
             no image is detected twice. Local: a checkpoint does not hold it.
-        object_margin: share of a box's width and height by which its crop is wider on each side.
+        object_margin: a crop extends beyond its box on each side by this share of the box's width
+            or height.
         object_template: text of one object in the prompt: ``<object>``, and optionally ``{place}``
             (quadrant of its center), ``{size}`` (``large`` or ``small``), ``{label}``.
         object_separator: text between two objects.
-        large_object: square root of the share of the image from which an object is large.
+        large_object: an object is ``large`` if the square root of its share of the image's area is
+            at least this.
 
     Raises:
         ValueError: if a setting or template is invalid, or the tokenizer lacks the two tokens.
@@ -350,7 +353,7 @@ class GeMKRProcessor(ProcessorMixin):
 
     @property
     def num_image_tokens(self) -> int:
-        """Most slots of an image: its own and one for each object."""
+        """Maximum number of slots of an image: its own and one for each object."""
         slots = self.max_objects
         return 1 + (slots if self.max_object_slots is None else min(slots, self.max_object_slots))
 
@@ -386,7 +389,7 @@ class GeMKRProcessor(ProcessorMixin):
             content.pop(name, None)
         if type(self.detector).__name__ in DETECTORS:
             content["detector"] = {"detector_type": type(self.detector).__name__}
-        # Saving marks the image processor with this class, which is not its own.
+        # Saving writes this class into the image processor's `auto_map`, where it is wrong.
         pixels = content.get("image_processor")
         if isinstance(pixels, dict) and "AutoImageProcessor" not in pixels.get("auto_map", {}):
             pixels.pop("auto_map", None)
@@ -410,7 +413,7 @@ class GeMKRProcessor(ProcessorMixin):
                 "processor.detector to None, or to one of " + ", ".join(DETECTORS) + "."
             )
         files = list(super().save_pretrained(str(save_directory)))
-        # Saving marks these very objects with where the code is, which only the files need.
+        # Saving sets `auto_map` on these objects as well, but only the files need it.
         for part in (self, self.image_processor):
             getattr(part, "__dict__", {}).pop("auto_map", None)
         template = Path(save_directory, PROMPT_TEMPLATE_NAME)
@@ -430,7 +433,7 @@ class GeMKRProcessor(ProcessorMixin):
         content, rest = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         template = find_file(pretrained_model_name_or_path, PROMPT_TEMPLATE_NAME, location)
         if template is not None and "prompt_template" not in rest:
-            # With its own line breaks, except the one that ends the file.
+            # Line breaks stay as they are; only the one at the end of the file is dropped.
             text = Path(template).read_bytes().decode()
             content["prompt_template"] = text.removesuffix("\n").removesuffix("\r")
         saved = content.pop("detector", None)
@@ -627,7 +630,7 @@ def _encode_prompts(
     """Tokenize the prompts ``fill(row, question)``, with the tokenizer's leading special tokens.
 
     With ``truncation`` and ``max_length`` in ``settings`` a question is truncated, so that the
-    prompt and ``reserved`` tokens fit; instruction, slots and clue stay whole.
+    prompt and ``reserved`` tokens fit; instruction, slots and clue are never truncated.
     """
     add = settings.get("add_special_tokens", True)
 
