@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test lint  ## lint, types, doctests, fast tests
 	$(BIN)/python -m pytest -n $(JOBS)
 
 test-slow: $(VENV)/.installed-test  ## tests that train models, build large indexes or run whole pages
-	$(BIN)/python -m pytest -n $(JOBS) tests/slow
+	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 lint: $(VENV)/.installed-test  ## style, types, layers
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.builder import RecordDigest
 from gemkr_hf.knowledge_base.storage import HEADER_FILE, named_files, read_header
+from tests.project import ROOT
 from tests.unit.knowledge_base.knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 WORDS = [
@@ -196,8 +197,7 @@ def test_interrupted_while_moving_to_the_target(there, tokenizer, tmp_path, monk
 
 BUILD = """
 import sys
-sys.path[:0] = sys.argv[3:]
-from test_build import many, delayed
+from tests.unit.knowledge_base.test_build import many, delayed
 from tests.unit.knowledge_base.knowledge_base_parts import word_tokenizer
 from gemkr_hf.knowledge_base import KnowledgeBase
 KnowledgeBase.build(delayed(many()), word_tokenizer(), sys.argv[1], shard_tokens=int(sys.argv[2]))
@@ -215,12 +215,11 @@ def delayed(records: list[dict]) -> Iterator[dict]:
 def test_killed_and_resumed(tokenizer, tmp_path) -> None:
     """SIGKILL after each of the first shards, then build the rest."""
     target, building = tmp_path / "kb", tmp_path / ".kb.building"
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", BUILD, str(target), "3000", here]
+    command = [sys.executable, "-c", BUILD, str(target), "3000"]
     finished: list[int] = []
     for _ in range(3):
         process = subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": here}
+            command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         before = len(list(building.glob("step-*.json")))
         while process.poll() is None and len(list(building.glob("step-*.json"))) <= before:
