@@ -477,7 +477,7 @@ class RowScorer:
         self.width = self.num_beams // call.search.num_beam_groups
         ends = call.generation_config._eos_token_tensor
         self.ends_of_clues = [] if ends is None else ends.tolist()
-        # Each beam of an earlier group penalizes one token: so many more may be needed.
+        # Each beam of an earlier group penalizes one token: one more candidate for each of them.
         self.num_following = num_candidates(self.width, self.num_ends) + self.num_beams
         self.extra_criteria = call.extra_criteria()
         self.recorded: dict[str, Any] = {}

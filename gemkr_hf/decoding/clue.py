@@ -1,4 +1,4 @@
-"""A knowledge clue that was written."""
+"""A knowledge clue that the model has written."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ class Clue:
 
     Attributes:
         pieces: the token ids of each of its pieces, without end tokens; one piece unless several
-            were allowed. Each piece is a subsequence of the document's tokens.
-        score: what clues are ranked by: ``log_prob`` less the penalty for ambiguity.
+            were allowed (``max_pieces``). Each piece is a contiguous part of the document's tokens.
+        score: clues are ranked by it: ``log_prob`` minus the ambiguity penalty.
         log_prob: sum of the log-probabilities of its tokens (Eq. 1).
         text: its text; `` ... `` stands between pieces. Empty until a tokenizer decoded it.
         group: the beam group that found it first; -1 where there are no groups.

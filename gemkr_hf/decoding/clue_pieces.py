@@ -17,12 +17,12 @@ _MOST_OCCURRENCES = 1024
 
 @dataclass(frozen=True)
 class Scope:
-    """The documents that contain all pieces of a clue so far, which a further piece comes from.
+    """The documents that contain all pieces of a clue so far: its next piece comes from these.
 
     Attributes:
         rows: int64 (m,), the documents.
         text: int64 (n,), their tokens, with -1 after each document.
-        owners: int64 (n,), the number of each token's document.
+        owners: int64 (n,), for each token, the number of its document in ``rows``.
     """
 
     rows: Int64

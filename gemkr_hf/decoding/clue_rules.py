@@ -42,8 +42,8 @@ class ClueRules:
         eos_token_ids: end tokens of a clue.
         min_length, max_length: l_min and l_max of the paper, in tokens without the end token.
         whole_documents: a clue is a whole document, from its first token to its last.
-        ambiguity_penalty: subtracted from a clue's score for each token beyond `min_length`, which
-            it has because it was still ambiguous.
+        ambiguity_penalty: subtracted from a clue's score for each token beyond `min_length`; the
+            clue has these tokens because it was ambiguous without them.
         renormalize: score tokens by the distribution over the allowed tokens instead of all tokens.
         keep_ambiguous: a clue that must end although several documents contain it is a clue of the
             first of them.
@@ -104,7 +104,7 @@ class ClueRules:
         return np.where(penalized & (not self.whole_documents), self.ambiguity_penalty, 0.0)
 
     def next(self, intervals: Intervals, lengths: Int64, vocab_size: int) -> Next:
-        """The tokens that may follow.
+        """Which clues have ended, and which tokens may follow the others.
 
         Args:
             intervals: of n clues.
@@ -150,12 +150,12 @@ class ClueRules:
             sizes[may_end] += len(self.ends)
         all_offsets = np.zeros(count + 1, dtype=np.int64)
         np.cumsum(sizes, out=all_offsets[1:])
-        if self.keep_ambiguous:
+        if self.keep_ambiguous:  # no clue is dropped, except the empty one of an empty index
             distinct |= lengths > 0
         return Next(stopped & distinct, stopped & ~distinct, all_offsets, tokens)
 
     def _may_end(self, intervals: Intervals, lengths: Int64, stopped: NDArray[np.bool_]) -> Int64:
-        """The clues that may continue or end: a single document ends with them."""
+        """Numbers of the clues that may also end: their only document ends with them."""
         # From `min_length` on, clues that did not end are ambiguous.
         longest = self.max_length if self.whole_documents else self.min_length
         maybe = ~stopped & (lengths > 0) & (lengths < longest)
@@ -218,7 +218,7 @@ class ClueRules:
 
 
 def is_one_of(tokens: NDArray[np.integer], few: Int64) -> NDArray[np.bool_]:
-    """Which of n tokens are among a few, bool (n,)."""
+    """Which of n tokens are among a few others, bool (n,); fast for one or two."""
     result = tokens == few[0]
     for token in few[1:]:
         result |= tokens == token

@@ -18,16 +18,17 @@ class Node(Hypothesis):
     All beams that write the same tokens share a node. The attributes of `Hypothesis` hold, and:
 
     Attributes:
-        query: the query's row in the batch.
+        query: the query's number in the batch.
         token: -1 for the root and for a node that begins a further piece.
         score: NaN until the parent's log-probabilities are known.
         depth: tokens of the clue's last piece.
         children: by token.
-        lower, upper: int64 (shards,), its interval in the index; empty before it is looked up.
+        lower, upper: int64 (shards,), its interval in the index; of length 0 until it is looked up.
         scope, positions: the documents that a further piece is restricted to, and the positions
             after the piece in them.
         computed: whether the model has computed the token.
-        columns: columns after the prompt that hold the keys and values of its piece's tokens.
+        columns: of `TreeAttention`: the cache columns, counted after the prompt, that hold the keys
+            and values of its piece's tokens.
         row: the row of the only document that contains the clue; -1 if there are several, or if it
             was not looked up.
         entropy, dropped_mass: of the model's distribution after it, if they are wanted; else NaN.
@@ -95,7 +96,7 @@ class Node(Hypothesis):
         return number
 
     def key(self) -> int:
-        """The node where the clue ends: a clue is one result, however it ended."""
+        """Id of the node of the clue's last token, with or without an end token after it."""
         return id(self.parent if self.finished and self.end is None else self)
 
 

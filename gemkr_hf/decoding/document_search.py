@@ -1,4 +1,4 @@
-"""Beam search for different documents: the extras to the search for clues."""
+"""Beam search for different documents: what `DocumentSearch` adds to the search for clues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Progress:
     Attributes:
         documents: row -> best score of each document that was found.
         found_before: number of documents when a restart last found a new one.
-        restarts: clues that were started since, without a new document.
+        restarts: number of beams that restarts have opened since then.
     """
 
     documents: dict[int, float]
@@ -56,7 +56,7 @@ class DocumentSearch(BeamSearch):
 
     Args:
         settings, scorer, roots, on_step: see `BeamSearch`.
-        documents: the further settings.
+        documents: the settings that only this search has.
     """
 
     scorer: TreeScorer
@@ -87,7 +87,8 @@ class DocumentSearch(BeamSearch):
             queries = [query for query, nodes in restarted if nodes]
 
     def collect(self, query: Query) -> None:
-        """Also drop clues of several documents, or begin a further piece of them."""
+        """Also handle clues that must end while several documents contain them: begin a further
+        piece of each if that is possible, and drop it otherwise."""
         for group, beams in enumerate(query.beams):
             kept = []
             for node, guide in beams:
@@ -98,7 +99,7 @@ class DocumentSearch(BeamSearch):
         super().collect(query)
 
     def close(self, query: Query) -> None:
-        """Close a query whose documents no open beam can change.
+        """Close a query if no open beam can change its documents.
 
         Without `merge_clues` only the best documents are kept, and only beams that may still lead
         to another document or to a better clue of one of these. With `merge_clues` all beams are
@@ -144,7 +145,7 @@ class DocumentSearch(BeamSearch):
         piece = Node(node.query, node, -1, node.score)
         piece.scope, piece.positions = scope, scope.begin()
         piece.group, piece.step = node.group, query.steps
-        # The model writes a further piece like the first one, from fewer tokens.
+        # Scores of the first token are those after the prompt, as for the first piece.
         root = self.roots[query.number]
         _, first_tokens = self.scorer.rules.next_of_piece(
             scope, piece.positions, 0, self.scorer.vocab_size
@@ -172,7 +173,7 @@ class DocumentSearch(BeamSearch):
             progress.found_before, progress.restarts = found, 0
         if progress.restarts >= self.documents.patience:
             return []
-        # As many as there are beams: some will end in documents that are found already.
+        # Start as many beams as there were: some will lead to documents that are known already.
         number = self.settings.num_beams
         nodes = [n for n in self.scorer.scored[query.number] if n.row not in progress.documents]
         scores: list[NDArray[np.floating]] = [np.empty(0)]
@@ -180,7 +181,7 @@ class DocumentSearch(BeamSearch):
         for at, node in enumerate(nodes):
             values = node.score + node.log_probs
             for token, child in node.children.items():
-                if child.group >= 0:
+                if child.group >= 0:  # a beam has chosen it
                     values[node.following == token] = -np.inf
             best = largest(values, number)
             best = best[values[best] > -np.inf]

@@ -1,4 +1,4 @@
-"""Trace of a search: what each step chose from and chose."""
+"""Trace of a search: the candidates and the choices of each step."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SearchTrace:
 
     Attributes:
         nodes: the tree of all clues that a beam reached; the first node is the empty clue.
-        steps: what each step chose from and chose.
+        steps: the candidates and the choices of each step.
         found: numbers of the nodes at which the returned clues end, best first.
     """
 

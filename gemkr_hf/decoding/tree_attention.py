@@ -17,7 +17,7 @@ from gemkr_hf.decoding.device import to_device
 
 
 class Engine(Protocol):
-    """Computes prompts once, then nodes after them."""
+    """Runs the model: computes the prompts of a batch once, then the nodes after them."""
 
     def prefill(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         """Start a batch; returns the logits after its prompts, (batch, vocab_size)."""
@@ -211,8 +211,9 @@ def _with_room(like: torch.Tensor, filled: int, length: int) -> torch.Tensor:
 class RowByRow:
     """For any causal language model: each clue in its own row, on a copy of its prompt's cache.
 
-    What clues share is computed once for each of them, in each pass; for a model without such a
-    cache, or with recurrent layers, the prompt as well.
+    Each pass computes every open clue from its first token, even where clues share tokens. For a
+    model with recurrent layers, or without a cache that can be copied, it computes the prompt again
+    as well.
     """
 
     def __init__(self, model: Any) -> None:
@@ -222,7 +223,7 @@ class RowByRow:
         self._prompts = _Prompts(self.model, inputs)
         self._inputs = inputs
         outputs = self.model(**self._prompts.arguments(self.model, inputs))
-        # Some recurrent layers restart if several tokens follow their cache.
+        # Some recurrent layers ignore their cache if a pass has several tokens.
         stateful = getattr(_language_model(self.model), "_is_stateful", False)
         self._cache = None if stateful else getattr(outputs, "cache", None)
         return outputs.logits[:, -1]
@@ -270,11 +271,11 @@ class RowByRow:
         return arguments
 
     def keep(self, queries: Sequence[int]) -> None:
-        """Each pass has new rows."""
+        """Nothing to drop: each pass makes its own rows."""
 
 
 def _copied(cache: Any) -> Any:
-    """A copy of a cache, to select rows from."""
+    """A copy of a cache, whose rows can be selected without changing the original."""
     layers = getattr(cache, "layers", [])
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
         return copy.deepcopy(cache)
@@ -284,7 +285,9 @@ def _copied(cache: Any) -> Any:
 
 
 _ROOM = 256
+"""Tokens by which a cache is allocated in advance."""
 _SMALLEST_PASS = 8
+"""Minimum width of a pass in tokens, with a static cache."""
 
 
 def _rounded(number: int) -> int:

@@ -26,9 +26,9 @@ class TreeScorer:
     A beam search with a row of keys and values per beam copies the prompt for each beam, and
     computes the beginning of a clue for each beam that shares it. Here a query has one row: its
     prompt, then the tokens of all clues so far, each of which attends to the prompt and to its own
-    clue only. A token is computed once, whichever beams and groups pass it; nothing is copied when
-    beams change; and where the documents allow a single continuation, all of it is computed in one
-    pass ahead of the search.
+    clue only. A token is computed once, even if several beams or groups reach it; nothing is copied
+    when beams change; and where the documents allow only one continuation (a forced one), it is
+    computed to its end in one pass, ahead of the search.
 
     `model.generate(**inputs, scorer=TreeScorer(kb.constraint()))` finds what
     `logits_processor=kb.constraint()` finds, in about half the time.
@@ -76,16 +76,16 @@ class TreeScorer:
         """See `BeamScorer`.
 
         Raises:
-            ValueError: if something is asked of `generate` that only rows of beams can give.
+            ValueError: if `generate` was called with an option that needs a row per beam.
         """
         length = call.input_ids.shape[1]
         outputs = ("scores", "logits", "attentions", "hidden_states")
         unsupported = {
-            "a logits_processor, also by generation settings": call.logits_processor,
+            "logits processors, also those of generation settings": call.logits_processor,
             "stopping criteria": call.extra_criteria(),
             "output_" + "/".join(outputs): any(call.wants(name) for name in outputs),
             "use_cache=False": not call.model_kwargs.get("use_cache", True),
-            "a cache": getattr(call.model_kwargs.get("cache"), "is_compileable", False),
+            "a static cache": getattr(call.model_kwargs.get("cache"), "is_compileable", False),
             "inputs_embeds alone": length == 0,
             f"clues shorter than max_length={self.max_length} and an end token": (
                 call.generation_config.max_length <= length + self.max_length
@@ -164,8 +164,8 @@ class TreeScorer:
         """Set the model that computes the scores.
 
         Raises:
-            ValueError: if the model supports no static cache or compilation that is wanted, or an
-                end token is not in its vocabulary.
+            ValueError: if the model does not support a requested static cache or compilation, or
+                its vocabulary lacks an end token.
         """
         if model is self._model:
             return
@@ -195,7 +195,7 @@ class TreeScorer:
         # All nodes of a query whose log-probabilities are known, in their order.
         self.scored: list[list[Node]] = [[] for _ in roots]
         if len(first.tokens):
-            self._set_log_probs(logits, roots)
+            self._score_from_logits(logits, roots)
         return roots
 
     def _look_up_in_scope(self, node: Node) -> None:
@@ -223,7 +223,10 @@ class TreeScorer:
         return self.rules.rows_of(_intervals(nodes), clues)
 
     def _expand(self, nodes: Sequence[Node]) -> None:
-        """Compute nodes, and those that must follow them, in one pass of the model."""
+        """Compute nodes, and the forced nodes after them, in one pass of the model.
+
+        A node that allows a single token forces its only child, which is computed in advance.
+        """
         needed = list(nodes)
         order: list[Node] = []
         while nodes:
@@ -232,13 +235,14 @@ class TreeScorer:
             self.advance(forced)
             nodes = [node for node in forced if len(node.following) and node.log_probs is None]
         if self.rules.renormalize:
-            # A forced token needs no model until something else depends on it.
+            # Renormalized, a forced token has probability 1. The model computes it when a later
+            # token needs it.
             for node in order:
                 if len(node.following) == 1:
                     self.set_log_probs(node, np.zeros(1, dtype=np.float32))
             order = [node for node in order if node.log_probs is None]
         elif order and len(self.scored) > 1:
-            order = _evened_out(order, needed)
+            order = _balanced(order, needed)
         if order:
             pending = [node for last in order for node in last.piece() if not node.computed]
             unique = list({id(node): node for node in pending}.values())
@@ -247,10 +251,10 @@ class TreeScorer:
             if unique != order:
                 rows = np.array([row_of[id(node)] for node in order])
                 logits = logits[to_device(rows, logits.device)]
-            self._set_log_probs(logits, order)
+            self._score_from_logits(logits, order)
 
-    def _set_log_probs(self, logits: torch.Tensor, nodes: Sequence[Node]) -> None:
-        """Set what each token that may follow these nodes adds to a clue's score."""
+    def _score_from_logits(self, logits: torch.Tensor, nodes: Sequence[Node]) -> None:
+        """Set the log-probabilities of the tokens that may follow these nodes, from the logits."""
         sizes = np.array([len(node.following) for node in nodes])
         rows = np.repeat(np.arange(len(nodes)), sizes)
         tokens = np.concatenate([node.following for node in nodes])
@@ -260,7 +264,7 @@ class TreeScorer:
         parts = [allowed - total[indices[0]]]
         if self.measure:
             parts += [total - (logits.softmax(-1) * logits).sum(-1)]
-        values = torch.cat(parts).cpu().numpy()  # the only time to wait for the device
+        values = torch.cat(parts).cpu().numpy()  # the only synchronization with the device
         offsets = np.cumsum(sizes)
         log_probs, entropies = values[: offsets[-1]], values[offsets[-1] :]
         for number, node in enumerate(nodes):
@@ -273,7 +277,7 @@ class TreeScorer:
             self.set_log_probs(node, part)
 
     def set_log_probs(self, node: Node, log_probs: NDArray[np.floating]) -> None:
-        """Set the log-probabilities of the tokens that may follow, less their penalty."""
+        """Set the log-probabilities of the tokens that may follow, minus the ambiguity penalty."""
         node.log_probs = log_probs
         ends = int(node.following[0]) in self._ends
         if node.scope is None and not ends and self.rules.ambiguity_penalty > 0:
@@ -284,11 +288,11 @@ class TreeScorer:
             node.child(0)  # it was looked up before its score was known
 
 
-def _evened_out(order: Sequence[Node], needed: Sequence[Node]) -> list[Node]:
-    """As many nodes of each query as fit in a pass without much padding of the others.
+def _balanced(order: Sequence[Node], needed: Sequence[Node]) -> list[Node]:
+    """Select the nodes of a pass so that the queries of the batch need little padding.
 
-    A pass is as wide as the query with most nodes. Needed nodes are computed now; of the forced
-    nodes after them, each query computes as many as the queries need on average.
+    A pass is as wide as the query with most nodes. All needed nodes are selected, and forced nodes
+    up to the width: the maximum of the needed nodes of a query and the mean of its nodes.
     """
     waiting = Counter(node.query for node in order)
     width = max(max(Counter(node.query for node in needed).values()), len(order) // len(waiting))

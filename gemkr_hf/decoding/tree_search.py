@@ -32,19 +32,19 @@ class TreeSearch:
             before `wanted` documents are found, the search restarts from the best continuations
             that were not chosen.
         merge_clues: in a search for documents, follow all beams to their ends, so that a
-            document's clues can be counted together. False: a beam in a document that was found
-            makes room for others, and the search ends when no beam can change the `wanted` best
-            documents.
+            document's clues can be counted together. False: a beam is closed if its only document
+            is known already, by a better clue; the search ends when no beam can change the `wanted`
+            best documents.
         max_pieces: in a search for documents, pieces that a clue may have. Where a piece of
             `max_length` tokens is contained in several documents (at most 64), the model writes a
             further piece, from these documents only, until a single one contains all pieces.
-        patience: in a search for documents, clues to restart in a row without a new document
-            before the search gives up: clues may distinguish fewer documents than are wanted.
+        patience: a search for documents ends after restarts have opened this many beams without
+            a new document, since clues may distinguish fewer documents than are `wanted`.
         static_cache, compile: see `TreeAttention`.
 
     Attributes:
         scorer: the `TreeScorer`.
-        traces: a `SearchTrace` per query of the last run, if it was asked for.
+        traces: a `SearchTrace` per query of the last run, with `return_trace`; else empty.
 
     Raises:
         ValueError: a number is out of range, or the model does not support `static_cache` or
@@ -77,7 +77,9 @@ class TreeSearch:
             constraint, static_cache, compile, score_eos, find_documents=documents
         )
         if max_pieces > 1 and not documents:
-            raise ValueError("max_pieces above 1 needs documents=True: pieces name a document")
+            raise ValueError(
+                "max_pieces above 1 needs documents=True: only a search for documents has pieces"
+            )
         if max_pieces > 1 and self.scorer.rules.whole_documents:
             raise ValueError("A whole document has one piece: leave max_pieces at 1")
         self.scorer.bind(model)
@@ -95,7 +97,7 @@ class TreeSearch:
         Args:
             inputs: of the model: `input_ids` int64 (batch, length), padded on the left, its
                 `attention_mask`, and whatever else the prompt needs.
-            return_trace: keep what each step saw and chose in `traces`.
+            return_trace: keep the candidates and choices of each step in `traces`.
 
         Returns:
             The clues of each query, best first.
