@@ -285,7 +285,7 @@ def test_generate_with_a_tree_scorer(index, groups) -> None:
         ({"output_scores": True}, "does not support output_scores"),
         ({"max_new_tokens": 6}, "does not support clues shorter than max_length=6"),
         ({"use_cache": False}, "does not support use_cache=False"),
-        ({"no_repeat_ngram_size": 3}, "does not support a logits_processor"),
+        ({"no_repeat_ngram_size": 3}, "does not support logits processors"),
         ({"max_time": 1e3}, "does not support stopping criteria"),
     ],
 )
