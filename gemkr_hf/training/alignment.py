@@ -39,7 +39,7 @@ def fit_alignment(
             object. A detected object takes the captions whose box has an intersection over union
             of more than 0.5 with its own.
         steps: Steps of Adam.
-        temperature: Of the contrastive loss.
+        temperature: Temperature of the contrastive loss.
         pull: Weight of the squared distance.
 
     Returns:

@@ -34,9 +34,9 @@ class ModelConfig(Settings):
         config: Further fields of ``GeMKRConfig``.
         processor: Further arguments of ``GeMKRProcessor``.
         bits: 4 or 8: quantise the language model with bitsandbytes (4: QLoRA).
-        dtype: Of weights that are neither trained nor quantised.
+        dtype: Type of the weights that are neither trained nor quantised.
         attention: ``eager``, ``sdpa`` or ``flash_attention_2``; None for transformers' choice.
-        revision: Of the checkpoint.
+        revision: Branch, tag or commit of ``checkpoint`` on the Hub.
     """
 
     checkpoint: str | None = None
@@ -69,8 +69,10 @@ class TuningConfig(Settings):
     """Hyper-parameters of instruction tuning.
 
     Attributes:
-        learning_rate: Of prefix, gates, projections and LoRA ("a learning rate of 6e-5").
-        visual_learning_rate: Of prefix, gates and projections; None for ``learning_rate``.
+        learning_rate: Learning rate of LoRA, prefix, gates and projections ("a learning rate of
+            6e-5").
+        visual_learning_rate: Another learning rate for prefix, gates and projections; None for
+            ``learning_rate``.
         per_device_train_batch_size: Instructions per process and step ("batches of 12 instruction
             data").
         gradient_accumulation_steps: Batches per update of the weights.
@@ -81,19 +83,20 @@ class TuningConfig(Settings):
         lr_scheduler_type: Schedule after the warm-up (released code: cosine).
         min_learning_rate: Final rate of the cosine (released code: 1e-5); None for 0.
         optim: Optimizer; ``paged_adamw_8bit`` is meant for QLoRA.
-        weight_decay: Of AdamW (released code: 0.05).
+        weight_decay: Weight decay of AdamW (released code: 0.05).
         max_grad_norm: Maximum norm of the gradients.
         lora_r, lora_alpha, lora_dropout: LoRA on query and value projections. With rank 16 the
             paper's model has its "14M parameters" to train; the released code has 8 and 16. Rank 0
             freezes the language model (Table 3, "w/o Lora").
         lora_target_modules: Names of the adapted layers; None for query and value projections.
-        precision: Of the computation: ``fp32``, or autocast to ``bf16`` or ``fp16``.
+        precision: Precision of the computation: ``fp32``, or autocast to ``bf16`` or ``fp16``.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         fit_objects: First fit the projections to the captions of the training objects, or to the
             detector's labels where the benchmark has no captions.
         dataloader_num_workers: Processes that prepare batches.
-        seed: Of sampled clues, initial weights and the order of the instructions.
-        save_steps: Steps between two checkpoints, unless validation decides.
+        seed: Seed of sampled clues, initial weights and the order of the instructions.
+        save_steps: Steps between two checkpoints of a run without validation; with validation, one
+            is saved at each validation.
         logging_steps: Steps between two entries of the training curve.
         report_to: ``tensorboard``, ``trackio``, ...
     """
@@ -227,12 +230,12 @@ class TrainConfig(Settings):
         sampling: How clues are sampled from relevant documents.
         tuning: Hyper-parameters of instruction tuning.
         validation: Validation during training.
-        preferences: Preference tuning afterwards; None for none.
-        captions: Append the images' captions to the questions, as the released code does, or use
-            them instead of images (Table 3, "w/o Visual Queries"). Later questions need captions
-            as well.
-        aggregate: A document's score from those of its clues, saved in the model: ``max`` (paper)
-            or ``logsumexp``.
+        preferences: Preference tuning after instruction tuning; None to omit it.
+        captions: Append the images' captions to the questions, as the released code does; or use
+            them instead of images, with ``use_visual_query: false`` in ``model.config`` (Table 3,
+            "w/o Visual Queries"). The tuned model then needs a caption with each question.
+        aggregate: How a document's score follows from the scores of its clues: ``max`` (paper) or
+            ``logsumexp``. It is saved in the model's configuration.
     """
 
     data: DataConfig

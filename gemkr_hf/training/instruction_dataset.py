@@ -39,7 +39,7 @@ def write_instructions(
 ) -> datasets.Dataset:
     """Draw ``sampling.clues`` clues for each relevant document of each question.
 
-    Clues that a question brings along (``clues``, as text) are added unchanged if they are
+    Clues that the question file contains (``clues``, as text) are added unchanged if they are
     distinctive. Relevant documents that are not in the knowledge base are left out with a warning.
 
     Args:
@@ -48,7 +48,7 @@ def write_instructions(
         knowledge_base: The documents to cut clues from.
         tokenizer: That of the knowledge base.
         sampling: Parameters; the paper's by default.
-        seed: Of the draws.
+        seed: Seed of the draws.
         captions: Keep the questions' captions, which become part of the prompts.
 
     Returns:

@@ -57,7 +57,7 @@ def almost_distinctive(
     those that the index allows.
 
     Args:
-        index: Of the knowledge base.
+        index: The knowledge base's index.
         clue: int ``(n,)``, a sequence that occurs in the index.
         rng: Random generator.
 
@@ -104,8 +104,8 @@ def collect_preferences(
         images: Image id -> image; None for text-only questions.
         instructions: With ``INSTRUCTION_FEATURES``, of the same questions.
         config: Number and kinds of pairs.
-        prepared: Images with known objects, which are not detected again.
-        seed: Of random draws.
+        prepared: Prepared images, whose objects are known and not detected again.
+        seed: Seed of random draws.
         batch_size: Questions decoded together.
 
     Returns:

@@ -26,8 +26,8 @@ class RetrievalValidation:
         knowledge_base: The documents.
         processor: The model's.
         config: Number of questions, hit preset, beams, batch size.
-        prepared: Images with known objects, which are not detected again.
-        captions: Whether the model was tuned with captions, and is given those of the questions.
+        prepared: Prepared images, whose objects are known and not detected again.
+        captions: Whether the model is given the questions' captions, as in training.
         rank, processes: This process answers every ``processes``-th question from ``rank`` on.
     """
 

@@ -51,7 +51,7 @@ class CheckpointSource(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Find what would fail, without loading weights.
+        """Check that the model can be loaded, without loading weights.
 
         Raises:
             FileNotFoundError: A folder or file is missing.
@@ -67,8 +67,8 @@ class CheckpointSource(ABC):
         """Load or assemble the untuned ``GeMKRForRetrieval``.
 
         Args:
-            processor: Of the same source.
-            seed: Of new weights.
+            processor: Processor of the same source.
+            seed: Seed of new weights.
         """
 
     @abstractmethod
@@ -96,7 +96,7 @@ def checkpoint_source(config: ModelConfig) -> CheckpointSource:
 
 
 def check_model(config: ModelConfig) -> None:
-    """Find what would fail, without loading weights; see `CheckpointSource.check`."""
+    """Check the model settings, without loading weights; see `CheckpointSource.check`."""
     if config.bits is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
             f"model.bits: {config.bits} needs bitsandbytes: pip install 'gemkr-hf[quantization]'"
@@ -161,7 +161,7 @@ class JoinedParts(CheckpointSource):
         add_image_tokens(tokenizer)
         if tokenizer.pad_token_id is None:  # LLaMA has none; padding is masked, whatever it is
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
-        # The two of the model's fields that the processor must have as well.
+        # Model and processor must agree on these two fields.
         shared = {
             name: value
             for name, value in model_fields(self.config).items()
@@ -227,7 +227,10 @@ def check_model_fields(config: ModelConfig) -> None:
 
 
 def model_fields(config: ModelConfig) -> dict[str, Any]:
-    """Return fields of ``GeMKRConfig``: the preset's, without its vision tower, and the user's."""
+    """Return fields of ``GeMKRConfig``: the preset's, and the user's, which take precedence.
+
+    ``vision_config`` is left out: it follows from the vision model that is loaded.
+    """
     fields = {**PRESETS[config.preset].config, **config.config}
     fields.pop("vision_config", None)
     return fields

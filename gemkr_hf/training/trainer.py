@@ -30,8 +30,9 @@ class InstructionTrainer(Trainer):
     metrics in its evaluation.
 
     Args:
-        *args, **kwargs: Of ``transformers.Trainer``.
-        visual_learning_rate: Of prefix, gates and projections; None for the same as LoRA's.
+        *args, **kwargs: Arguments of ``transformers.Trainer``.
+        visual_learning_rate: Learning rate of prefix, gates and projections; None for the same as
+            LoRA's.
         retrieval: Scores the model by retrieval.
         metric: Criterion of the best checkpoint: a name of ``Metrics.as_dict``, or ``loss``.
     """
@@ -81,7 +82,7 @@ class InstructionTrainer(Trainer):
             scores = self._retrieval(model).as_dict()
             metrics.update({f"eval_{name}": value for name, value in scores.items()})
             if self._metric != "loss":
-                # One question changes the metric by more than 1e-5; the loss breaks ties.
+                # Below 1e-5, less than one question changes the metric: the loss only breaks ties.
                 penalty = 1e-6 * min(metrics["eval_loss"], 9.0)
                 metrics[f"eval_{SELECTION}"] = scores[self._metric] - penalty
         return output
@@ -161,7 +162,7 @@ def last_complete_checkpoint(folder: str | Path) -> str | None:
         try:
             TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         except (FileNotFoundError, ValueError):
-            logger.warning(f"Removed the incomplete {checkpoint.name}")
+            logger.warning(f"Removed the incomplete checkpoint '{checkpoint.name}'")
             shutil.rmtree(checkpoint)
         else:
             return str(checkpoint)
@@ -180,7 +181,7 @@ def training_arguments(
         output: Folder of the checkpoints.
         config: Hyper-parameters.
         validation: Settings of the validation; None for none.
-        **changes: ``TrainingArguments`` that replace the ones above.
+        **changes: ``TrainingArguments`` that differ.
     """
     settings = asdict(config)
     recompute = settings.pop("gradient_checkpointing")  # transformers renamed it
@@ -298,6 +299,7 @@ def tune(
     show_progress(trainer, "tune")
     trainer.train(resume_from_checkpoint=last_complete_checkpoint(output))
     if weights_are_sharded():
+        # No process has all weights: the adapter is saved and merged into a model loaded again.
         trainer.save_model(str(output / "adapter"))
         if load_untuned is None:
             raise ValueError("The weights are sharded over several GPUs: give load_untuned")

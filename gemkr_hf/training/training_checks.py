@@ -1,4 +1,4 @@
-"""Checks of a training before any model is loaded."""
+"""Checks of a training run before any model is loaded."""
 
 import importlib.util
 from pathlib import Path

@@ -45,7 +45,7 @@ _CONTENTS = (
     "base",
     "metrics.json",
 )
-"""What follows from the settings, and is removed with ``--overwrite``."""
+"""What ``--overwrite`` removes. ``images`` records its own settings, and a knowledge base stays."""
 
 
 @renamed_arguments({"say": "log"})
@@ -61,7 +61,7 @@ def run_training(
 
     Args:
         config: The settings.
-        base: Folder that relative paths of the data start from.
+        base: Folder that relative paths of the data are resolved against.
         log: Receives each line of the run's log, in the main process.
         overwrite: Replace a run with other settings.
         benchmark: Used instead of the one that ``config.data`` names.
@@ -239,18 +239,18 @@ class TrainingRun:
             checkpoint = last_complete_checkpoint(folder)
         if checkpoint:
             self.log(f"Resuming from {Path(checkpoint).name}")
-        train, *validation = [
-            InstructionDataset(part, self.prepared, self.processor)
-            for part in self.instructions.values()
-        ]
+        sets = {
+            split: InstructionDataset(part, self.prepared, self.processor)
+            for split, part in self.instructions.items()
+        }
         return tune(
             model,
             self.processor,
-            train,
+            sets["train"],
             folder,
             config.tuning,
-            validation=config.validation if validation else None,
-            validation_set=validation[0] if validation else None,
+            validation=config.validation if "validation" in sets else None,
+            validation_set=sets.get("validation"),
             retrieval=retrieval,
             load_untuned=lambda: load_model(config.model, self.processor, config.tuning.seed),
         )
@@ -340,16 +340,18 @@ def open_or_build(benchmark: Benchmark, tokenizer: Any, target: Path) -> Knowled
     """Open a knowledge base, or build it from the benchmark's documents if it does not exist.
 
     Args:
-        benchmark: Without documents, the knowledge base must exist.
-        tokenizer: Of a knowledge base that is built.
-        target: Folder; without documents, also a Hub id.
+        benchmark: Its documents are indexed; if it has none, the knowledge base must exist.
+        tokenizer: Tokenizer to build it with.
+        target: Folder of the knowledge base; for a benchmark without documents, also a Hub id.
     """
     if len(benchmark.documents) and not (target / HEADER_FILE).exists():
         KnowledgeBase.build(benchmark.documents, tokenizer, target)
     return KnowledgeBase.from_pretrained(target if target.exists() else str(target))
 
 
-def match_document_ids(benchmark: Benchmark, knowledge_base: KnowledgeBase, form: str) -> Benchmark:
+def match_document_ids(
+    benchmark: Benchmark, knowledge_base: KnowledgeBase, data_format: str
+) -> Benchmark:
     """Write the ids of relevant documents as the knowledge base does.
 
     The files of OKVQA write one id in several ways (``google:17``, ``17``), and a knowledge base
@@ -357,16 +359,18 @@ def match_document_ids(benchmark: Benchmark, knowledge_base: KnowledgeBase, form
 
     Args:
         benchmark: The benchmark.
-        knowledge_base: Holds its documents.
-        form: ``DataConfig.format`` of the benchmark.
+        knowledge_base: The knowledge base of its documents.
+        data_format: ``DataConfig.format`` of the benchmark.
     """
-    plain = document_id_of(form)
+    normalize = document_id_of(data_format)
     first = str(knowledge_base[0]["id"])
-    if plain(first) == first:
+    if normalize(first) == first:  # then all ids are taken as normalized, like the benchmark's
         return benchmark
-    names = {plain(str(name)): str(name) for name in knowledge_base.row_ids()}
+    own_ids = {normalize(str(name)): str(name) for name in knowledge_base.row_ids()}
     questions = benchmark.questions.map(
-        lambda record: {"relevant_ids": [names.get(name, name) for name in record["relevant_ids"]]}
+        lambda record: {
+            "relevant_ids": [own_ids.get(name, name) for name in record["relevant_ids"]]
+        }
     )
     return replace(benchmark, questions=questions)
 

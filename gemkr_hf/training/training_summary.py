@@ -1,4 +1,4 @@
-"""The summary of a training beside its model: ``training.json`` and ``curves.png``."""
+"""The summary of a training run in its model's folder: ``training.json`` and ``curves.png``."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ def write_summary(
     """Write ``training.json`` and ``curves.png``.
 
     Args:
-        folder: Of the model.
-        config: Settings of the training.
+        folder: Folder of the model or adapter.
+        config: Settings of the run.
         metrics: The content of ``metrics.json``.
         model_config: ``GeMKRConfig`` of the tuned model.
     """
@@ -114,9 +114,9 @@ def plot_curves(
 
     Args:
         history: The Trainer's ``log_history``.
-        path: Of the image.
+        path: Image file to write.
         best_step: Step of the kept checkpoint.
-        metric: Criterion of the choice.
+        metric: Metric that the kept checkpoint was chosen by.
     """
     from matplotlib.figure import Figure
 
