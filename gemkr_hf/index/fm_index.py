@@ -32,7 +32,9 @@ _PARALLEL_SEQUENCES = 1 << 10
 
 
 class Intervals(NamedTuple):
-    """Rows of the sorted suffixes that start with each pattern: ``lower`` to ``upper``, half open.
+    """The sorted suffixes that start with each pattern: rows ``lower`` to ``upper``, half open.
+
+    A row of a suffix is not a row of a document; `FMIndex.document_of` returns the latter.
 
     Attributes:
         lower, upper: int64[shards, n]; equal if the pattern does not occur in a shard.
@@ -191,7 +193,7 @@ class FMIndex:
 
     @property
     def num_rows(self) -> int:
-        """Number of rows; rows of removed documents stay empty."""
+        """Number of document rows; rows of removed documents stay empty."""
         return int(self._first_rows[-1])
 
     @property
@@ -292,7 +294,7 @@ class FMIndex:
         return Intervals(*(np.stack(side) for side in zip(*bounds, strict=True)))
 
     def successors(self, intervals: Intervals) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """GetNext of each interval, flat.
+        """GetNext of each interval, as one flat array.
 
         Returns:
             offsets: int64[n + 1].

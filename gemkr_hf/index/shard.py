@@ -1,4 +1,8 @@
-"""One shard: the wavelet matrix, stored successor lists, and the map from rows to documents."""
+"""One shard: the wavelet matrix, stored successor lists, and the map from rows to documents.
+
+In this module and below, a row is a row of the transform (one per sorted suffix), and documents are
+numbered within the shard. `FMIndex` adds the shard's first row to get the knowledge base's row.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -163,6 +167,7 @@ class Shard:
 
     @property
     def num_rows(self) -> int:
+        """Number of rows of the transform: one per token, and one per document's end."""
         return self.matrix.num_rows
 
     @property

@@ -53,7 +53,7 @@ _MAX_WHOLE_LENGTH = 256
 
 
 class KnowledgeBase:
-    """Documents that clues lead to.
+    """Documents, and the FM-index that finds the document of a clue.
 
     Create one with `from_documents` (in memory) or `build` (on disk, of any size, resumable), or
     load one with `from_pretrained`. `kb[row]` is a document as a dict, `len(kb)` the number of

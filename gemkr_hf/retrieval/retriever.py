@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 STRATEGIES = (*CONSTRAINT_STRATEGIES, "free")
 """What the model writes (paper, Table 4)."""
 
-# Settings of `retrieve` by what they belong to: the clue, the beam search, its computation. All
-# other ones are arguments of the model's `generate`.
+# Settings of `retrieve`: for the clue's rules, for the beam search, and for `TreeAttention`.
+# Any other setting is an argument of the model's `generate`.
 _RULES = ("min_length", "max_length", "ambiguity_penalty", "renormalize", "keep_ambiguous")
 _SEARCH = ("num_beams", "num_beam_groups", "diversity_penalty", "max_pieces")
 _ENGINE = ("static_cache", "compile")
@@ -44,15 +44,15 @@ class GeMKRRetriever:
         model: a ``GeMKRForRetrieval``.
         processor: its ``GeMKRProcessor``.
         knowledge_base: indexed with the processor's tokenizer. None: call `index` first.
-        aggregate: how a document's score follows from those of its clues: ``"max"``, the best one
-            (paper), or ``"logsumexp"``, the log-probability that any of the clues is written;
-            the model's ``config.decoding["aggregate"]`` by default.
+        aggregate: how the scores of a document's clues are combined: ``"max"``, the best one
+            (paper), or ``"logsumexp"``, the log-probability that the model writes any of them;
+            by default the model's ``config.decoding["aggregate"]``.
         strategy: default of `retrieve`.
-        captions: True if each query needs a caption, False to ignore captions; by default
-            captions are read where they are given.
+        captions: True if each query needs a caption, False to ignore captions; by default those
+            that are given are used.
         batch_size: default of `retrieve`.
-        **decoding: defaults for the ``**decoding`` of `retrieve` with this strategy, before those
-            of the model's ``config.decoding``.
+        **decoding: defaults for the ``**decoding`` of `retrieve` with this strategy; they take
+            precedence over the model's ``config.decoding``.
 
     Raises:
         ValueError: model, processor and knowledge base have different tokenizers or token ids, or
@@ -117,14 +117,15 @@ class GeMKRRetriever:
         if aggregate is not None:
             _check_aggregate(aggregate)
         hub_options, _ = split_hub_options(kwargs)
-        hub_options.pop("force_download", None)  # the model's files are downloaded again, once
+        # Only the model forces a download: the processor's files are in the same repository.
+        hub_options.pop("force_download", None)
         if not isinstance(knowledge_base, KnowledgeBase):
             knowledge_base = KnowledgeBase.from_pretrained(
                 knowledge_base, **{**hub_options, "revision": knowledge_base_revision}
             )
         if not knowledge_base.has_documents:
             raise ValueError(
-                "The knowledge base was loaded without its documents, which are what is retrieved: "
+                "The knowledge base was loaded without its documents, so none can be retrieved: "
                 "load it with documents=True"
             )
         model = load_checkpoint(AutoModel, checkpoint, **kwargs)
@@ -189,8 +190,8 @@ class GeMKRRetriever:
             images: an image (PIL, path, URL, bytes, array), or None for a text-only query; a list
                 of them with a list of questions.
             questions: one question or a list; None for a query of an image alone.
-            k: documents to retrieve. Fewer come back only where clues distinguish fewer documents,
-                and from free text and ``generate``, which find what their beams reach.
+            k: documents to retrieve. Fewer are returned if clues distinguish fewer documents, and
+                with free text or ``generate`` if their beams lead to fewer.
             captions: caption of the image, for a model that was tuned with captions; a list with a
                 list of questions.
             objects: boxes of the image's objects, if known; by default the processor's detector
@@ -199,12 +200,12 @@ class GeMKRRetriever:
             strategy: what the model writes (paper, Table 4): ``"clue"``; ``"document"``, documents
                 from their first token to their last; ``"first_sentence"``, whole first sentences;
                 or ``"free"``, unconstrained text, looked up by BM25 where it is not a clue.
-            return_trace: also return what each step of the search saw and chose.
+            return_trace: also return the candidates and choices of each step of the search.
             **decoding: instead of the model's ``config.decoding``: ``num_beams``,
                 ``num_beam_groups``, ``diversity_penalty``, ``max_pieces``, ``min_length``,
                 ``max_length``, ``ambiguity_penalty``, ``renormalize``, ``keep_ambiguous``; also
-                ``static_cache`` and ``compile`` of ``TreeSearch``. With any other argument of
-                ``generate`` the model's ``generate`` is used, and finds what its beams reach.
+                ``static_cache`` and ``compile`` of ``TreeSearch``. Any other setting is passed to
+                the model's ``generate``, which then takes the place of the tree search.
 
         Returns:
             The hits, best first; a list of such lists for a list of questions. With
@@ -228,7 +229,7 @@ class GeMKRRetriever:
             inputs = self._encode(queries[start : start + size])
             if call.strategy == "free":
                 hits += self._write_freely(inputs, call)
-            elif call.needs_generate:
+            elif call.generate_setting:
                 hits += self._write_clues(inputs, call)
             else:
                 new_hits, new_traces = self._search(inputs, call)
@@ -241,12 +242,12 @@ class GeMKRRetriever:
     def _call(
         self, k: int, strategy: str, decoding: Mapping[str, Any], return_trace: bool
     ) -> "_Call":
-        """Check the settings of a call and complete them by the retriever's own."""
+        """Check the settings of a call and add the retriever's defaults."""
         if k < 1:
             raise ValueError(f"k is the number of documents wanted, at least 1, got {k}")
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy is one of {', '.join(STRATEGIES)}, not '{strategy}'")
-        # The defaults are for the retriever's strategy: another one has other rules.
+        # Defaults for the rules hold for the retriever's own strategy only.
         ignored = () if strategy == self.strategy else (*_RULES, "max_pieces")
         defaults = {name: v for name, v in self.decoding.items() if name not in ignored}
         call = _Call(k, strategy, {**defaults, **decoding}, return_trace)
@@ -254,7 +255,7 @@ class GeMKRRetriever:
         return call
 
     def _queries(self, images: Any, questions: Any, captions: Any, objects: Any) -> "list[_Query]":
-        """One record per query, of single values or of lists of the same length."""
+        """One record per query, from single values or from lists of the same length."""
         if questions is None or isinstance(questions, str):
             images, questions, captions, objects = [images], [questions], [captions], [objects]
         number = len(questions)
@@ -327,8 +328,8 @@ class GeMKRRetriever:
         return hits
 
     def _write_freely(self, inputs: Mapping[str, torch.Tensor], call: "_Call") -> list[list[Hit]]:
-        """Retrieve by unconstrained text (paper, Table 4): the document that alone contains a text,
-        or else the one that matches it best by BM25."""
+        """Retrieve by unconstrained text (paper, Table 4): the only document that contains it, or
+        otherwise the best match by BM25."""
         settings = {**self.model.config.decoding, **call.decoding}
         hits = []
         for clues in self._generate(
@@ -361,7 +362,7 @@ class GeMKRRetriever:
         written = output.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         if getattr(output, "sequences_scores", None) is not None:
             scores = output.sequences_scores.tolist()
-        else:  # greedy search and sampling return none: Eq. 1 by the unconstrained distribution
+        else:  # greedy search and sampling return no scores: Eq. 1 from the unconstrained logits
             log_probs = torch.stack(output.logits, dim=1).float().log_softmax(-1)
             scores = [
                 sum(
@@ -377,7 +378,7 @@ class GeMKRRetriever:
             best: dict[tuple[int, ...], float] = {}
             for row in range(start, start + per_query):
                 tokens = tuple(token for token in written[row] if token not in ends)
-                # Rows beyond what was found have a score of -inf, or a very low one.
+                # Rows without a clue have a score of -inf, or a very low one.
                 if tokens and scores[row] > max(-1e8, best.get(tokens, -math.inf)):
                     best[tokens] = scores[row]
             clues.append([self._with_text(Clue((t,), score)) for t, score in best.items()])
@@ -388,7 +389,7 @@ class GeMKRRetriever:
         return replace(clue, text=" ... ".join(decode(piece).strip() for piece in clue.pieces))
 
     def _hits(self, clues: Sequence[Clue], k: int) -> list[Hit]:
-        """The ``k`` best documents by the scores of their clues, without clues of no row."""
+        """The ``k`` best documents by their clues' scores; clues without a row are ignored."""
         of_rows: dict[int, list[Clue]] = {}
         for clue in clues:
             if clue.row >= 0:
@@ -423,18 +424,18 @@ class _Call:
     return_trace: bool
 
     @property
-    def needs_generate(self) -> str:
+    def generate_setting(self) -> str:
         """The first setting that only the model's ``generate`` has; empty if there is none."""
         return min(set(self.decoding) - {*_RULES, *_SEARCH, *_ENGINE}, default="")
 
     def check(self) -> None:
         """Raise ValueError for a setting that the strategy or the search does not have."""
-        if self.return_trace and (self.needs_generate or self.strategy == "free"):
+        if self.return_trace and (self.generate_setting or self.strategy == "free"):
             raise ValueError(
                 "return_trace=True needs a search over clues: "
                 + (
-                    f"leave out {self.needs_generate}"
-                    if self.needs_generate
+                    f"leave out {self.generate_setting}"
+                    if self.generate_setting
                     else "strategy='free' has none"
                 )
             )
@@ -446,9 +447,9 @@ class _Call:
                 raise ValueError(
                     f"{name} is for clues: strategy='{self.strategy}' has no such setting"
                 )
-            if name == "max_pieces" and (self.strategy != "clue" or self.needs_generate):
+            if name == "max_pieces" and (self.strategy != "clue" or self.generate_setting):
                 raise ValueError("max_pieces is for a search over clues alone: leave it out here")
-            if name in _ENGINE and (self.strategy == "free" or self.needs_generate):
+            if name in _ENGINE and (self.strategy == "free" or self.generate_setting):
                 raise ValueError(
                     f"{name} is for a search over clues: generate() has no such setting"
                 )

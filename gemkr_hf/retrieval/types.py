@@ -1,4 +1,4 @@
-"""What every retriever returns: one kind of hit, one kind of run."""
+"""`Hit`, which every retriever returns, and `Run`, what a system retrieved for many questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Hit:
         score: larger is better; comparable within one system and one question.
         row: the document's row in the knowledge base; -1 where a retriever has none.
         document: the record, with at least ``id``.
-        clues: the clues that led to it, best first; empty for retrievers that write none.
+        clues: the clues that lead to it, best first; empty for retrievers that write none.
     """
 
     score: float
