@@ -97,10 +97,10 @@ def check(
         settings = DataConfig.from_mapping(given, "the options")
     else:
         settings = DataConfig.from_file(config, given)
-    found = check_data(load_benchmark(settings), settings, images_decode, shown)
-    typer.echo(describe(found))
-    if found.error is not None:
-        typer.echo(f"Error: {found.error}", err=True)
+    result = check_data(load_benchmark(settings), settings, images_decode, shown)
+    typer.echo(describe(result))
+    if result.error is not None:
+        typer.echo(f"Error: {result.error}", err=True)
         raise typer.Exit(1)
     typer.echo("\nThe data can be used for training")
 

@@ -109,12 +109,12 @@ def score(
             document for query in question_ids for document in run.documents.get(query, ())
         }
         relevant = {name for question in questions for name in question["relevant_ids"]}
-        found = look_up(
+        documents = look_up(
             benchmark, retrieved | relevant, retrieved if needs_texts else (), document_id
         )
-        texts = found.texts
-        _report_unknown_documents(retrieved - found.found, needs_texts)
-        gold_run, gold_questions = with_first_ids(run, questions, found.first_id_of)
+        texts = documents.texts
+        _report_unknown_documents(retrieved - documents.found, needs_texts)
+        gold_run, gold_questions = with_first_ids(run, questions, documents.first_id_of)
     for number, wanted in enumerate(presets):
         # Under gold, a document with several ids counts once; texts are keyed by the run's own ids.
         scored, judged = (gold_run, gold_questions) if wanted == GOLD else (run, questions)

@@ -1,4 +1,4 @@
-"""The corpus of a benchmark: its documents as records of one shape, read lazily."""
+"""The corpus of a benchmark: its documents with the same columns for every format, read lazily."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Check that questions, documents and images match, before any training."""
+"""Check that questions, documents and images match: ``gemkr data check``, before any training."""
 
 from dataclasses import dataclass, field
 from random import Random

@@ -46,7 +46,7 @@ class DataConfig(Settings):
         separator: Separator of several ids or answers in one cell.
         id_column: Column of the documents' ids; if None, ``kid`` or ``id``.
         text_column: Column of the documents' texts.
-        seed: Seed of random draws.
+        seed: Seed of the drawn validation questions, or of generated data.
         scenes: Number of training images, for a format that generates its images; if None, the
             format's own default.
 

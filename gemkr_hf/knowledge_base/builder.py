@@ -91,7 +91,7 @@ class Builder:
         collector = Collector(self._tokenizer, self._shard_tokens)
         for step in steps:
             _, keys = map_safetensors(self._folder / step["keys"]["file"])
-            collector.know(keys["text_keys"], keys["id_keys"])
+            collector.register(keys["text_keys"], keys["id_keys"])
         skip = sum(step["num_records"] for step in steps)
         seen = RecordDigest()
         expected = steps[-1]["seen"] if steps else seen.at(0)
@@ -238,7 +238,7 @@ class RecordDigest:
             self._marks[self.count] = self._digest.hexdigest()
 
     def at(self, count: int) -> str | None:
-        """Digest of the first ``count`` records; None unless they end in the latest batch."""
+        """Digest of the first ``count`` records; None if they end outside the latest batch."""
         return self._marks.get(count)
 
 

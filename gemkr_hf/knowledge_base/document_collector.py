@@ -67,11 +67,11 @@ class Collector:
         self._texts, self._ids = DigestTable(), DigestTable()
         self._next_row = first_row
 
-    def know_ids(self, ids: list[Any]) -> None:
+    def register_ids(self, ids: list[Any]) -> None:
         """Register existing ids."""
-        self.know(np.empty((0, 2), np.uint64), _id_keys(ids))
+        self.register(np.empty((0, 2), np.uint64), _id_keys(ids))
 
-    def know(self, text_keys: Keys, id_keys: Keys) -> None:
+    def register(self, text_keys: Keys, id_keys: Keys) -> None:
         """Register documents that were collected earlier."""
         self._texts.insert(text_keys, self._next_row)
         self._ids.insert(id_keys, 0)
@@ -87,7 +87,7 @@ class Collector:
 
         Args:
             documents: the records.
-            skip: number of records to skip, which `know` registered.
+            skip: number of records to skip, which `register` was given.
             on_batch: called with every batch of records, including skipped ones.
         """
         part, seen = Part(), 0

@@ -188,11 +188,11 @@ class DocumentDataset:
 
 def check_columns(name: str, columns: list[str], id_column: str | None, text_column: str) -> None:
     """Raise ValueError if a source of documents lacks the column of ids or texts."""
-    for column, option in ((id_column, "--id-column"), (text_column, "--text-column")):
+    for column, part in ((id_column, "id"), (text_column, "text")):
         if column is not None and column not in columns:
             raise ValueError(
                 f"No column '{column}' in '{name}', which has {', '.join(columns)}: choose one "
-                f"with {option}"
+                f"with --{part}-column, or data.{part}_column in a configuration"
             )
 
 

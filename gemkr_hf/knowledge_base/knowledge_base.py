@@ -427,7 +427,7 @@ class KnowledgeBase:
             tokenizer, shard_tokens, self.index.num_rows, self.index.find_documents,
             dataset.features.arrow_schema,
         )  # fmt: skip
-        collector.know_ids(list(self.row_ids()))
+        collector.register_ids(list(self.row_ids()))
         index, tables, new = _index_more(self.index, collector, documents, shard_tokens)
         if any(len(table) for table in tables):
             dataset = concatenate_datasets([dataset, Dataset(join_tables(tables))])

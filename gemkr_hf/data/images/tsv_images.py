@@ -17,8 +17,8 @@ from gemkr_hf.utils.logging import progress, progress_bar
 
 _BLOCK = 2**24  # bytes
 _LONGEST_ID = 256  # bytes
-# ReMuQ numbers its images from 30,000,000, in the order of the lines.
-_FIRST_NUMBER = 10_000_000
+# ReMuQ's ids are 30,000,000 plus the row: the id modulo this number is the row.
+_ID_MODULUS = 10_000_000
 
 
 class TsvImages(ImageSource):
@@ -72,9 +72,9 @@ class TsvImages(ImageSource):
         return len(self._offsets)
 
     def _row(self, image_id: str) -> int | None:
-        if image_id.isdecimal() and int(image_id) % _FIRST_NUMBER < len(self._offsets):
-            # Avoids reading the id of every line of a file of many gigabytes.
-            row = int(image_id) % _FIRST_NUMBER
+        if image_id.isdecimal() and int(image_id) % _ID_MODULUS < len(self._offsets):
+            # A guess that avoids reading the id of every line of a file of many gigabytes.
+            row = int(image_id) % _ID_MODULUS
             with self._path.open("rb") as file:
                 if self._read_id(file, row) == image_id:
                     return row
