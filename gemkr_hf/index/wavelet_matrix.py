@@ -40,15 +40,17 @@ _LINES_PER_TASK = 1 << 12
 
 
 class Arrays(NamedTuple):
-    """What kernels read; all arrays are read-only. See `huffman_codes.Shape` for the others.
+    """What kernels read; all arrays are read-only.
+
+    See `huffman_codes.Shape` for the attributes that are not listed here.
 
     Attributes:
         lines: uint64[lines, 8], the digits of all levels (`quad_sequences`).
         supers: uint32[superblocks, 4], counts of digits before each superblock.
         counts: int64[sigma + 2], number of smaller symbols; the last is the number of rows.
         alphabet: int32[sigma], the token of symbol 1, 2, ...
-        shifts: int64[sigma + 1], offset from a position in a leaf's level to the row of the longer
-            pattern.
+        shifts: int64[sigma + 1], added to a position in a symbol's leaf, it gives the row of the
+            longer pattern.
     """
 
     lines: NDArray[np.uint64]

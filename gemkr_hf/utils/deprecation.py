@@ -1,4 +1,4 @@
-"""Old names of what has been renamed: they work for one more version, with a warning."""
+"""Old names of renamed things: they work for one more version, with a warning."""
 
 import sys
 import warnings
@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 REMOVED_IN = "0.3"
-"""The version in which the old names of 0.1 go."""
+"""The version that removes the old names of 0.1."""
 
 
 def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
@@ -17,7 +17,7 @@ def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
     Args:
         old: the name that was used.
         new: what takes its place.
-        stacklevel: as `warnings.warn` has it, counted from here.
+        stacklevel: of `warnings.warn`, counted from this function.
     """
     warnings.warn(
         f"'{old}' is deprecated and will be removed in gemkr-hf {REMOVED_IN}: use '{new}'",
