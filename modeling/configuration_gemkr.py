@@ -52,10 +52,10 @@ class GeMKRConfig(PreTrainedConfig):
         text_config: dict or PreTrainedConfig. Of any causal language model that
             `AutoModelForCausalLM` builds; the width of its input embeddings is the `D` of Eq. 7.
         prefix_length: `l`, number of prefix vectors of each vision layer (Eq. 3).
-        max_objects: most objects of one image, at most `prefix_length` when objects are added to
-            the prefix.
+        max_objects: maximum number of objects of an image; at most `prefix_length` if objects are
+            added to the prefix.
         num_prefix_layers: how many of the last vision layers have a prefix; all by default.
-        max_object_slots: how many of the objects, the most confident first, reach the language
+        max_object_slots: number of objects, the most confident first, that reach the language
             model; all by default. The others are only added to the prefix. The processor has the
             same setting.
         project_objects: False: H_R is X_R itself, as in the released code, without `H_R =
@@ -176,7 +176,7 @@ class GeMKRConfig(PreTrainedConfig):
 
     @property
     def num_object_slots(self) -> int:
-        """Most `<object>` tokens of one prompt."""
+        """Maximum number of `<object>` tokens of a prompt."""
         if not (self.use_visual_query and self.use_object_features):
             return 0
         slots = self.max_object_slots
@@ -184,7 +184,7 @@ class GeMKRConfig(PreTrainedConfig):
 
     @classmethod
     def from_preset(cls, *args: Any, **kwargs: Any) -> GeMKRConfig:
-        """Make a configuration of the paper; see `presets.from_preset` in the library."""
+        """Create a configuration of the paper; see `presets.from_preset` in the library."""
         return library_module("presets").from_preset(cls, *args, **kwargs)
 
 

@@ -191,7 +191,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         Args:
             pixel_values: float tensor (images, 3, height, width).
             object_pixel_values: float tensor (images, objects, 3, height, width).
-            object_mask: bool tensor (images, objects). Which of them are objects; all by default.
+            object_mask: bool tensor (images, objects). False where there is no object; all True by
+                default.
             object_features: float tensor (images, objects, d). X_R from `get_object_features`,
                 instead of `object_pixel_values`.
             **kwargs: `output_hidden_states` and `output_attentions` of the vision tower,
@@ -298,8 +299,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             labels: int64 tensor (batch_size, sequence_length). Clue tokens; -100 everywhere else.
                 With `logits_to_keep=n` those of the last n positions alone, (batch_size, n): the
                 head is then computed only where clues are.
-            logits_to_keep: int or tensor. How many last positions, or which, get logits, as in
-                transformers.
+            logits_to_keep: int or tensor. Number of last positions, or the positions, to compute
+                logits for, as in transformers.
             num_items_in_batch: int or int tensor. Number of clue tokens that the sum of Eq. 8 is
                 divided by (HF Trainer passes it under gradient accumulation); those of `labels` by
                 default.
@@ -450,7 +451,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
 
     @classmethod
     def from_pretrained_parts(cls, vision: Any, text: Any, **kwargs: Any) -> "GeMKRForRetrieval":
-        """Make a new model of a CLIP or SigLIP and a causal language model.
+        """Create a model from a CLIP or SigLIP and a causal language model.
 
         See `new_model.new_model` in the library for the arguments.
         """
@@ -607,10 +608,10 @@ def join_towers(
     dtype: torch.dtype | None,
     **fields: Any,
 ) -> GeMKRForRetrieval:
-    """Make a model of a vision tower, which is copied, and a language model, which is not.
+    """Create a model from a vision tower, which is copied, and a language model, which is not.
 
     Args:
-        model_class: of the new model.
+        model_class: class of the new model.
         vision_model: a `CLIPVisionModel` or `SiglipVisionModel`; None with use_visual_query=False.
         language_model: a causal language model.
         dtype: of the visual parts; the language model's by default.

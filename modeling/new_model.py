@@ -1,4 +1,4 @@
-"""New models of published checkpoints, and checkpoints by reference.
+"""New models from published checkpoints, and checkpoints by reference.
 
 This file stays in the library: a checkpoint is loaded without it.
 """
@@ -44,15 +44,15 @@ def new_model(
     text_options: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> GeMKRForRetrieval:
-    """Make a new model of published checkpoints: `GeMKRForRetrieval.from_pretrained_parts`.
+    """Create a model from published checkpoints: `GeMKRForRetrieval.from_pretrained_parts`.
 
     Args:
-        model_class: of the new model.
+        model_class: class of the new model.
         vision: PreTrainedModel, folder or Hub id; None with use_visual_query=False. A
             `CLIPVisionModel` or `SiglipVisionModel`, or a CLIP or SigLIP whose vision half is
             taken. It is copied.
         text: PreTrainedModel, folder or Hub id. Any causal language model with attention. An
-            instance is used as it is, not copied.
+            instance is used itself, not a copy.
         image_token_id, object_token_id: ids of `<image>` and `<object>` in the tokenizer; the
             embeddings are resized to hold them.
         dtype: torch.dtype. Of the whole model; the language model's own by default. To train
@@ -191,7 +191,7 @@ def _load_language_model(
 
 
 def _has_attention_cache(model: Any) -> bool:
-    """Tell whether a language model has attention layers, so that its cache can be reordered."""
+    """Return whether a language model has attention layers: their cache can be reordered."""
     if "cache" not in inspect.signature(model.forward).parameters:
         return False
     if not getattr(model, "_is_stateful", False):

@@ -65,7 +65,7 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
-# Table 3: the row's name -> what it changes. `lora` tells whether the language model is adapted.
+# Table 3: the row's name -> what it changes. `lora`: whether the language model is adapted.
 ABLATIONS: dict[str, dict[str, bool]] = {
     "Full Model": {"lora": True},
     "w/o Obj. Feature": {"lora": True, "use_object_features": False},
@@ -134,14 +134,14 @@ def from_preset(
     ablation: str = "Full Model",
     **changes: Any,
 ) -> GeMKRConfig:
-    """Make a configuration of the paper: `GeMKRConfig.from_preset`.
+    """Create a configuration of the paper: `GeMKRConfig.from_preset`.
 
     Args:
         config_class: of the configuration.
         name: "paper", or "released-code" where the authors' code differs.
         language_model: one of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b", "llama-13b".
-        ablation: a row of Table 3, as `ABLATIONS` spells it. The configuration does not tell
-            whether the language model gets LoRA: see `ABLATIONS[ablation]["lora"]`.
+        ablation: a row of Table 3, a key of `ABLATIONS`. Whether the language model gets LoRA is
+            not part of the configuration: see `ABLATIONS[ablation]["lora"]`.
         **changes: fields that differ.
 
     Raises:

@@ -508,7 +508,7 @@ DETECTORS: dict[str, Any] = {kind.__name__: kind for kind in (YoloDetector, Tran
 
 
 def is_ultralytics_available() -> bool:
-    """Tell whether ultralytics is installed, without importing it."""
+    """Return whether ultralytics is installed, without importing it."""
     return importlib.util.find_spec("ultralytics") is not None
 
 

@@ -230,7 +230,7 @@ class Object:
 
 
 def is_box(value: Any) -> bool:
-    """Tell whether ``value`` is one object: an :class:`Object`, a dict with a box, four numbers."""
+    """Return whether ``value`` is an object: :class:`Object`, a dict with a box, four numbers."""
     # By attribute, not by class: remote code has another `Object` class than the library.
     if hasattr(value, "box") or (isinstance(value, dict) and "box" in value):
         return True
@@ -294,7 +294,7 @@ def choose_objects(
     Args:
         images: B images; None for a text-only query.
         given: objects of each image; None where they are to be detected.
-        limit: most objects of an image.
+        limit: maximum number of objects of an image.
         detect: called once, with all images whose objects are not given.
 
     Raises:

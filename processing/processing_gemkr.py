@@ -74,10 +74,10 @@ class GeMKRProcessor(ProcessorMixin):
             chat model.
         max_objects: maximum number of objects per image; the most confident are kept (5 in the
             paper).
-        max_object_slots: how many of them, the most confident first, get an ``<object>`` in the
+        max_object_slots: number of them, the most confident first, that get an ``<object>`` in the
             prompt; all by default. The model's configuration has the same setting.
         object_cache: ``ObjectCache`` of the library, or its path. Stores detected objects, so that
-            no image is detected twice. Local: a checkpoint does not hold it.
+            the detector sees each image once. It is not saved in a checkpoint.
         object_margin: a crop extends beyond its box on each side by this share of the box's width
             or height.
         object_template: text of one object in the prompt: ``<object>``, and optionally ``{place}``
@@ -148,13 +148,13 @@ class GeMKRProcessor(ProcessorMixin):
         return_objects: bool | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Make a batch of B queries.
+        """Encode a batch of B queries.
 
         Args:
             images: one image or B images, as :func:`load_image` reads them; None for a text-only
                 query.
-            text: one question or B questions. Without it only the tensors of the images are made.
-                None among B questions: the query is an image alone.
+            text: one question or B questions. Without it only the images are encoded. None among
+                B questions: the query is an image alone.
             objects: objects of the image, or of each of B images: ``Object`` or
                 ``(x0, y0, x1, y1)`` in pixels of the upright image. None (for one or for all): the
                 detector is used, and without a detector there are none.
@@ -700,7 +700,7 @@ def check_prompt_template(template: str) -> None:
     for name in ("{question}", "{image}"):
         if template.count(name) != 1:
             raise ValueError(
-                f"The prompt template needs {name} exactly once, it has it "
+                f"The prompt template needs {name} exactly once, and contains it "
                 f"{template.count(name)} times."
             )
     if template.count("{caption}") > 1:
@@ -713,7 +713,7 @@ def check_prompt_template(template: str) -> None:
         )
     for token in (IMAGE_TOKEN, OBJECT_TOKEN):
         if token in template:
-            raise ValueError(f"The prompt template must not hold {token}: write {{image}} instead.")
+            raise ValueError(f"The prompt template must not have {token}: write {{image}} instead.")
 
 
 def check_object_template(template: str) -> None:

@@ -98,7 +98,7 @@ def _split(queries: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _is_one(image: Any) -> bool:
-    """Tell whether it is one image (or record, or None) rather than several."""
+    """Return whether it is one image (or record, or None) rather than several."""
     if image is None or isinstance(image, str | bytes | os.PathLike | Mapping):
         return True
     return hasattr(image, "crop") or hasattr(image, "shape")
