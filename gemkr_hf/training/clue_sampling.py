@@ -19,6 +19,7 @@ from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.text import SENTENCE_END, STOP_WORDS, WORD
 
 PAIRS_AT_ONCE = 20_000
+"""Pairs of a document and a query that are sampled together: a bound on memory."""
 
 AreDistinctive = Callable[[list[np.ndarray]], np.ndarray]
 """n token sequences -> bool ``(n,)``: ``FMIndex.valid_distinct``."""
@@ -121,9 +122,9 @@ class ClueSampler:
     """Draws clues from documents for many queries at once; all words and tokens are flat arrays.
 
     Args:
-        texts: The documents.
-        tokenizer: A fast tokenizer, that of the knowledge base. Tokens are those of the index:
-            one space before the text, no special tokens.
+        texts: The documents' texts.
+        tokenizer: The knowledge base's tokenizer, a fast one. Tokens are those of the index: one
+            space before the text, no special tokens.
     """
 
     def __init__(self, texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -168,8 +169,12 @@ class ClueSampler:
         starts gives fewer clues. A start too close to the document's end is moved back, so that all
         clues have the same length; a shorter document is one clue.
 
+        Each pair has up to ``clues + redraws`` candidates, ranked in the order of their draw.
+        Without a test the first ``clues`` are taken. With one, they are tested rank by rank, for
+        all pairs at once, until each pair has enough distinctive clues.
+
         Args:
-            documents: int ``(P,)``, numbers of documents.
+            documents: int ``(P,)``, positions of the documents in ``texts``.
             queries: P sets of ``keywords``.
             config: Parameters.
             rng: Random generator.
@@ -192,6 +197,7 @@ class ClueSampler:
             for turn in range(int(rank.max(initial=-1)) + 1):
                 # A pair has one candidate of each rank.
                 open_rows = np.flatnonzero((rank == turn) & (missing[pair] > 0))
+                # As drawn, then one token longer each time (``ambiguous: lengthen``).
                 for more in range(longest - config.length + 1):
                     longer = lengths[open_rows] + more
                     fits = start[open_rows] + longer <= self._num_tokens[document[open_rows]]
@@ -204,7 +210,7 @@ class ClueSampler:
                     lengths[hits] = longer[passed]
                     chosen[hits] = distinctive[hits] = True
                     missing[pair[hits]] -= 1
-            # Too few are distinctive: keep the first of the others.
+            # Pairs with too few distinctive clues: keep their first ambiguous ones.
             for turn in range(int(rank.max(initial=-1)) + 1):
                 others = np.flatnonzero((rank == turn) & ~chosen & (missing[pair] > 0))
                 chosen[others] = True
@@ -270,11 +276,12 @@ class ClueSampler:
         config: SamplingConfig,
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw candidates: pair, rank within the pair, and start token of each."""
+        """Draw candidates: pair, rank in the order of the draw, and start token of each."""
         queries = queries[first : first + len(documents)]
         flat, hits, pair = self._best_sentence(documents, queries, rng)
         # Sorting by scores with Gumbel noise draws from the softmax without replacement.
         noisy = _scores(pair, hits, config) + rng.gumbel(size=len(flat))
+        # A document without words has one candidate: its beginning.
         wordless = np.setdiff1d(np.arange(len(documents)), pair)
         pair = np.concatenate([pair, wordless])
         start = np.concatenate([self._starts[flat], np.zeros(len(wordless), dtype=np.int64)])
@@ -302,7 +309,7 @@ class ClueSampler:
 def _encoded(
     texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch: int = 1000
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield each text, its tokens as in the knowledge base, and each token's last character."""
+    """Yield each text, its tokens as in the knowledge base, and the position in it after each."""
     texts = list(texts)
     for first in range(0, len(texts), batch):
         some = texts[first : first + batch]
