@@ -40,7 +40,7 @@ PAPER_DECODING: dict[str, Any] = {
 }
 
 FORMAT_VERSION = 1
-"""Of checkpoints: incremented when older code can no longer read them."""
+"""Format version of checkpoints: incremented when older code can no longer read them."""
 
 
 class GeMKRConfig(PreTrainedConfig):

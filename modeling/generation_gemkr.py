@@ -518,7 +518,7 @@ class RowScorer:
                     hypothesis.finished, hypothesis.end = True, int(hypothesis.following[0])
 
     def ends(self, choices: Sequence[tuple[Hypothesis, int]]) -> list[bool]:
-        """See `BeamScorer`: an end token, the greatest length, or a stopping criterion."""
+        """See `BeamScorer`: an end token, the maximum length, or a stopping criterion."""
         if self.sequences.shape[1] + 1 >= self.call.generation_config.max_length:
             return [True] * len(choices)
         tokens = [int(hypothesis.following[position]) for hypothesis, position in choices]

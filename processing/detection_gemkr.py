@@ -275,7 +275,8 @@ class YoloDetector(BatchDetector):
     def _build_architecture(self) -> Any:
         architecture: dict[str, Any] = copy.deepcopy(self.architecture or {})
         if architecture.get("scales") and not architecture.get("scale"):
-            architecture["scale"] = next(iter(architecture["scales"]))  # as ultralytics, silently
+            # As ultralytics does, but without its warning.
+            architecture["scale"] = next(iter(architecture["scales"]))
         # ultralytics evaluates this field of an architecture as Python.
         activation = architecture.get("activation")
         if activation is not None and not re.fullmatch(

@@ -29,7 +29,7 @@ def plot_beams(
         trace: of `TreeSearch.run(..., return_trace=True)` or `GeMKRRetriever.retrieve`.
         tokenizer: decodes token ids; without it, ids are shown.
         path: file to write; its suffix sets the format.
-        max_leaves: greatest number of clues to plot: returned ones first, then the best others.
+        max_leaves: maximum number of clues to plot: returned ones first, then the best others.
         title: for example the question.
 
     Returns:
@@ -114,8 +114,8 @@ class _Tree:
         drawn = {nodes[number].parent for number in self.shown}
         self.leaves = sorted(number for number in self.shown if number not in drawn)
         self.height: dict[int, float] = {}
-        for place, number in enumerate(reversed(self.leaves)):
-            self.height[number] = float(place)
+        for line, number in enumerate(reversed(self.leaves)):
+            self.height[number] = float(line)
         for number in sorted(self.shown, reverse=True):
             if number not in self.height:
                 below = [n for n in self.shown if nodes[n].parent == number]
@@ -154,7 +154,7 @@ class _Tree:
         return f"… {skipped + 1} more" if skipped else ""
 
     def share(self, number: int) -> float:
-        """Beams that reached a node, as a share of the most that reached one."""
+        """Number of beams that reached a node, relative to the maximum over all nodes."""
         return self._visits.get(number, 0) / self._most
 
 

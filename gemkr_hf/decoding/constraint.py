@@ -138,12 +138,12 @@ class FMIndexConstraint(LogitsProcessor):
 
     @property
     def min_length(self) -> int:
-        """Least number of tokens of a clue."""
+        """Minimum number of tokens of a clue."""
         return self.rules.min_length
 
     @property
     def max_length(self) -> int:
-        """Greatest number of tokens of a clue, without the end token."""
+        """Maximum number of tokens of a clue, without the end token."""
         return self.rules.max_length
 
     # transformers expects a list of processors, whose length it takes and over which it iterates.
@@ -170,7 +170,7 @@ class FMIndexConstraint(LogitsProcessor):
         of positions: nothing else waits for the device.
 
         Args:
-            input_ids: int64 (rows, length), prompts and what was written.
+            input_ids: int64 (rows, length), prompts and the tokens generated so far.
             scores: float (rows, vocab_size), logits or log-probabilities.
 
         Returns:
@@ -249,7 +249,7 @@ class FMIndexConstraint(LogitsProcessor):
     # -- what is allowed ---------------------------------------------------------------------------
 
     def _mask_first(self, scores: torch.Tensor) -> torch.Tensor:
-        """All rows allow the same tokens, and these are most of the vocabulary."""
+        """Mask the first token: all rows allow the same tokens, most of the vocabulary."""
         vocab_size, device = scores.shape[-1], scores.device
         masks = self._local.__dict__.setdefault("first", {})
         if (vocab_size, device) not in masks:
@@ -335,8 +335,8 @@ def _fill_positions(  # type: ignore[no-untyped-def]
     total = 0
     for number in range(open_rows.shape[0]):
         start = open_rows[number] * vocab_size
-        for place in range(offsets[number], offsets[number + 1]):
-            positions[total] = start + tokens[place]
+        for index in range(offsets[number], offsets[number + 1]):
+            positions[total] = start + tokens[index]
             total += 1
     num_continuing = total
     for number in range(open_rows.shape[0]):

@@ -178,7 +178,7 @@ class DocumentSearch(BeamSearch):
         nodes = [n for n in self.scorer.scored[query.number] if n.row not in progress.documents]
         scores: list[NDArray[np.floating]] = [np.empty(0)]
         choices = [np.empty((0, 2), np.int64)]
-        for at, node in enumerate(nodes):
+        for number_of_node, node in enumerate(nodes):
             values = node.score + node.log_probs
             for token, child in node.children.items():
                 if child.group >= 0:  # a beam has chosen it
@@ -186,12 +186,12 @@ class DocumentSearch(BeamSearch):
             best = largest(values, number)
             best = best[values[best] > -np.inf]
             scores.append(values[best])
-            choices.append(np.stack([np.full(len(best), at), best], axis=1))
+            choices.append(np.stack([np.full(len(best), number_of_node), best], axis=1))
         of_nodes = np.concatenate(choices)
         new = []
         for choice in largest(np.concatenate(scores), number).tolist():
-            at, position = of_nodes[choice].tolist()
-            child = nodes[at].child(position)
+            number_of_node, position = of_nodes[choice].tolist()
+            child = nodes[number_of_node].child(position)
             child.group = min(range(len(query.beams)), key=lambda group: len(query.beams[group]))
             child.step = query.steps
             query.beams[child.group].append(Beam(child, child.score))

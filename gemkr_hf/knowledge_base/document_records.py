@@ -38,7 +38,7 @@ class Records:
 
     @property
     def loaded(self) -> bool:
-        """Whether there are documents, not only ids of tokens in the index."""
+        """Whether documents were loaded, not only the index of their tokens."""
         return self._dataset is not None
 
     @property
@@ -79,7 +79,7 @@ class Records:
         return dataset.select(self.live_rows()) if len(self.removed) else dataset
 
     def ids(self, row: int) -> list[Any]:
-        """All ids of a document, first the one of ``self[row]``."""
+        """All ids of a document; the first is that of ``self[row]``."""
         first = self[row]["id"]
         if self.duplicates is None:
             return [first]

@@ -200,7 +200,7 @@ class KnowledgeBase:
         return self.records.dataset.column_names
 
     def ids(self, row: int) -> list[Any]:
-        """All ids of a document, first the one of `kb[row]`."""
+        """All ids of a document; the first is that of `kb[row]`."""
         self.index.check_row(row)
         return self.records.ids(int(row))
 

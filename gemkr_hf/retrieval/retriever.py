@@ -199,7 +199,8 @@ class GeMKRRetriever:
             batch_size: queries decoded together.
             strategy: what the model writes (paper, Table 4): ``"clue"``; ``"document"``, documents
                 from their first token to their last; ``"first_sentence"``, whole first sentences;
-                or ``"free"``, unconstrained text, looked up by BM25 where it is not a clue.
+                or ``"free"``, unconstrained text of up to ``max_length`` tokens, looked up by BM25
+                where it is not a clue.
             return_trace: also return the candidates and choices of each step of the search.
             **decoding: instead of the model's ``config.decoding``: ``num_beams``,
                 ``num_beam_groups``, ``diversity_penalty``, ``max_pieces``, ``min_length``,

@@ -124,7 +124,7 @@ def file_lock(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[Non
 
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of a mounted volume, the folder may be writable and its parent not.
+    # The folder of a mounted volume may be writable although its parent is not.
     folder = path if path.is_dir() and not os.access(path.parent, os.W_OK) else path.parent
     lock = FileLock(folder / f".{path.name}.lock", is_singleton=True)
     try:
