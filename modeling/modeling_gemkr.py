@@ -51,7 +51,7 @@ class GeMKROutput(MultimodalModelOutput):
     Attributes:
         loss: float tensor (), with `labels`: Eq. 8 per clue token.
         logits: float tensor (batch_size, sequence_length, vocab_size).
-        cache: of the language model.
+        cache: of the language model (`past_key_values` before transformers 5.24).
         hidden_states, attentions: of the language model, if requested.
         image_hidden_states: float tensor (images, 1 + objects, D), H'_v of Eq. 7; None without
             images.

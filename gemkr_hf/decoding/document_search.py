@@ -56,7 +56,7 @@ class DocumentSearch(BeamSearch):
 
     Args:
         settings, scorer, roots, on_step: see `BeamSearch`.
-        documents: the settings that only this search has.
+        document_settings: the settings that only this search has.
     """
 
     scorer: TreeScorer
@@ -67,10 +67,10 @@ class DocumentSearch(BeamSearch):
         scorer: TreeScorer,
         roots: Sequence[Node],
         on_step: Callable[[Query, list[list[Node]]], None] | None,
-        documents: DocumentSettings,
+        document_settings: DocumentSettings,
     ) -> None:
         super().__init__(settings, scorer, roots, on_step)
-        self.documents = documents
+        self.document_settings = document_settings
         self.roots = roots
         self.progress = [_Progress({}) for _ in roots]
 
@@ -110,8 +110,8 @@ class DocumentSearch(BeamSearch):
         for score, node in ranked:
             documents.setdefault(node.row, score)
         worst = -math.inf
-        if not self.documents.merge_clues:
-            documents = dict(list(documents.items())[: self.documents.wanted])
+        if not self.document_settings.merge_clues:
+            documents = dict(list(documents.items())[: self.document_settings.wanted])
             query.pool = HypothesisPool(self.pool_size())
             for score, node in ranked:
                 if node.row in documents:
@@ -120,7 +120,7 @@ class DocumentSearch(BeamSearch):
                 [beam for beam in beams if self._is_useful(beam.hypothesis, documents)]
                 for beams in query.beams
             ]
-            if len(documents) >= self.documents.wanted:
+            if len(documents) >= self.document_settings.wanted:
                 worst = min(documents.values())
         self.progress[query.number].documents = documents
         query.closed = query.best_open_score() <= worst
@@ -130,7 +130,7 @@ class DocumentSearch(BeamSearch):
 
     def _next_piece(self, query: Query, node: Node) -> Node | None:
         """The node that begins the next piece of an ambiguous clue; None if there is none."""
-        if node.num_pieces() >= self.documents.max_pieces:
+        if node.num_pieces() >= self.document_settings.max_pieces:
             return None
         if -1 in node.children:
             return node.children[-1]
@@ -167,11 +167,11 @@ class DocumentSearch(BeamSearch):
         before enough documents were found; returns the new nodes."""
         progress = self.progress[query.number]
         found = len(progress.documents)
-        if found >= self.documents.wanted or any(query.beams):
+        if found >= self.document_settings.wanted or any(query.beams):
             return []
         if found > progress.found_before:
             progress.found_before, progress.restarts = found, 0
-        if progress.restarts >= self.documents.patience:
+        if progress.restarts >= self.document_settings.patience:
             return []
         # Start as many beams as there were: some will lead to documents that are known already.
         number = self.settings.num_beams

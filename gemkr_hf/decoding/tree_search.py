@@ -71,7 +71,11 @@ class TreeSearch:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}.")
         self.settings = DiverseBeamSearch(
-            num_beams, num_beam_groups, diversity_penalty, wanted, score_eos=score_eos
+            num_beams,
+            num_beam_groups,
+            diversity_penalty,
+            num_return_sequences=wanted,
+            score_eos=score_eos,
         )
         self.scorer = TreeScorer(
             constraint, static_cache, compile, score_eos, find_documents=documents
@@ -83,9 +87,9 @@ class TreeSearch:
         if max_pieces > 1 and self.scorer.rules.whole_documents:
             raise ValueError("A whole document has one piece: leave max_pieces at 1")
         self.scorer.bind(model)
-        self.documents: DocumentSettings | None = None
+        self.document_settings: DocumentSettings | None = None
         if documents:
-            self.documents = DocumentSettings(wanted, merge_clues, max_pieces, patience)
+            self.document_settings = DocumentSettings(wanted, merge_clues, max_pieces, patience)
         self.traces: list[SearchTrace] = []
 
     @torch.no_grad()
@@ -110,12 +114,14 @@ class TreeSearch:
             if return_trace:
                 self.traces[query.number].add_step(before, query.beams)
 
-        if self.documents is None:
+        if self.document_settings is None:
             search = BeamSearch(self.settings, self.scorer, roots, on_step)
         else:
-            search = DocumentSearch(self.settings, self.scorer, roots, on_step, self.documents)
+            search = DocumentSearch(
+                self.settings, self.scorer, roots, on_step, self.document_settings
+            )
         results = [[node for _, node in query.pool.ranked()] for query in search.run()]
-        for trace, nodes in zip(self.traces, results, strict=False):
+        for trace, nodes in zip(self.traces, results, strict=False):  # no traces: nothing to do
             trace.finish(nodes)
         return [[self._clue(node) for node in nodes] for nodes in results]
 

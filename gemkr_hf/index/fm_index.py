@@ -20,6 +20,7 @@ from gemkr_hf.utils.io import check_file
 
 SAMPLE_RATE = 32
 ANCHOR_RATE = 48
+"""Text positions per stored row; `extract` reads a document from several of them at once."""
 SHARD_TOKENS = 1 << 28
 LIST_THRESHOLD = 1 << 9
 MAX_VOCAB_SIZE = 2**31 - 1
@@ -695,7 +696,7 @@ class FMIndex:
 
     @property
     def backend(self) -> str:
-        """ "numba" or "pysdsl"."""
+        """The backend, "numba" or "pysdsl"."""
         return self._shards[0].backend
 
 
