@@ -82,7 +82,7 @@ class GeMKRConfig(PreTrainedConfig):
             "revision": commit}, "text": {...}}`.
         by_reference: the checkpoint holds no weights: the towers are loaded from `base_models`; the
             joining parts are new or come with an adapter.
-        format_version: of the checkpoint; a newer one than this code's is rejected.
+        format_version: format version of the checkpoint; a newer one than this code's is rejected.
 
     Raises:
         ValueError: if the sizes do not fit together; the message names the argument to change.

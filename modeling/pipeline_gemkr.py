@@ -26,7 +26,7 @@ class KnowledgeRetrievalPipeline(Pipeline):
 
     Args:
         knowledge_base: folder, Hub id or `gemkr_hf.KnowledgeBase`, required.
-        knowledge_base_revision: of a Hub id.
+        knowledge_base_revision: branch, tag or commit of a Hub id.
         aggregate: "max" or "logsumexp", see `gemkr_hf.GeMKRRetriever`; the checkpoint's by default.
         model, processor, **kwargs: as in `Pipeline`; the processor is the checkpoint's by default.
             `k`, `batch_size` and the settings of `GeMKRRetriever.retrieve` become defaults of the

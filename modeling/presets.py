@@ -137,7 +137,7 @@ def from_preset(
     """Create a configuration of the paper: `GeMKRConfig.from_preset`.
 
     Args:
-        config_class: of the configuration.
+        config_class: class of the configuration.
         name: "paper", or "released-code" where the authors' code differs.
         language_model: one of Fig. 3: "opt-1.3b", "opt-2.7b", "opt-6.7b", "llama-7b", "llama-13b".
         ablation: a row of Table 3, a key of `ABLATIONS`. Whether the language model gets LoRA is

@@ -406,7 +406,7 @@ class TransformersDetector(BatchDetector):
         model: str, Path or module. A Hub id, a folder, or a model in memory (then give its
             ``image_processor`` too), as ``AutoModelForObjectDetection`` loads it. A checkpoint
             keeps a Hub id as it is, and copies other weights into its folder ``detector``.
-        image_processor: of the model; by default that of its checkpoint.
+        image_processor: image processor of the model; by default that of its checkpoint.
         confidence: lowest confidence of an object.
         classes: labels to keep; None keeps all.
         batch_size: images in one forward pass.

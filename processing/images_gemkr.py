@@ -379,7 +379,7 @@ def encode_pixels(
     """Make the tensors of images and objects, by one call of the image processor.
 
     Args:
-        image_processor: of the vision tower.
+        image_processor: image processor of the vision tower.
         images: B images, P of which are not None.
         objects: at most ``max_objects`` of each image.
         max_objects: second dimension of the object tensors.

@@ -31,7 +31,7 @@ def chat_prompt_template(tokenizer: Any, instruction: str = DEFAULT_PROMPT_TEMPL
     """Make a prompt template in the format of a chat model.
 
     Args:
-        tokenizer: of the chat model.
+        tokenizer: tokenizer of the chat model.
         instruction: a prompt template, which becomes the user's message.
 
     Raises:

@@ -29,7 +29,7 @@ class Baseline:
     Subclasses set `_indexed` in `index` and implement `_search`.
 
     Args:
-        name: of the system, for messages and progress bars.
+        name: name of the system, for messages and progress bars.
         reads_captions: add the captions to the query texts.
         reads_images: encode the images.
     """

@@ -51,7 +51,7 @@ class PublishedCaptions:
 
     Args:
         model: generates text from ``pixel_values``.
-        processor: of its images and texts.
+        processor: processor of its images and texts.
     """
 
     def __init__(self, model: Any, processor: Any) -> None:
@@ -83,8 +83,8 @@ class CaptionModel(nn.Module):
     Args:
         encoder: the vision tower.
         decoder: a GPT-2 with cross-attention.
-        image_processor: of the tower.
-        tokenizer: of the captions.
+        image_processor: image processor of the tower.
+        tokenizer: tokenizer of the captions.
         grid: tiles per row and column.
         tile: side of a tile relative to the image's; neighbouring tiles overlap.
     """
@@ -244,13 +244,13 @@ def fit_captions(
 
     Args:
         vision: the vision tower.
-        image_processor: of the tower.
-        tokenizer: of the captions.
+        image_processor: image processor of the tower.
+        tokenizer: tokenizer of the captions.
         images: id -> image.
         captions: pairs of an image's id and its caption.
         config: learning rate, batch size, epochs, precision and seed; LoRA settings are ignored.
         folder: working folder of the Trainer.
-        layers, dropout: of the decoder.
+        layers, dropout: number of layers, and dropout, of the decoder.
     """
     torch.manual_seed(config.seed)
     encoder = CLIPVisionModel(vision.config)

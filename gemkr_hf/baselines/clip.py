@@ -87,7 +87,7 @@ class CLIPRetriever(Baseline):
 
     Args:
         towers: the encoders.
-        image_processor: of the images.
+        image_processor: image processor for the images.
         batch_size: texts or images encoded together.
     """
 

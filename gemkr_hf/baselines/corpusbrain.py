@@ -40,8 +40,8 @@ def pretraining_examples(
     Args:
         documents: drawn equally often, by row, so that a large corpus may stay on disk.
         model: provides the tokenizer.
-        number: of examples.
-        seed: of the draw.
+        number: number of examples.
+        seed: seed of the draw.
     """
     rng = np.random.default_rng(seed)
     order = np.concatenate(
@@ -67,7 +67,7 @@ class CorpusBrainRetriever(WritingBaseline):
     Args:
         model: the language model.
         captions: add the captions to the prompts.
-        num_beams: of the search.
+        num_beams: number of beams of the search.
         batch_size: questions decoded together.
     """
 

@@ -22,7 +22,7 @@ class DenseRetriever(Baseline):
         towers: the encoders.
         reader: reads images; required by encoders that read images or objects.
         captions: add the captions to the query texts.
-        name: of the system, for messages.
+        name: name of the system, for messages.
         batch_size: queries encoded together.
 
     Raises:

@@ -20,7 +20,7 @@ class FusionRetriever(Baseline):
 
     Args:
         retrievers: the retrievers to join.
-        name: of the system, for messages.
+        name: name of the system, for messages.
         depth: documents requested from each of them.
 
     Raises:

@@ -39,7 +39,7 @@ class SEALSettings:
     """Settings of the search and of the scores; the defaults are the paper's.
 
     Attributes:
-        num_beams: of the search.
+        num_beams: number of beams of the search.
         length: tokens of the longest n-grams; their prefixes count as well.
         alpha: exponent of an n-gram's weight in a document's score.
         beta: how much an n-gram loses when heavier n-grams contain its tokens.

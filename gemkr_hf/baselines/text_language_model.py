@@ -86,7 +86,7 @@ class WritingBaseline(Baseline):
     """A baseline whose language model writes from a prompt of question and caption.
 
     Args:
-        name: of the system, for messages and progress bars.
+        name: name of the system, for messages and progress bars.
         model: the language model.
         captions: add the captions to the prompts.
         batch_size: questions decoded together.

@@ -51,11 +51,11 @@ def new_towers(
 
     Args:
         kind: ``text``, ``objects`` or ``image``.
-        tokenizer: of the language model.
+        tokenizer: tokenizer of the language model.
         embeddings: float ``(vocabulary, d)``; d becomes the encoders' width.
         vision: the CLIP vision tower, for images and for the width of object features.
-        layers: of each encoder.
-        seed: of the new weights.
+        layers: number of layers of each encoder.
+        seed: seed of the new weights.
         attention: ``eager`` or ``sdpa``; None for the default of transformers.
     """
     if kind in EARLIER_KINDS:

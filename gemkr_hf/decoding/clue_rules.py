@@ -107,9 +107,9 @@ class ClueRules:
         """Which clues have ended, and which tokens may follow the others.
 
         Args:
-            intervals: of n clues.
+            intervals: intervals of n clues.
             lengths: int64 (n,), their numbers of tokens.
-            vocab_size: of the model.
+            vocab_size: vocabulary size of the model.
         """
         count = len(lengths)
         distinct = np.zeros(count, dtype=np.bool_)
@@ -202,7 +202,7 @@ class ClueRules:
         """The document's row of n clues, int64 (n,); -1 if it is not a single one.
 
         Args:
-            intervals: of the clues.
+            intervals: intervals of the clues.
             clues: their tokens; needed for whole documents only.
         """
         rows = self.index.document_of(intervals)

@@ -21,7 +21,7 @@ class TraceNode:
         depth: tokens of the clue up to here, in all pieces.
         step: the step that chose it first; -1 for the empty clue.
         group: the beam group that chose it first.
-        score: of the clue up to here.
+        score: score of the clue up to here.
         allowed: number of tokens that may follow; 0 if the clue has ended.
         entropy: of the model's distribution over all tokens after it, in nats; NaN if the model did
             not compute it.
@@ -52,7 +52,7 @@ class TraceStep:
     Attributes:
         seen: numbers of the different nodes that the beams were at.
         chosen: for each group, numbers of the nodes that its beams moved to, best first.
-        allowed, entropy, dropped_mass: of the nodes in `seen`, see `TraceNode`.
+        allowed, entropy, dropped_mass: those of the nodes in `seen`, see `TraceNode`.
     """
 
     seen: list[int]

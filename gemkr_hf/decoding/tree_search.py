@@ -99,7 +99,7 @@ class TreeSearch:
         """Search.
 
         Args:
-            inputs: of the model: `input_ids` int64 (batch, length), padded on the left, its
+            inputs: inputs of the model: `input_ids` int64 (batch, length), padded on the left, its
                 `attention_mask`, and whatever else the prompt needs.
             return_trace: keep the candidates and choices of each step in `traces`.
 

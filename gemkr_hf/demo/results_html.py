@@ -44,7 +44,7 @@ def mark_clues(text: str, clues: Sequence[Sequence[str]]) -> str:
     """Highlight the best clue in a text and underline the others, as HTML.
 
     Args:
-        text: of a document.
+        text: text of a document.
         clues: the pieces of each clue, best clue first. Where clues overlap, the best clue's mark
             wins.
 
@@ -67,7 +67,7 @@ def documents_html(hits: Sequence[Hit], decode: Decode, summary: str = "") -> st
     """List documents in their order: title or id, score, text with marked clues, clues.
 
     Args:
-        hits: of a retriever; their documents need ``id`` and ``text``.
+        hits: hits of a retriever; their documents need ``id`` and ``text``.
         decode: the tokenizer's ``decode``, for the pieces of clues.
         summary: further text for the line above the list.
     """

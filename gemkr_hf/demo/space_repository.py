@@ -34,8 +34,8 @@ class SpaceSettings:
     Attributes:
         model: Hub id of a checkpoint or an adapter.
         knowledge_base: Hub id.
-        title: of the page.
-        license: of the Space's own files; Apache-2.0 if None.
+        title: title of the page.
+        license: license of the Space's own files; Apache-2.0 if None.
     """
 
     model: str

@@ -49,7 +49,7 @@ def save_adapter(
 
     Args:
         stages: folders that PEFT wrote, each tuned on the base with those before it merged.
-        processor: of the same checkpoint.
+        processor: processor of the same checkpoint.
         target: the folder; an existing one is replaced.
         base: Hub id or folder of the checkpoint that the first stage was tuned on.
         also: called with the folder to write further files into it.

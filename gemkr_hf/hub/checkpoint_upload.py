@@ -38,7 +38,7 @@ def plan_model(
     """Plan the upload of a checkpoint.
 
     Args:
-        folder: of a checkpoint with its processor, or of its training run.
+        folder: folder of a checkpoint with its processor, or of its training run.
         repo_id: ``"owner/name"``.
         card: what the card says beyond the folder's contents.
 
@@ -61,7 +61,7 @@ def plan_adapter(
     """Plan the upload of an adapter, without its base.
 
     Args:
-        folder: of the adapter, or of its training run.
+        folder: folder of the adapter, or of its training run.
         repo_id: ``"owner/name"``.
         base: Hub id of the checkpoint that the adapter was tuned on.
         card: what the card says beyond the folder's contents.

@@ -33,7 +33,7 @@ def download_folder(
     Args:
         repo_id: ``"owner/name"``.
         repo_type: "model", "dataset" or "space".
-        patterns: of the files wanted; all files if None.
+        patterns: patterns of the files wanted; all files if None.
         **options: for ``huggingface_hub.snapshot_download``: ``revision``, ``token``,
             ``cache_dir``, ``local_files_only``, ``force_download``... None is the default.
 

@@ -68,7 +68,7 @@ def model_card(
     """Render the card of a checkpoint or an adapter.
 
     Args:
-        folder: of the checkpoint or adapter.
+        folder: folder of the checkpoint or adapter.
         name: its Hub id, or another name.
         settings: what the card says beyond the folder's contents.
         adapter_base: Hub id of an adapter's base.

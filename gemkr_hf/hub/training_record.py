@@ -16,8 +16,8 @@ class EvaluationResult:
     """Metrics of a checkpoint on one split.
 
     Attributes:
-        split: of the benchmark.
-        stage: of the training, after which it was evaluated.
+        split: split of the benchmark.
+        stage: stage of the training after which it was evaluated.
         questions: number of questions.
         preset: hit preset, a name in `gemkr_hf.utils.hit_presets`.
         metrics: values in 0 to 1 by name ("P@1").
@@ -72,7 +72,7 @@ def record_results(folder: str | Path, *results: EvaluationResult) -> None:
     Earlier results of the same split, stage and preset are replaced.
 
     Args:
-        folder: of the checkpoint or adapter.
+        folder: folder of the checkpoint or adapter.
         *results: to add.
     """
     folder = Path(folder)

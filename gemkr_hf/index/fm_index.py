@@ -278,7 +278,7 @@ class FMIndex:
         """Append one token to each sequence.
 
         Args:
-            intervals: of n sequences.
+            intervals: intervals of n sequences.
             tokens: int[n].
 
         Returns:

@@ -103,11 +103,11 @@ def read_stored(
     """Memory-map the arrays of a file, and check their names and dtypes.
 
     Args:
-        folder: of the index.
-        record: of the file, from the header.
+        folder: folder of the index.
+        record: record of the file, from the header.
         kind: "shard" or "removed".
         verify: see `check_file`.
-        shard_identity: of the shard that the removed documents belong to.
+        shard_identity: identity of the shard that the removed documents belong to.
 
     Raises:
         FileNotFoundError: if the file is missing.

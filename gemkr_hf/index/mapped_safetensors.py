@@ -44,7 +44,7 @@ def map_safetensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]
     """Memory-map a safetensors file. (safetensors' own NumPy reader copies every array.)
 
     Returns:
-        metadata: of the file's header.
+        metadata: metadata of the file's header.
         arrays: read-only views of the file, by name.
 
     Raises:

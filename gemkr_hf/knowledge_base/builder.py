@@ -51,7 +51,7 @@ class Builder:
 
     Args:
         target: folder of the finished knowledge base.
-        tokenizer: of the language model.
+        tokenizer: tokenizer of the language model.
         shard_tokens: maximum number of tokens per shard.
         **index_options: for `FMIndex.build`.
     """

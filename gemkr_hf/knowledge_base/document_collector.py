@@ -45,7 +45,7 @@ class Collector:
     Records with the same tokens become one document with several ids.
 
     Args:
-        tokenizer: of the index.
+        tokenizer: tokenizer of the index.
         shard_tokens: maximum number of tokens per part.
         first_row: row of the next document.
         indexed: returns the rows of indexed documents with these tokens, -1 for new ones.

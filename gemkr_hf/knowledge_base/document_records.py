@@ -130,7 +130,7 @@ class Records:
         """Remove records by their ids.
 
         Returns:
-            rows: of the documents that have no record left.
+            rows: rows of the documents that have no record left.
             duplicates: the remaining duplicates; one represents each document whose first record
                 was removed.
 

@@ -36,7 +36,7 @@ class KnowledgeBaseCard:
     """What a knowledge base's card says beyond its files.
 
     Attributes:
-        license: of the documents, as the Hub names it ("cc-by-sa-4.0"); "unknown" if None.
+        license: license of the documents, as the Hub names it ("cc-by-sa-4.0"); "unknown" if None.
         language: codes of the documents' languages ("en").
         source: where the documents come from, in a sentence or two.
         model: Hub id of a checkpoint that was tuned on it, for the example.

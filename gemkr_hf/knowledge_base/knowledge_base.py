@@ -103,7 +103,7 @@ class KnowledgeBase:
         Args:
             documents: iterable of mappings, or a dataset. Each has an `id` (unique) and a `text`;
                 `title` and further columns are kept.
-            tokenizer: of the language model that will write the clues.
+            tokenizer: tokenizer of the language model that will write the clues.
             backend, shard_tokens, threads: see `FMIndex.build`.
 
         Raises:
@@ -566,7 +566,7 @@ class KnowledgeBase:
         Args:
             repo_id: "user/name".
             private, token, revision, commit_message, create_pr: as in huggingface_hub.
-            **card: of `KnowledgeBaseCard`: `license`, `language`, `source`, `model`.
+            **card: arguments of `KnowledgeBaseCard`: `license`, `language`, `source`, `model`.
 
         Returns:
             URL of the repo, or of the pull request.

@@ -17,7 +17,7 @@ class Selection:
 
     Attributes:
         header: that of a knowledge base of the selected shards, as far as files are concerned.
-        names: of all its files, relative to the folder.
+        names: names of all its files, relative to the folder.
         kept: selected rows of the whole knowledge base, int64[n]; None if all are.
         in_parts: indices of these rows among the rows of ``header["documents"]``, int64[n]; None
             if they are all of them.
@@ -35,7 +35,7 @@ def select(
     """Select shards by their numbers.
 
     Args:
-        header: of the whole knowledge base.
+        header: header of the whole knowledge base.
         shards: numbers from 0; None for all.
         documents: whether to select the documents too.
         folder: for the message.

@@ -21,7 +21,7 @@ def encode_documents(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -
 
     Args:
         texts: n texts.
-        tokenizer: of the language model that writes the clues.
+        tokenizer: tokenizer of the language model that writes the clues.
 
     Returns:
         n lists of token ids.

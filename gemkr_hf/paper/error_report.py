@@ -22,7 +22,7 @@ def report_errors(
     Args:
         evaluation: the evaluation.
         system: a name in ``SYSTEMS``; its run is made first if it is missing.
-        path: of the HTML file; ``errors-SYSTEM.html`` in the evaluation's folder if None.
+        path: path of the HTML file; ``errors-SYSTEM.html`` in the evaluation's folder if None.
         include_hits: also show questions that were answered.
         limit: maximum number of questions shown.
 

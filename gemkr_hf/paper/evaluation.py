@@ -126,8 +126,8 @@ class Evaluation:
         """Return the folder of a trained model; train it unless an earlier run did.
 
         Args:
-            name: of the model.
-            seed: of its training.
+            name: name of the model.
+            seed: seed of its training.
             settings: names of the settings that it depends on, besides data and model.
             train: trains it and returns an object with ``save_pretrained``.
 

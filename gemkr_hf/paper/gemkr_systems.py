@@ -33,7 +33,7 @@ def gemkr(
 
     Args:
         evaluation: the evaluation.
-        seed: of clues, new weights and the order of the questions.
+        seed: seed of clues, new weights and the order of the questions.
         ablation: a row of Table 3.
         size: another language model.
         **decoding: for ``GeMKRRetriever``, such as ``strategy``.

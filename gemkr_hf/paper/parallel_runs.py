@@ -44,7 +44,7 @@ def make_runs_in_parallel(evaluation: Evaluation, systems: Sequence[System], job
 
     Args:
         evaluation: the evaluation; its configuration must describe the benchmark.
-        systems: of a table.
+        systems: systems of a table.
         jobs: number of processes.
 
     Raises:

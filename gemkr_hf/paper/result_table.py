@@ -19,7 +19,7 @@ class ResultRow:
     """The results of one system.
 
     Attributes:
-        label: of the system.
+        label: label of the system.
         paper: benchmark -> measure -> the paper's share in [0, 1].
         ours: measure -> mean over questions and seeds, with its interval over questions.
         over_seeds: measure -> the mean of each seed; empty for a row of the paper alone.
@@ -64,10 +64,10 @@ class ResultTable:
     """A table of several systems.
 
     Attributes:
-        name, title: of the paper's table.
+        name, title: those of the paper's table.
         benchmark, split, questions, hit: what our results were measured on, and the hit preset.
-        seeds: of the systems that are trained.
-        measures: of our results.
+        seeds: seeds of the systems that are trained.
+        measures: measures of our results.
         reference: label of the row that the others are tested against.
         rows: in the paper's order.
         notes: sentences below the table.

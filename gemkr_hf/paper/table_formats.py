@@ -113,7 +113,7 @@ def latex_table(frame: pd.DataFrame, name: str, caption: str, columns: str) -> s
 
     Args:
         frame: cells and headings are LaTeX; the headings may have two levels.
-        name: of the label, after ``tab:``.
+        name: name of the label, after ``tab:``.
         caption: plain text.
         columns: alignment of each column, such as ``lrr``.
     """

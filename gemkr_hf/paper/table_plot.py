@@ -20,8 +20,8 @@ def save_figure(
     """Write a PNG atomically.
 
     Args:
-        path: of the file.
-        title: of the figure.
+        path: path of the file.
+        title: title of the figure.
         size: in inches.
         draw: draws into a new matplotlib figure.
     """
@@ -42,7 +42,7 @@ def plot_result(result: ResultTable, path: Path) -> None:
     Args:
         result: P@1, P@5, R@5 and R@10 are drawn, or else the first measures; nothing if the only
             measure is ``distinct``.
-        path: of the PNG file.
+        path: path of the PNG file.
     """
     measures = [measure for measure in _PREFERRED if measure in result.measures] or [
         measure for measure in result.measures if not measure.startswith("distinct")

@@ -23,7 +23,7 @@ def make_table(
     Args:
         evaluation: the evaluation.
         name: ``table1``, ``table3``, ``table4`` or ``figure3``.
-        systems: of Table 1; all if None.
+        systems: systems of Table 1; all if None.
         jobs: runs made in parallel, each in its own process. With more than one the benchmark must
             be the one that the configuration describes.
 

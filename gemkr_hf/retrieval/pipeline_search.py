@@ -17,9 +17,9 @@ class PipelineSearch:
     """Retrieve documents as plain records.
 
     Args:
-        model, processor: of a checkpoint.
+        model, processor: those of a checkpoint.
         knowledge_base: a ``KnowledgeBase``, a folder or a Hub id.
-        revision: of the Hub id.
+        revision: branch, tag or commit of the Hub id.
         aggregate: see ``GeMKRRetriever``.
     """
 
@@ -46,7 +46,7 @@ class PipelineSearch:
                 generator of either.
             question: str, or a list of them with a list of images.
             batch_size: queries that are searched together.
-            **settings: of ``GeMKRRetriever.retrieve``.
+            **settings: settings of ``GeMKRRetriever.retrieve``.
         """
         if _is_one(image) and (question is None or isinstance(question, str)):
             query = image if isinstance(image, Mapping) else (image, question)

@@ -47,7 +47,7 @@ class Run:
     """What a system retrieved for some questions.
 
     Attributes:
-        name: of the system; a TREC file holds it in its last column.
+        name: name of the system; the last column of a TREC file.
         documents: question id -> document ids, best first.
         scores: question id -> a score for each document, larger is better.
         seconds: wall time per question; None where it was not measured.

@@ -41,7 +41,7 @@ def train_language_model(
     """Train a stand-in language model, and link the other stand-ins beside it.
 
     Args:
-        model: of the evaluation; its checkpoint must be ``small-world``.
+        model: model of the evaluation; its checkpoint must be ``small-world``.
         training: a ``LanguageModelTraining``, or a mapping of its settings.
         target: folder of the stand-ins.
         work: working folder of the training.
