@@ -184,9 +184,9 @@ class Builder:
 
         An interruption here costs no shard: the next run repeats this step only.
         """
-        whole = self._folder / "whole"
-        remove(whole)
-        whole.mkdir()
+        merged = self._folder / "whole"
+        remove(merged)
+        merged.mkdir()
         # A part that consists of duplicates has no shard.
         full = [step for step in steps if step["index"]["num_documents"]]
         index = dict(steps[0]["index"])
@@ -195,7 +195,7 @@ class Builder:
         index["shards"] = [shard for step in full for shard in step["index"]["shards"]]
         documents = [step["documents"] for step in full]
         for record in [*index["shards"], *documents]:
-            _link(self._folder / record["file"], whole / record["file"])
+            _link(self._folder / record["file"], merged / record["file"])
         duplicates = [
             read_table(self._folder / step["duplicates"]["file"])
             for step in steps
@@ -205,17 +205,17 @@ class Builder:
             "num_documents": index["num_documents"],
             "num_tokens": index["num_tokens"],
             "tokenizer": asdict(self._identity),
-            "tokenizer_files": write_tokenizer(self._tokenizer, self._identity.fingerprint, whole),
+            "tokenizer_files": write_tokenizer(self._tokenizer, self._identity.fingerprint, merged),
             "documents": documents,
             "duplicates": (
-                write_table(with_primary(join_tables(duplicates)), whole, "duplicates")
+                write_table(with_primary(join_tables(duplicates)), merged, "duplicates")
                 if duplicates
                 else None
             ),
             "index": index,
         }
-        write_header(whole, header)
-        move_in(whole, self._target)
+        write_header(merged, header)
+        move_in(merged, self._target)
         remove(self._folder)
 
 

@@ -364,17 +364,17 @@ class KnowledgeBase:
             eos_token_id = identity.eos_token_id
         if eos_token_id is None:
             raise ValueError(f"The tokenizer '{identity.name}' has no end token: pass eos_token_id")
-        whole = strategy != "clue"
+        whole_documents = strategy != "clue"
         if max_length is None:
-            max_length = _MAX_WHOLE_LENGTH if whole else max(15, min_length)
+            max_length = _MAX_WHOLE_LENGTH if whole_documents else max(15, min_length)
         constraint = FMIndexConstraint(
             self.first_sentences if strategy == "first_sentence" else self.index,
             eos_token_id,
-            min_length=1 if whole else min_length,
+            min_length=1 if whole_documents else min_length,
             max_length=max_length,
             pad_token_id=identity.pad_token_id,
             prompt_length=prompt_length,
-            whole_documents=whole,
+            whole_documents=whole_documents,
             ambiguity_penalty=ambiguity_penalty,
             renormalize=renormalize,
             keep_ambiguous=keep_ambiguous,

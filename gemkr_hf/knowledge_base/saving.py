@@ -134,13 +134,13 @@ def load(
         FileNotFoundError: if a file is missing.
         ValueError: if a file is broken, or the files belong to two knowledge bases.
     """
-    header, whole = selection.header, selection.kept is None
+    header, all_shards = selection.header, selection.kept is None
     try:
         identity = TokenizerIdentity(**header["tokenizer"])
     except (KeyError, TypeError):
         raise ValueError(f"'{folder / HEADER_FILE}' is broken: it has no tokenizer") from None
     check_files(folder, header, verify)
-    record = header["index"] if whole else header["index"] | counts(header["index"]["shards"])
+    record = header["index"] if all_shards else header["index"] | counts(header["index"]["shards"])
     index = FMIndex.from_record(folder, record, backend, verify, threads)
     saved, dataset, duplicates = SavedFiles.of(folder, header), None, None
     if header["documents"]:
@@ -148,7 +148,7 @@ def load(
         dataset = parts[0] if len(parts) == 1 else concatenate_datasets(parts)
         if selection.in_parts is not None:
             dataset = dataset.select(selection.in_parts)
-        number = header.get("num_documents") if whole else len(index)
+        number = header.get("num_documents") if all_shards else len(index)
         if len(dataset) != index.num_rows or number != len(index):
             raise ValueError(
                 f"The files in '{folder}' belong to two knowledge bases: {len(dataset)} documents "
@@ -158,7 +158,7 @@ def load(
         duplicates = read_table(folder / header["duplicates"]["file"])
         if selection.kept is not None:
             duplicates = duplicates_of_rows(duplicates, selection.kept)
-    if not whole or dataset is None:
+    if not all_shards or dataset is None:
         stored = saved.documents if selection.in_parts is None else ()
         saved = SavedFiles(None, stored, folder, saved.tokenizer_files)
     return cls(dataset, index, identity, duplicates, saved=saved)

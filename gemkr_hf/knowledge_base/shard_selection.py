@@ -56,11 +56,11 @@ def select(
     sizes = [record["num_documents"] for record in records]
     firsts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
     kept = np.concatenate([np.arange(firsts[number], firsts[number + 1]) for number in numbers])
-    whole = len(numbers) == len(records)
+    all_shards = len(numbers) == len(records)
     parts, in_parts, offset, first = [], [np.empty(0, np.int64)], 0, 0
     for part in header["documents"]:
         wanted = np.isin(np.arange(first, first + part["num_rows"]), kept)
-        if wanted.any() or whole:
+        if wanted.any() or all_shards:
             parts.append(part)
             in_parts.append(np.flatnonzero(wanted) + offset)
             offset += len(wanted)
@@ -75,7 +75,7 @@ def select(
     return Selection(
         selected,
         tuple(sorted(named_files(selected))),
-        None if whole else kept,
+        None if all_shards else kept,
         None if len(rows) == offset else rows,
     )
 

@@ -55,7 +55,7 @@ def _prompts(evaluation: Evaluation) -> dict[str, str]:
 
 def clue_examples(evaluation: Evaluation, model: TextModel, seed: int) -> list[list[Example]]:
     """Return SEAL's examples: the clues that GeMKR is trained on, after text-only prompts."""
-    # Clues are subsequences of the index's tokens.
+    # Clues are cut from the index's tokens.
     evaluation.knowledge_base.check_tokenizer(model.tokenizer)
     prompts = _prompts(evaluation)
     instructions = write_instructions(

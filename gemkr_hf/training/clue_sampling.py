@@ -3,8 +3,8 @@
 Paper, section "Supervised Text Sampling". A document is split into sentences, and the sentence with
 the most keyword hits is kept. Its spans of ``n`` words are scored ``pi = c / (c + rho)``, where
 ``c`` is the number of hits in the span. ``m`` starts are drawn from the softmax of the scores, and
-``l`` tokens are cut from each. Clues are cut from the document's own tokens, so that every clue is
-a subsequence of what the FM-index holds.
+``l`` tokens are cut from each. Clues are cut from the document's own tokens, so that every clue
+occurs in the FM-index.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,7 +87,7 @@ class SampledClues:
 
     Attributes:
         pair: int64 ``(N,)``, the pair of each clue.
-        tokens: N int32 arrays, each a subsequence of its document's tokens.
+        tokens: N int32 arrays, each a contiguous part of its document's tokens.
         distinctive: bool ``(N,)``; all True if distinctiveness was not tested.
     """
 
