@@ -54,7 +54,8 @@ def retrieve(
         raise ValueError("The question is empty")
     if k < 1:
         raise ValueError(f"-k must be at least 1, got {k}")
-    if image is not None and "://" not in image and not Path(image).is_file():
+    is_url = image is not None and ("://" in image or image.startswith("data:"))
+    if image is not None and not is_url and not Path(image).is_file():
         raise FileNotFoundError(f"Image not found: '{image}'")
     if strategy not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}, got '{strategy}'")
@@ -65,8 +66,12 @@ def retrieve(
     retriever = GeMKRRetriever.from_pretrained(
         model, knowledge_base=knowledge_base, aggregate=aggregate
     )
+    if boxes is not None and retriever.processor.detector is None:
+        raise ValueError("--boxes needs a checkpoint with a detector")
     objects = None
-    if image is not None:
+    if image is not None and retriever.processor.detector is None:
+        typer.echo("The checkpoint has no detector: the query is asked without objects")
+    elif image is not None:
         objects = retriever.processor.detect([image])[0]
         typer.echo(f"Detected objects: {len(objects)}")
         if boxes is not None:
