@@ -102,7 +102,11 @@ def check(
     if result.error is not None:
         typer.echo(f"Error: {result.error}", err=True)
         raise typer.Exit(1)
-    typer.echo("\nThe data can be used for training")
+    typer.echo(
+        "\nThe data can be used for training"
+        if any(split.name == "train" for split in result.splits)
+        else "\nThe data can be used for evaluation; there are no training questions"
+    )
 
 
 __all__ = ["data"]

@@ -28,6 +28,7 @@ class Documents(Protocol):
 
 
 ObjectCaptions = Mapping[str, Sequence[tuple[Sequence[float], Sequence[str]]]]
+"""Image id -> box ``(left, top, right, bottom)`` of each object, and phrases that describe it."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Benchmark:
         documents: The corpus, read lazily; empty if only a knowledge base is given.
         images: Images by the questions' ``image_id``.
         knowledge_base: Folder (resolved path) or Hub id; None if not given.
-        captions: Id of a training image -> boxes ``(left, top, right, bottom)`` of its objects,
-            each with phrases that describe it; None if unknown.
+        captions: `ObjectCaptions` of the training images; None if unknown. (The captions of whole
+            images are a column of the questions.)
         scenes: Returns the scene annotations of a split; None if the images are not generated.
     """
 
@@ -174,6 +175,7 @@ __all__ = [
     "BENCHMARK_FORMATS",
     "Benchmark",
     "Documents",
+    "ObjectCaptions",
     "draw_validation",
     "knowledge_base_path",
     "load_benchmark",

@@ -62,7 +62,7 @@ def measure_marks(measure: str, marks: Sequence[bool], num_relevant: int = 0) ->
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics over a set of questions, in [0, 1]; a hit is a relevant document's id (``gold``)."""
+    """Metrics over a set of questions, in [0, 1]."""
 
     precision_at_1: float
     precision_at_5: float

@@ -55,13 +55,14 @@ class RetrievalValidation:
             marks = gather_object(marks)
         run, relevant = {}, {}
         for row, of_question in sorted(marks):
-            # Documents are named by rank: the metrics depend only on which ranks are hits.
+            # Ranks stand for document ids: the metrics depend only on which ranks are hits, so that
+            # `score_run`, which compares ids, serves every hit preset.
             run[str(row)] = [str(rank) for rank in range(len(of_question))]
             relevant[str(row)] = [str(rank) for rank, hit in enumerate(of_question) if hit]
         return score_run(run, relevant)
 
-    def figures(self, model: Any) -> dict[str, float]:
-        """Score a model, as `metrics.json` stores it."""
+    def evaluate(self, model: Any) -> dict[str, float]:
+        """Return a model's metrics as ``metrics.json`` stores them."""
         metrics = self(model)
         return {**metrics.as_dict(), "questions": metrics.questions}
 

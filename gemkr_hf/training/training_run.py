@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from accelerate import PartialState
 
 from gemkr_hf.data import Benchmark
+from gemkr_hf.data.benchmark import ObjectCaptions
 from gemkr_hf.data.corpus import document_id_of
 from gemkr_hf.hub.checkpoint_saving import save_adapter, save_model
 from gemkr_hf.hub.model_card import model_card
@@ -33,8 +34,6 @@ from gemkr_hf.utils.config import as_plain, upgrade_settings
 from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.io import write_json
 from gemkr_hf.utils.run_dir import RunDirectory, save_dataset
-
-ObjectCaptions = Mapping[str, Sequence[tuple[Sequence[float], Sequence[str]]]]
 
 _CONTENTS = (
     "instructions",
@@ -124,13 +123,13 @@ class TrainingRun:
             "parameters": tuned.parameters,
             "best_step": tuned.best_step,
             "history": tuned.history,
-            "validation": None if validation is None else validation.figures(tuned.model),
+            "validation": None if validation is None else validation.evaluate(tuned.model),
         }
         model = tuned.model
         if config.preferences is not None:
             model = self._tune_preferences(model, metrics)
             if validation is not None:
-                metrics["validation_after_preferences"] = validation.figures(model)
+                metrics["validation_after_preferences"] = validation.evaluate(model)
         if self.state.is_main_process:
             metrics["seconds"] = round(time.time() - started, 1)
             self._save(model, metrics)
