@@ -31,6 +31,7 @@ __getattr__ = renamed_attributes(
     __name__,
     {
         "Found": "gemkr_hf.retrieval.types:Hit",
+        "PictureReader": "ImageReader",
         "GeMKRSystem": "gemkr_hf.retrieval.retriever:GeMKRRetriever",
         "WordsEncoder": "TextEncoder",
         "name_of": "title_or_first_sentence",

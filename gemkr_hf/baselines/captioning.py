@@ -23,6 +23,7 @@ from gemkr_hf.baselines.baseline import batches
 from gemkr_hf.baselines.baseline_training import train_model
 from gemkr_hf.processing import load_image
 from gemkr_hf.training.arguments import TuningConfig
+from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.io import atomic_folder
 from gemkr_hf.utils.logging import progress
 
@@ -229,6 +230,7 @@ def load_captioner(name: str | Path) -> CaptionModel | PublishedCaptions:
     return PublishedCaptions(model, AutoProcessor.from_pretrained(name))
 
 
+@renamed_arguments({"pictures": "images"})
 def fit_captions(
     vision: Any,
     image_processor: Any,

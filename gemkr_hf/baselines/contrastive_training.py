@@ -13,6 +13,7 @@ from gemkr_hf.baselines.image_inputs import ImageInputs
 from gemkr_hf.baselines.two_towers import DualEncoder
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.prepared_images import PreparedImages
+from gemkr_hf.utils.deprecation import renamed_arguments
 
 Towers = TypeVar("Towers", bound=DualEncoder)
 
@@ -54,6 +55,7 @@ def collate_pairs(
     return batch
 
 
+@renamed_arguments({"pictures": "images"})
 def fit_towers(
     towers: Towers,
     pairs: Sequence[Pair],

@@ -16,6 +16,7 @@ from gemkr_hf.data.images import ImageSource, NoImages, open_images
 from gemkr_hf.data.question_files import read_questions
 from gemkr_hf.data.scenes import SceneAnnotations
 from gemkr_hf.knowledge_base.document_sources import FILE_SUFFIXES
+from gemkr_hf.utils.deprecation import renamed_fields
 from gemkr_hf.utils.hub_ids import resolve_source
 
 
@@ -31,6 +32,7 @@ ObjectCaptions = Mapping[str, Sequence[tuple[Sequence[float], Sequence[str]]]]
 """Image id -> box ``(left, top, right, bottom)`` of each object, and phrases that describe it."""
 
 
+@renamed_fields({"pictures": "images"})
 @dataclass(frozen=True)
 class Benchmark:
     """Data for training and evaluation.

@@ -11,11 +11,21 @@ from gemkr_hf.data.corpus import document_id_of
 from gemkr_hf.data.corpus_lookup import FoundDocuments, look_up
 from gemkr_hf.data.data_config import DataConfig
 from gemkr_hf.data.images import ImageSource, NoImages
+from gemkr_hf.utils.deprecation import renamed_arguments, renamed_fields
 from gemkr_hf.utils.logging import progress
 
 _CANDIDATES = 50  # questions from which the examples are chosen
 
 
+@renamed_fields(
+    {
+        "answers": "with_answers",
+        "documents": "with_documents",
+        "clues": "with_clues",
+        "pictures": "with_image",
+        "strays": "mismatches",
+    }
+)
 @dataclass
 class SplitCheck:
     """Counts of one split.
@@ -43,6 +53,7 @@ class SplitCheck:
     mismatches: list[str] = field(default_factory=list)
 
 
+@renamed_fields({"pictures": "images", "stop": "error"})
 @dataclass
 class DataCheck:
     """The result of `check_data`.
@@ -64,6 +75,7 @@ class DataCheck:
     error: str | None
 
 
+@renamed_arguments({"decode": "num_decoded", "shown": "num_examples"})
 def check_data(
     benchmark: Benchmark, config: DataConfig, num_decoded: int = 0, num_examples: int = 3
 ) -> DataCheck:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gemkr_hf.decoding.clue_pieces import Scope
 from gemkr_hf.index import FMIndex, Intervals
-from gemkr_hf.utils.deprecation import warn_renamed
+from gemkr_hf.utils.deprecation import renamed_fields
 
 Int64 = NDArray[np.int64]
 
@@ -33,6 +33,7 @@ class Next(NamedTuple):
     tokens: Int64
 
 
+@renamed_fields({"whole": "whole_documents"})
 @dataclass(frozen=True)
 class ClueRules:
     """The rules of a clue, over intervals of an index.
@@ -87,12 +88,6 @@ class ClueRules:
         object.__setattr__(self, "ends", ends)
         indexed = bool(np.isin(ends, self.index.tokens).any())
         object.__setattr__(self, "_ends_are_indexed", indexed)
-
-    @property
-    def whole(self) -> bool:
-        """Deprecated name of `whole_documents`."""
-        warn_renamed("whole", "whole_documents")
-        return self.whole_documents
 
     def begin(self, n: int = 1) -> Intervals:
         """Intervals of `n` empty clues."""

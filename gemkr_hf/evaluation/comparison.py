@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gemkr_hf.evaluation.question_records import Record, values_of
 from gemkr_hf.evaluation.significance import Interval, bootstrap_interval, p_value
+from gemkr_hf.utils.deprecation import warn_renamed
 from gemkr_hf.utils.io import atomic_file
 
 PLOTS = (".png", ".svg", ".pdf")
@@ -51,6 +52,12 @@ class Comparison:
     def worse(self) -> int:
         """Number of questions for which the second system is better."""
         return int((self.values[0] < self.values[1]).sum())
+
+    @property
+    def alike(self) -> int:
+        """Deprecated name of `ties`."""
+        warn_renamed("Comparison.alike", "Comparison.ties")
+        return self.ties
 
     @property
     def ties(self) -> int:

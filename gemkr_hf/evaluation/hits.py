@@ -11,6 +11,7 @@ from typing import Any
 
 import regex
 
+from gemkr_hf.utils.deprecation import renamed_attributes
 from gemkr_hf.utils.hit_presets import GOLD, HIT_PRESETS, check_preset
 
 # The tokens of DPR's evaluation: runs of letters, digits and marks, or any other single character
@@ -135,6 +136,10 @@ def mark_hits(
             )
     return [contains_answer(preset, record["answers"], texts[document]) for document in documents]
 
+
+__getattr__ = renamed_attributes(
+    __name__, {"PRESETS": "HIT_PRESETS", "holds_answer": "contains_answer"}
+)
 
 __all__ = [
     "GOLD",

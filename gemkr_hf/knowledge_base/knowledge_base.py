@@ -41,6 +41,7 @@ from gemkr_hf.knowledge_base.tokenization import (
     load_tokenizer,
     tokenizer_fingerprint,
 )
+from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.logging import progress, progress_bar
 from gemkr_hf.utils.text import first_sentence
 
@@ -310,6 +311,7 @@ class KnowledgeBase:
             f"({given.fingerprint[:8]}): rebuild it with KnowledgeBase.from_documents"
         )
 
+    @renamed_arguments({"words": "text"})
     def encode(self, text: str) -> list[int]:
         """Token ids of a text as it occurs within documents."""
         return encode_documents([text], self.tokenizer)[0]

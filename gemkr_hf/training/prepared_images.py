@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from gemkr_hf.processing import Object
+from gemkr_hf.utils.deprecation import renamed_attributes
 from gemkr_hf.utils.io import atomic_file
 from gemkr_hf.utils.logging import progress_bar
 from gemkr_hf.utils.run_dir import RunDirectory
@@ -191,5 +192,14 @@ def _described(detector: Any) -> str | None:
         return None
     return detector.fingerprint() if hasattr(detector, "fingerprint") else repr(detector)
 
+
+__getattr__ = renamed_attributes(
+    __name__,
+    {
+        "Picture": "PreparedImage",
+        "PreparedPictures": "PreparedImages",
+        "prepare_pictures": "prepare_images",
+    },
+)
 
 __all__ = ["PreparedImage", "PreparedImages", "fingerprint", "prepare_images"]

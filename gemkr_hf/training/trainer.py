@@ -18,6 +18,7 @@ from gemkr_hf.evaluation.metrics import Metrics
 from gemkr_hf.training.arguments import TuningConfig, ValidationConfig
 from gemkr_hf.training.instruction_dataset import InstructionCollator, InstructionDataset
 from gemkr_hf.training.progress_callback import show_progress
+from gemkr_hf.utils.deprecation import renamed_arguments, renamed_attributes
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +239,7 @@ def save_peft(adapted: Any, folder: Path) -> None:
     adapted.save_pretrained(str(folder), save_embedding_layers=False)
 
 
+@renamed_arguments({"held_out": "validation_set", "fresh": "load_untuned"})
 def tune(
     model: Any,
     processor: Any,
@@ -316,6 +318,8 @@ def tune(
     model = restore_dtypes(merged, dtypes)
     return TuningResult(model, list(state.log_history), best, trainable, total)
 
+
+__getattr__ = renamed_attributes(__name__, {"Tuned": "TuningResult"})
 
 __all__ = [
     "InstructionTrainer",

@@ -47,7 +47,7 @@ _CONTENTS = (
 """What ``--overwrite`` removes. ``images`` records its own settings, and a knowledge base stays."""
 
 
-@renamed_arguments({"say": "log"})
+@renamed_arguments({"say": "log", "pictures": "images"})
 def run_training(
     config: TrainConfig,
     base: str | Path = ".",

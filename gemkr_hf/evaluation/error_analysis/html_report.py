@@ -26,6 +26,7 @@ from gemkr_hf.evaluation.question_records import Record, mean_of
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.processing import GeMKRProcessor
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
+from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.io import atomic_write_text
 from gemkr_hf.utils.logging import progress
 
@@ -55,6 +56,7 @@ class ErrorAnalysis:
         return count_causes(self.findings)
 
 
+@renamed_arguments({"pictures": "images"})
 def analyze_errors(
     records: Sequence[Record],
     images: Mapping[str, Any],
@@ -100,6 +102,7 @@ def analyze_errors(
     return ErrorAnalysis(findings, found, question_images, retriever is not None, scenes)
 
 
+@renamed_arguments({"pictures": "images"})
 def write_error_report(
     records: Sequence[Record],
     path: str | Path,
