@@ -162,7 +162,7 @@ class Clock(TrainerCallback):
 
 
 def trainer_steps(setup: Setup, order: np.ndarray) -> Callable[[], float]:
-    """Time the Trainer's loop as `gemkr train` uses it: data set, collator, scheduler, log."""
+    """Time the Trainer's loop as `gemkr train` uses it: dataset, collator, scheduler, log."""
     adapted = add_lora(setup.untuned(), setup.config.tuning)
     train = setup.train.select(order)
     dataset = InstructionDataset(train, setup.images, setup.processor)

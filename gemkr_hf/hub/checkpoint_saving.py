@@ -17,7 +17,7 @@ def save_model(
     model: Any,
     processor: Any,
     target: Path,
-    also: Callable[[Path], Any] | None = None,
+    write_more: Callable[[Path], Any] | None = None,
     by_reference: bool = False,
 ) -> None:
     """Save a model and its processor in one folder, atomically.
@@ -25,7 +25,7 @@ def save_model(
     Args:
         model, processor: what is saved.
         target: the folder; an existing one is replaced.
-        also: called with the folder to write further files into it.
+        write_more: called with the folder, to write further files into it.
         by_reference: omit the weights, which are those of ``config.base_models``.
     """
     with atomic_folder(target) as folder:
@@ -34,8 +34,8 @@ def save_model(
         else:
             model.save_pretrained(folder)
         processor.save_pretrained(folder)
-        if also is not None:
-            also(folder)
+        if write_more is not None:
+            write_more(folder)
 
 
 def save_adapter(
@@ -43,7 +43,7 @@ def save_adapter(
     processor: Any,
     target: Path,
     base: str | None,
-    also: Callable[[Path], Any] | None = None,
+    write_more: Callable[[Path], Any] | None = None,
 ) -> None:
     """Save adapters that were tuned one on top of the other as one, with its processor, atomically.
 
@@ -52,7 +52,7 @@ def save_adapter(
         processor: processor of the same checkpoint.
         target: the folder; an existing one is replaced.
         base: Hub id or folder of the checkpoint that the first stage was tuned on.
-        also: called with the folder to write further files into it.
+        write_more: called with the folder, to write further files into it.
 
     Raises:
         ValueError: the adapters change different layers.
@@ -64,8 +64,8 @@ def save_adapter(
     with atomic_folder(target) as folder:
         processor.save_pretrained(folder)
         write_adapter(folder, config, tensors)
-        if also is not None:
-            also(folder)
+        if write_more is not None:
+            write_more(folder)
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -1,4 +1,4 @@
-"""Training: arguments, clue sampling, data sets, trainer, preferences, runs."""
+"""Training: arguments, clue sampling, datasets, trainer, preferences, runs."""
 
 from typing import TYPE_CHECKING
 

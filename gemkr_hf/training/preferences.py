@@ -109,7 +109,7 @@ def collect_preferences(
         batch_size: Questions decoded together.
 
     Returns:
-        A data set with ``PREFERENCE_FEATURES``.
+        A dataset with ``PREFERENCE_FEATURES``.
 
     Raises:
         ValueError: All clues led to relevant documents.

@@ -305,10 +305,10 @@ class TrainingRun:
                 self.processor,
                 self.folder / "adapter",
                 base,
-                also=lambda folder: describe(folder, base or "its base"),
+                write_more=lambda folder: describe(folder, base or "its base"),
             )
         save_model(model, self.processor, self.folder / "model", describe)
-        write_json(self.folder / "metrics.json", metrics)
+        write_json(self.folder / "metrics.json", metrics)  # last: it marks the run as finished
         for name in ("validation", "validation_after_preferences"):
             if metrics.get(name):
                 values = [f"{k} {v:.3f}" for k, v in metrics[name].items() if k != "questions"]

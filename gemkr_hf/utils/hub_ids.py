@@ -73,7 +73,7 @@ def is_local(
     Args:
         name: path or Hub id.
         base: folder that relative paths start from.
-        bare_ids: accept ``"name"`` as a Hub id, for base models and data sets.
+        bare_ids: accept ``"name"`` as a Hub id, for base models and datasets.
         file_suffixes: a name that ends in one of them (``".csv"``) is local.
     """
     return (

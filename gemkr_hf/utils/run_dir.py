@@ -155,7 +155,7 @@ def first_difference(before: Any, after: Any, name: str = "") -> str | None:
 
 
 def save_dataset(dataset: datasets.Dataset, target: Path) -> None:
-    """Save a data set atomically: the folder is complete or absent."""
+    """Save a dataset atomically: the folder is complete or absent."""
     with atomic_folder(target) as folder:
         dataset.save_to_disk(folder)
 
