@@ -73,14 +73,14 @@ class ObjectAwarePrefix(nn.Module):
 
 
 class DualFlowAttention(nn.Module):
-    """Attention of tokens to a prefix as well (Eq. 5 and 6), a mixin for CLIP's and SigLIP's.
+    """Attention to tokens and to a prefix (Eq. 5 and 6): a mixin for CLIP's and SigLIP's.
 
     Without a prefix this is the tower's own attention. With prefix and gate the two softmaxes are
-    separate and the gate weighs the prefix part, so a gate of 0 is exactly the tower. With a prefix
-    and no gate it is vanilla attention over `[prefix; tokens]`.
+    separate and the gate weighs the prefix part, so a gate of 0 gives exactly the tower's output.
+    With a prefix and no gate it is one softmax over `[prefix; tokens]`.
     """
 
-    # Of the tower's attention.
+    # Attributes of the tower's own attention class.
     config: Any
     head_dim: Any
     scale: Any
@@ -228,12 +228,12 @@ class DualFlowEncoder(nn.Module):
 
 
 class GeMKRVisionTower(CLIPVisionModel):
-    """A `CLIPVisionModel`, weight for weight, whose last layers can take a prefix (Eq. 3).
+    """A `CLIPVisionModel`, with the same weights, whose last layers can take a prefix (Eq. 3).
 
     `forward(pixel_values, prefixes=..., gates=...)` takes images (images, 3, height, width)
     and, by keyword, prefixes (layers, images or 1, l, d) and gates (layers, heads), as
-    `ObjectAwarePrefix` returns them. Without prefixes it is plain CLIP; without gates they take
-    part by vanilla attention. In its output, `last_hidden_state` is H_v of Eq. 3 and
+    `ObjectAwarePrefix` returns them. Without prefixes it is plain CLIP; without gates, prefix and
+    tokens share one softmax. In its output, `last_hidden_state` is H_v of Eq. 3 and
     `pooler_output` is h_cls.
 
     It has no further weights: freezing this module freezes the whole visual backbone.
@@ -242,7 +242,7 @@ class GeMKRVisionTower(CLIPVisionModel):
     _no_split_modules = ["CLIPVisionEmbeddings", "CLIPDualFlowLayer"]  # noqa: RUF012
 
     def __init__(self, config: CLIPVisionConfig) -> None:
-        # Skip CLIPVisionModel.__init__, which would make and initialize layers to throw away.
+        # Not CLIPVisionModel.__init__, which would initialize layers that are replaced below.
         CLIPPreTrainedModel.__init__(self, config)
         self.embeddings = CLIPVisionEmbeddings(config)
         self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -281,7 +281,7 @@ VISION_TOWERS: dict[str, type[nn.Module]] = {
 
 
 def build_vision_tower(config: PreTrainedConfig) -> nn.Module:
-    """Make the vision tower of a configuration, with random weights.
+    """Create the vision tower of a configuration, with random weights.
 
     Raises:
         ValueError: if towers of that type are not supported.

@@ -54,7 +54,7 @@ def load_image(source: ImageInput) -> Image.Image:
         FileNotFoundError: if a path does not exist.
         ValueError: if the source is not an image, is damaged or truncated, has no pixels, is a
             decompression bomb (more than twice ``PIL.Image.MAX_IMAGE_PIXELS``), cannot be
-            fetched, or holds negative or non-finite floats.
+            fetched, or contains negative or non-finite floats.
     """
     if isinstance(source, dict):
         source = source.get("bytes") or source.get("path")
@@ -347,8 +347,8 @@ def crop_object(image: Image.Image, box: Box, margin: float = 0.0) -> Image.Imag
 def fit_for_resizing(image: Image.Image, ratio: float = 64.0) -> Image.Image:
     """Make an image safe and cheap to resize to a few hundred pixels.
 
-    - The longer side is cropped centrally to ``ratio`` times the shorter one: what a center crop
-      drops anyway, while resizing a 1 x 10000 strip to a short side of 224 takes gigabytes.
+    - The longer side is cropped centrally to ``ratio`` times the shorter one. A center crop would
+      remove the rest anyway, and resizing a 1 x 10000 strip to a short side of 224 takes gigabytes.
     - More than 16 megapixels are first reduced by an integer factor, which changes the result by
       less than a grey level.
     - Sides below 8 pixels are enlarged: 1 to 4 pixels are mistaken for color channels.
@@ -376,7 +376,7 @@ def encode_pixels(
     margin: float,
     settings: dict[str, Any],
 ) -> dict[str, torch.Tensor]:
-    """Make the tensors of images and objects, by one call of the image processor.
+    """Create the tensors of images and objects, by one call of the image processor.
 
     Args:
         image_processor: image processor of the vision tower.

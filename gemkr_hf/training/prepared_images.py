@@ -18,7 +18,7 @@ from gemkr_hf.utils.logging import progress_bar
 from gemkr_hf.utils.run_dir import RunDirectory
 
 SHARD = 256
-"""Images per file."""
+"""Maximum number of images per file."""
 TENSORS = ("pixel_values", "object_features", "object_mask")
 
 
@@ -45,7 +45,7 @@ class PreparedImage:
 class PreparedImages(Mapping[str, PreparedImage]):
     """Prepared images in a folder of memory-mapped safetensors files, written by `prepare_images`.
 
-    A file holds 256 images and is written atomically, so that a stopped preparation resumes.
+    A file contains 256 images and is written atomically, so that a stopped preparation resumes.
 
     Args:
         folder: The folder.
@@ -113,8 +113,8 @@ def prepare_images(
 ) -> PreparedImages:
     """Detect the objects of each image and encode them with the frozen CLIP, once.
 
-    Images that the folder already holds are kept, unless they were prepared by another vision
-    tower, detector or processor: then all are computed again.
+    Images that the folder already contains are kept, unless another vision tower, detector or
+    processor prepared them: then all are computed again.
 
     Args:
         images: Image id -> image (anything that the processor reads).

@@ -26,7 +26,7 @@ class Settings:
     renamed_fields: ClassVar[Mapping[str, str]] = {}
     """Old name -> new name, see `gemkr_hf.utils.deprecation.renamed_fields`."""
     renamed_defaults: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
-    """Field -> default of the version with the old names, and present default."""
+    """Field -> default in version 0.1, and present default: for settings that 0.1 saved."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -57,7 +57,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: It is not valid YAML, or does not hold a mapping.
+        ValueError: It is not valid YAML, or not a mapping.
     """
     path = Path(path)
     if not path.is_file():
@@ -73,7 +73,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 6e-5 as a number; YAML 1.1 takes it for a string."""
+    """Reads 6e-5 as a number; by YAML 1.1 it is a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -193,7 +193,7 @@ def upgrade_settings(kind: type, saved: Mapping[str, Any]) -> dict[str, Any]:
                 defaults = section.renamed_defaults.items()
                 value = {**value, **{k: new for k, (old, new) in defaults if value.get(k) == old}}
             adapter = TypeAdapter(hints[name])
-            # A value that is invalid today stays as it is, and differs from any valid one.
+            # An invalid value is kept: it differs from every valid one, so the run is refused.
             with warnings.catch_warnings(), contextlib.suppress(ValueError):
                 warnings.simplefilter("ignore", FutureWarning)
                 result[name] = adapter.dump_python(adapter.validate_python(value), mode="json")

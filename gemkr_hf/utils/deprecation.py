@@ -12,7 +12,7 @@ REMOVED_IN = "0.3"
 
 
 def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
-    """Say that a name is deprecated.
+    """Warn that a name is deprecated.
 
     Args:
         old: the name that was used.

@@ -110,12 +110,12 @@ def remove(path: str | os.PathLike[str]) -> None:
 def file_lock(path: str | os.PathLike[str], timeout: float = -1) -> Iterator[None]:
     """Keep other processes and threads from writing the same file or folder.
 
-    The lock is a file beside ``path``, deleted on release. A thread may take a lock that it
-    already holds.
+    The lock is a file beside ``path``, deleted on release. It is reentrant: a thread that has it
+    can take it again.
 
     Args:
         path: the file or folder that is written; it need not exist.
-        timeout: seconds to wait for another process; 0 to fail at once, -1 to wait for ever.
+        timeout: seconds to wait for another process; 0 to fail at once, -1 for no limit.
 
     Raises:
         BlockingIOError: if another process holds the lock after ``timeout`` seconds.

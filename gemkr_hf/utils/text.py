@@ -5,7 +5,7 @@ import re
 WORD = re.compile(r"\w+(?:[-']\w+)*")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
-# Words that do not tell one sentence from another.
+# Words that do not distinguish one sentence from another.
 STOP_WORDS = frozenset((
     "a", "about", "an", "and", "are", "as", "at", "be", "been", "being", "by", "can", "could",
     "did", "do", "does", "for", "from", "had", "has", "have", "how", "i", "in", "into", "is",
