@@ -686,7 +686,7 @@ class GeMKRGenerationMixin(core.GenerationMixin):
         processors = as_processor_list(logits_processor)
         constraints = [*processors, given.get("scorer")]
         check_tokenizers(self.config.tokenizer_fingerprint, constraints)
-        if "scorer" not in given:  # a scorer has a constraint of its own
+        if "scorer" not in given:  # a scorer contains a constraint
             configs = (generation_config, self.generation_config)
             defaults = (getattr(config, "suppress_tokens", None) for config in configs)
             suppressed = kwargs.get("suppress_tokens") or next(filter(None, defaults), ())

@@ -1,4 +1,4 @@
-"""What several tests share: a tiny tuned model of the small world, made once."""
+"""Shared fixtures: a tiny tuned model of the toy world, trained once."""
 
 import os
 from pathlib import Path

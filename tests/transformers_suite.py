@@ -22,11 +22,11 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache"
 
 
 class Nothing:
-    """No tests, in the place of a mixin that is left out."""
+    """No tests, instead of a mixin that is left out."""
 
 
 class Missing(Exception):
-    """The suites cannot be had."""
+    """The suites cannot be downloaded."""
 
 
 def suite_folder() -> Path:
@@ -95,7 +95,7 @@ def _stand_in(name: str, folder: Path, **content: Any) -> None:
 
 
 def _local_image(url: str) -> str:
-    """A small image in the place of one on the Hub."""
+    """A small image instead of one on the Hub."""
     if not url.endswith((".png", ".jpg")):
         return url
     path = CACHE / "image.png"

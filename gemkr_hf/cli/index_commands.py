@@ -183,7 +183,7 @@ def inspect(
 @one_sentence_errors
 def query(
     knowledge_base: Folder,
-    text: Annotated[str, typer.Argument(help="Text to look up, as it stands in documents.")],
+    text: Annotated[str, typer.Argument(help="Text to look up, as written in the documents.")],
     limit: Annotated[
         int, typer.Option(min=1, help="Number of occurrences and of next tokens to show.")
     ] = 10,

@@ -1,4 +1,4 @@
-"""The figures that the paper reports, for comparison with new results."""
+"""The results that the paper reports, for comparison with new ones."""
 
 from dataclasses import dataclass, field
 from functools import cache

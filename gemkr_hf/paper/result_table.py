@@ -1,4 +1,4 @@
-"""A table of results: the paper's figures and ours side by side."""
+"""A table of results: reported by the paper, and measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

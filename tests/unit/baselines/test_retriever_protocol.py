@@ -86,7 +86,7 @@ def test_every_system_returns_hits(name: str, systems) -> None:
         assert len({hit.document_id for hit in of_question}) == len(of_question)
         scores = [hit.score for hit in of_question]
         assert scores == sorted(scores, reverse=True)
-    # More documents than there are: what there is comes back.
+    # For a k above the number of documents, all documents are returned.
     more = system.retrieve(parts.IMAGES, parts.QUESTIONS, 50, parts.CAPTIONS)
     assert all(len(of_question) <= len(known) for of_question in more)
     # One question alone gets the answer that it gets among others.

@@ -1,4 +1,4 @@
-"""What constrained decoding must find, by trying every clue there is."""
+"""The expected results of constrained decoding, by brute force over all clues."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ def test_the_papers_rules(index: FMIndex) -> None:
     constraint = make(index)
     assert step(constraint, [[10]]) == [[3, 4, 5, 6, 7, 8, 9]]
     assert step(constraint, [[10, 3]]) == [[4]]
-    # Two tokens, but of three documents: go on.
+    # Two tokens, but in three documents: continue.
     assert step(constraint, [[10, 3, 4]]) == [[5, 8]]
     # Distinctive: end.
     assert step(constraint, [[10, 3, 4, 5]]) == [[EOS]]
@@ -112,7 +112,7 @@ def test_scores_are_kept_and_not_changed_in_place(index: FMIndex) -> None:
         assert torch.isneginf(out[:, [0, 1, 2, 10, 11]]).all()
 
 
-def test_the_next_generate_call_begins_anew(index: FMIndex) -> None:
+def test_the_next_generate_call_starts_a_new_clue(index: FMIndex) -> None:
     constraint = make(index)
     for prompt in ([10, 11], [10, 11], [10], [11, 10, 3, 4]):
         assert step(constraint, [prompt]) == [[3, 4, 5, 6, 7, 8, 9]]
@@ -139,7 +139,7 @@ def test_rows_that_start_empty(index: FMIndex) -> None:
 
 def test_explicit_prompt_length(index: FMIndex) -> None:
     constraint = make(index, prompt_length=2)
-    # In any order, and with a clue that is begun already.
+    # In any order, and with a clue that already has tokens.
     assert step(constraint, [[10, 11, 3, 4]]) == [[5, 8]]
     assert step(constraint, [[10, 11]]) == [[3, 4, 5, 6, 7, 8, 9]]
     assert step(constraint, [[10, 11, 3, EOS]]) == [[PAD, EOS]]

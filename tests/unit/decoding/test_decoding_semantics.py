@@ -145,7 +145,7 @@ def test_the_best_documents_by_their_best_clues(model, seed, wanted) -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("whole", [False, True])
 def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:
-    """The search of `modeling/` with the constraint as a mask, which a checkpoint brings along."""
+    """The search of `modeling/`, which travels with checkpoints, with the constraint as a mask."""
     documents = random_documents(seed)
     for lengths, renormalize in itertools.product(LENGTHS, (False, True)):
         constraint = make(documents, lengths, whole_documents=whole, renormalize=renormalize)
@@ -180,7 +180,7 @@ def test_penalty_of_what_was_ambiguous(model, seed, penalty) -> None:
         assert clue.log_prob == pytest.approx(plain[clue.token_ids], abs=1e-9)
         assert clue.score == pytest.approx(clue.log_prob - penalty * (len(clue.token_ids) - 1))
     assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
-    # As a mask it lowers what an ambiguous clue goes on with, by as much.
+    # As a mask it lowers the next tokens of an ambiguous clue by as much.
     output = diverse_beam_search(
         model, inputs(), make(documents, (1, 5), ambiguity_penalty=penalty), num_beams=300,
         num_beam_groups=1, diversity_penalty=0.0, num_return_sequences=400,

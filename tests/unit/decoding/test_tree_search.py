@@ -1,4 +1,4 @@
-"""The search over the tree of clues finds what diverse beam search over rows finds."""
+"""The search over the tree of clues has the results of diverse beam search over rows."""
 
 import numpy as np
 import pytest
@@ -170,7 +170,7 @@ def make_other(kind: str):
 
 @pytest.mark.parametrize("kind", ["llama", *OTHERS])
 def test_any_causal_language_model_finds_documents(index, kind) -> None:
-    """Row by row where a tree cannot be told: each clue's score is that of the whole sequence."""
+    """Without tree attention too: each clue's score is that of the whole sequence."""
     model = make_model("llama") if kind == "llama" else make_other(kind)
     constraint = FMIndexConstraint(index, EOS, 3, 6)
     search = TreeSearch(model, constraint, 8, 4, 0.5, wanted=5, documents=True)
@@ -376,10 +376,14 @@ def test_the_best_documents_of_many(index) -> None:
 @pytest.mark.parametrize("merge", [True, False])
 @pytest.mark.parametrize("beams", [1, 4])
 def test_many_documents_by_few_beams(beams, merge) -> None:
-    """As many as there are, however often the beams have to begin anew."""
+    """All that exist, however often the beams must restart."""
     rng = np.random.default_rng(2)
     documents = [rng.integers(4, 30, 12).tolist() for _ in range(150)]
-    documents += [documents[0][:8], [5, 6], [5, 6, 7]]  # within others, or hardly told from them
+    documents += [
+        documents[0][:8],
+        [5, 6],
+        [5, 6, 7],
+    ]  # contained in others, or hard to distinguish
     index = FMIndex.build(documents, vocab_size=VOCAB)
     constraint = FMIndexConstraint(index, EOS, 3, 6)
     search = TreeSearch(

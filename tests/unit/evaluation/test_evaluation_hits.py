@@ -28,7 +28,7 @@ CASES = {
     "marks of its own": ("\u00e9clair", "an e\u0301clair", {"dpr"}),
     "an underscore after it": ("ram", "ram_1", {"vrr", "dpr", "preflmr", "gemkr"}),
     "a pattern's characters": ("c++", "in C++ and", {"vrr", "dpr", "preflmr", "word"}),
-    "a dot is no pattern": ("c.t", "the cat", set()),
+    "a dot is literal": ("c.t", "the cat", set()),
     "tokens that are not in a row": ("red ram", "the red old ram", set()),
     "nothing but spaces": ("  ", "a  b", set()),
     "nothing": ("", "", set()),

@@ -18,7 +18,7 @@ COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 
 
 class HubFault(Exception):
-    """An answer that is no success."""
+    """An unsuccessful response."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **body: Any) -> None:
         super().__init__(message)

@@ -125,7 +125,7 @@ class StandInHub:
     # -- faults ----------------------------------------------------------------------------------
 
     def hold_uploads_after(self, number: int) -> None:
-        """Take so many large objects, and leave whoever sends the next one waiting."""
+        """Accept this many large objects; the next upload is left waiting."""
         self._uploads_left = number
         self._released.clear()
         self.uploads_held.clear()

@@ -200,7 +200,7 @@ assert len(KnowledgeBase.from_pretrained("alice/ships", revision="fewer")) == 7
 
 
 def test_a_pull_request(pushed, client, saved, hub) -> None:
-    """It leaves the branch as it was, and its address is what comes back."""
+    """It does not change the branch, and its URL is returned."""
     printed = client(
         f"""
 from gemkr_hf import KnowledgeBase

@@ -1,4 +1,4 @@
-"""What the index must answer, by looking at every place of every document."""
+"""The expected answers of the index, by brute force over all positions of all documents."""
 
 from collections.abc import Sequence
 

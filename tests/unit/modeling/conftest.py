@@ -59,7 +59,7 @@ def make_language_model(kind="llama", seed=1, scale=1.0):
     torch.manual_seed(seed)
     config = AutoConfig.for_model(kind, vocab_size=VOCAB, **LANGUAGE_MODELS[kind], **_SPECIAL)
     model = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():  # livelier than the initial 0.02, so that orders are no ties
+    with torch.no_grad():  # larger than the initial 0.02, which avoids ties
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(scale)

@@ -37,7 +37,7 @@ class ClueConstraint(LogitsProcessor):
         self.calls.append(tuple(input_ids.shape))
         masked = torch.full_like(scores, -torch.inf)
         for row, tokens in enumerate(input_ids[:, self.prompt_length :].tolist()):
-            # Core goes on asking for rows that have ended.
+            # Core still asks for rows that have ended.
             index = [EOS] if EOS in tokens else list(self.allowed(tokens))
             masked[row, index] = scores[row, index]
         return masked

@@ -141,7 +141,7 @@ def test_embeddings_are_resized_for_the_slots(tiny):
 
 
 def run_alone(program, *arguments, scratch, **environment):
-    """Run a program that ends with "equal", in a folder and an environment of its own."""
+    """Run a program that ends with "equal", in a separate folder and environment."""
     (scratch / "elsewhere").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],

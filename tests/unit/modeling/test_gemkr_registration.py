@@ -101,7 +101,7 @@ ALLOWED = {"torch", "transformers", "numpy", "PIL", "safetensors", *sys.stdlib_m
 
 
 def test_eight_short_files_travel_with_a_checkpoint(checkpoint):
-    """Whoever trusts remote code reads them first: few, short, and closed."""
+    """Users who trust remote code read them first: few, short, and closed."""
     files = list(checkpoint.glob("*.py"))
     assert {path.name for path in files} == {
         "configuration_gemkr.py", "modeling_gemkr.py", "vision_gemkr.py", "generation_gemkr.py",

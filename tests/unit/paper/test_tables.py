@@ -205,7 +205,7 @@ def test_a_checkpoint_replaces_training(evaluation, table1, benchmark, tmp_path)
     other = Evaluation(named, log=quiet, benchmark=benchmark)
     [row] = make_table(other, "table1", ["dpr"]).rows
     assert len(row.over_seeds["P@1"]) == 1
-    # Beside what is trained here, not in its place.
+    # In addition to what is trained here, not instead of it.
     [folder] = (tmp_path / "rows").iterdir()
     assert folder.name.startswith("dpr-")
     assert not (tmp_path / "models").exists()
@@ -307,7 +307,7 @@ def test_models_of_other_settings_are_trained_again(benchmark, tmp_path) -> None
 
     other = dataclasses.replace(TWO_STEPS, learning_rate=0.01)
     first = rows()
-    assert rows(overwrite=True) == first  # the same settings: nothing is made anew
+    assert rows(overwrite=True) == first  # the same settings: nothing is recomputed
     assert rows(overwrite=True, encoders=other) != first
     assert rows(overwrite=True) == first
     # Trained, and stopped before it was asked: the model of other settings is not taken.

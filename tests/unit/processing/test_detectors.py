@@ -81,7 +81,7 @@ def test_yolo_from_every_form_of_a_trained_model(tmp_path):
     direct.save_pretrained(tmp_path / "kept")
     again = YoloDetector.from_pretrained(tmp_path / "kept")
     assert again.class_names == ["cat", "dog"]
-    # A checkpoint that is published tells nothing of the machine it was made on.
+    # A published checkpoint contains no paths of the machine that saved it.
     assert "yaml_file" not in again.architecture
     assert again.detect(IMAGES) == kept.detect(IMAGES)
     fused = YoloDetector.from_ultralytics(copy.deepcopy(model).fuse(verbose=False), **options)

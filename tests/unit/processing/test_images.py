@@ -111,7 +111,7 @@ def test_mistakes_raise_clear_errors(image, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"Image not found: .*nowhere\.jpg"):
         load_image(tmp_path / "nowhere.jpg")
     text = tmp_path / "notes.jpg"
-    text.write_text("this is no image")
+    text.write_text("this is not an image")
     with pytest.raises(ValueError, match=r"notes\.jpg is not an image"):
         load_image(text)
     for kind in ("PNG", "JPEG"):

@@ -11,7 +11,7 @@ CLUES = [(0, -1.2), (8, -1.3)]
 
 
 def clue_of(retriever, row: int, start: int) -> tuple[int, ...]:
-    """Twelve tokens of a document, which no other document holds."""
+    """Twelve tokens of a document that occur in no other document."""
     clue = retriever.knowledge_base.index.extract(row)[start : start + 12].tolist()
     assert retriever.knowledge_base.lookup([clue])[0] == row
     return tuple(clue)
@@ -73,7 +73,7 @@ def test_as_many_different_documents_as_are_wanted(retriever, k, aggregate) -> N
 
 
 def test_other_settings_go_to_generate(retriever) -> None:
-    """Which finds what its beams reach."""
+    """It returns the documents that its beams reach."""
     question = "What does this sign mean?"
     by_rows = retriever.retrieve(None, question, k=5, num_return_sequences=40)
     by_tree = retriever.retrieve(None, question, k=5)

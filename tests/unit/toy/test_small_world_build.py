@@ -49,7 +49,7 @@ class Stopped(Exception):
 
 
 def stop_at_the_first_figures(line: str) -> None:
-    """Figures are told just before the state of that step is saved: let it, then stop."""
+    """Stop after the first state is saved, just before which the metrics are logged."""
     if stop_at_the_first_figures.seen:
         raise Stopped
     stop_at_the_first_figures.seen = "naming in words" in line or "zero-shot" in line

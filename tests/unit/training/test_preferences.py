@@ -37,7 +37,7 @@ def test_almost_distinctive_clues_share_the_longest_beginning(data) -> None:
         assert rows[0] != rows[1] or rows[0] < 0
         shared = common(clue, other.tolist())
         assert shared >= 1
-        # No longer beginning of the clue goes on otherwise into another document.
+        # No longer common beginning leads to another document.
         for longer in range(shared + 1, len(clue)):
             [following] = index.get_next([clue[:longer]])
             for token in following[following != clue[longer]]:
@@ -137,7 +137,7 @@ def test_preferred_clues_become_more_probable_than_others(data, tmp_path) -> Non
     margins = [entry["rewards/margins"] for entry in history if "rewards/margins" in entry]
     assert margins[0] == pytest.approx(0.0, abs=1e-3)  # it starts where the reference is
     assert margins[-1] > 0
-    # Nothing of the tuning stays on the model.
+    # The model is unchanged.
     assert "forward" not in tuned.__dict__
     assert not [name for name, _ in tuned.named_parameters() if "lora" in name]
 

@@ -1,4 +1,4 @@
-"""Images on disk: made once, gone on with, made anew where something else made them."""
+"""Prepared images on disk: computed once, resumed, and recomputed for another model."""
 
 import pickle
 
@@ -79,7 +79,7 @@ def test_a_stopped_preparation_goes_on(data, model, images, tmp_path, monkeypatc
     assert images.asked == names[4:]
 
 
-def test_another_tower_or_processor_makes_them_anew(data, model, images, tmp_path) -> None:
+def test_another_tower_or_processor_recomputes_them(data, model, images, tmp_path) -> None:
     names = list(images)[:2]
     before = prepare(images, names, data, model, tmp_path)[names[0]].object_features
     other = load_untuned_model(data.processor)

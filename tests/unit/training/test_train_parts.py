@@ -111,17 +111,17 @@ def test_captions_stand_in_for_images(files) -> None:
     """Table 3, "w/o Visual Queries"."""
     with (files / "train.csv").open() as file:
         rows = list(csv.DictReader(file))
-    for name in ("told", "told_validation"):
+    for name in ("captioned", "captioned_validation"):
         with (files / f"{name}.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, [*rows[0], "caption"])
             writer.writeheader()
             writer.writerows({**row, "caption": "a red anchor"} for row in rows[:8])
-    told = settings(
+    captioned = settings(
         files, "captions", captions=True,
         model={**PARTS, "config": {"use_visual_query": False, "use_prefix": False}},
-        data={"train": "told.csv", "validation": "told_validation.csv"},
+        data={"train": "captioned.csv", "validation": "captioned_validation.csv"},
     )  # fmt: skip
-    train(told)
+    train(captioned)
     assert not (files / "runs/captions/images").exists()
     retriever = GeMKRRetriever.from_pretrained(
         files / "runs/captions/model", knowledge_base=files / "runs/knowledge_base"

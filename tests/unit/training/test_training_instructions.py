@@ -72,16 +72,16 @@ def test_ambiguous_clues_are_lengthened(data) -> None:
 
 
 def test_captions_are_part_of_the_prompt_only_where_wanted(data) -> None:
-    """What the model is not asked with later must not help it in training."""
+    """A caption that later queries lack must not help in training."""
     records = questions(data)
     assert any(record["caption"] for record in records)
-    silent, told = write(data, records), write(data, records, captions=True)
+    silent, captioned = write(data, records), write(data, records, captions=True)
     assert not any(silent["caption"])
-    assert told["caption"][0] == records[0]["caption"]
+    assert captioned["caption"][0] == records[0]["caption"]
     decode = data.processor.tokenizer.decode
     caption = records[0]["caption"]
     assert caption not in decode(data.dataset(silent)[0]["input_ids"])
-    assert caption in decode(data.dataset(told)[0]["input_ids"])
+    assert caption in decode(data.dataset(captioned)[0]["input_ids"])
 
 
 def test_only_the_clue_counts(data) -> None:
@@ -124,7 +124,7 @@ def test_a_batch_is_what_the_processor_would_make_of_the_images(data) -> None:
 def test_a_model_without_images_reads_captions(data) -> None:
     from gemkr_hf.training.instruction_dataset import InstructionDataset
 
-    told = write(data, questions(data), captions=True)
-    item = InstructionDataset(told, None, data.processor)[0]
+    captioned = write(data, questions(data), captions=True)
+    item = InstructionDataset(captioned, None, data.processor)[0]
     assert set(item) == {"input_ids", "labels"}
-    assert isinstance(told, datasets.Dataset)
+    assert isinstance(captioned, datasets.Dataset)

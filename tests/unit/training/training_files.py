@@ -1,4 +1,4 @@
-"""A training set of one's own on disk, small enough to be tuned on in seconds."""
+"""A custom training set on disk, small enough for tuning in seconds."""
 
 import csv
 import json

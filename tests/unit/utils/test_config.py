@@ -110,6 +110,6 @@ def test_settings_of_an_earlier_version_are_upgraded() -> None:
         "number": "odd",
         "more": [1],
     }
-    # A default that was renamed is told from a value that was chosen by the names beside it.
+    # The other names distinguish a renamed default from a chosen value.
     chosen = upgrade_settings(Outer, {"inner": {"rate": 2, "kind": "b"}})
     assert chosen["inner"]["kind"] == "b"
