@@ -1,0 +1,3 @@
+"""The fixtures of the fast tests."""
+
+from tests.unit.training.conftest import data  # noqa: F401
