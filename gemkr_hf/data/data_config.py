@@ -9,7 +9,7 @@ from pydantic import StrictInt
 
 from gemkr_hf.data.formats import FILE_FORMATS
 from gemkr_hf.utils.config import Settings, parse, read_yaml
-from gemkr_hf.utils.deprecation import renamed_fields, with_new_keys
+from gemkr_hf.utils.deprecation import renamed_attributes, renamed_fields, with_new_keys
 from gemkr_hf.utils.registry import Registry
 
 BENCHMARK_FORMATS: Registry[Any] = Registry("benchmark format")
@@ -149,5 +149,7 @@ class DataConfig(Settings):
             settings = {**with_new_keys(settings, cls.renamed_fields, "data"), **overrides}
         return cls.from_mapping(settings, f"'{path}'")
 
+
+__getattr__ = renamed_attributes(__name__, {"FORMATS": "BENCHMARK_FORMATS"})
 
 __all__ = ["BENCHMARK_FORMATS", "LAYOUTS", "DataConfig"]

@@ -18,6 +18,13 @@ from gemkr_hf.knowledge_base import KnowledgeBase
     ("module", "old", "new"),
     [
         ("baselines", "PictureReader", "ImageReader"),
+        ("data.data_config", "FORMATS", "BENCHMARK_FORMATS"),
+        ("data.images", "CocoPictures", "CocoImages"),
+        ("data.images", "DatasetPictures", "DatasetImages"),
+        ("data.images", "FolderPictures", "FolderImages"),
+        ("data.images", "TsvPictures", "TsvImages"),
+        ("evaluation.error_analysis", "Search", "SearchReplay"),
+        ("evaluation.error_analysis", "WrittenClue", "GeneratedClue"),
         ("evaluation.hits", "PRESETS", "HIT_PRESETS"),
         ("evaluation.hits", "holds_answer", "contains_answer"),
         ("training.prepared_images", "Picture", "PreparedImage"),
@@ -54,6 +61,15 @@ def test_old_names_of_arguments(module: str, function: str, old: str, new: str) 
         pytest.raises(TypeError, match=r"missing .* required positional argument"),
     ):
         called(**{old: None})
+
+
+def test_old_names_of_scenes() -> None:
+    from gemkr_hf.data import scenes
+    from gemkr_hf.evaluation import error_analysis
+
+    for old, new in (("SceneThing", scenes.SceneObject), ("SceneTruth", scenes.Scene)):
+        with pytest.warns(FutureWarning, match=f"use 'gemkr_hf.data.scenes.{new.__name__}'"):
+            assert getattr(error_analysis, old) is new
 
 
 def test_old_names_of_fields() -> None:
