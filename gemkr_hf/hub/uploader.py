@@ -81,7 +81,7 @@ def upload(
 
     Raises:
         UploadRefused: the plan contains secrets, local paths, training states or pickles.
-        ValueError: an invalid Hub id, a public repository where a private one is wanted, or a card
+        ValueError: an invalid Hub id, a public repository instead of a private one, or a card
             that the Hub rejects.
         PermissionError: no token, or one without write access.
         ConnectionError: the Hub cannot be reached, or fails.

@@ -10,7 +10,7 @@ from gemkr_hf.paper.result_table import ResultRow, ResultTable
 from gemkr_hf.utils.io import atomic_write_text, write_json
 
 SIGNIFICANT = "*"
-"""Marks figures that differ from the reference with p < 0.05."""
+"""Marks results that differ from the reference with p < 0.05."""
 
 _LATEX = str.maketrans(
     {
@@ -26,7 +26,7 @@ _LATEX = str.maketrans(
 
 
 def to_markdown(result: ResultTable) -> str:
-    """Return a table with the paper's figures, and ours with their intervals."""
+    """Return a table of the reported results, and ours with their intervals."""
     papers = _paper_columns(result)
     records = []
     for row in result.rows:

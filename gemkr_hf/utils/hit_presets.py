@@ -1,6 +1,6 @@
 """The hit presets: when a retrieved document counts as a hit.
 
-Every paper has its own definition, and figures of two presets cannot be compared, so the name of
+Every paper has its own definition, and results of two presets cannot be compared, so the name of
 the preset is printed beside every figure. `gemkr_hf.evaluation.hits` implements them.
 """
 
