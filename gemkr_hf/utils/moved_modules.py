@@ -80,6 +80,7 @@ MOVED = {
     "symbols.dataset": "toy.symbols.symbols_dataset",
     "symbols.knowledge": "toy.symbols.symbol_documents",
     "symbols.questions": "toy.symbols.symbol_questions",
+    "symbols.scenes": "toy.symbols.symbol_scenes",
     "tables": "paper",
     "tables.config": "paper.evaluation_config",
     "tables.ground": "paper.evaluation",

@@ -12,7 +12,7 @@ from gemkr_hf.processing import GeMKRProcessor, YoloDetector
 from gemkr_hf.toy.stand_ins.build import CHECKPOINTS, STAGES
 from gemkr_hf.toy.stand_ins.text_task import OBJECT_SEPARATOR, OBJECT_TEMPLATE, PROMPT_TEMPLATE
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer
-from gemkr_hf.toy.symbols.scenes import LARGE_OBJECT, PLACES
+from gemkr_hf.toy.symbols.symbol_scenes import LARGE_OBJECT, PLACES
 
 
 def checkpoints_fingerprint(checkpoints: str | Path = CHECKPOINTS) -> str:

@@ -22,8 +22,8 @@ from transformers import (
 
 from gemkr_hf.toy.stand_ins.crops import IMAGE_SIZE, CaptionedImages, draw_crops, draw_scenes
 from gemkr_hf.toy.stand_ins.training_loop import Log, LoopSettings, train_steps
-from gemkr_hf.toy.symbols.scenes import COLORS
 from gemkr_hf.toy.symbols.symbol_documents import load_catalogue_symbols, load_known_symbols
+from gemkr_hf.toy.symbols.symbol_scenes import COLORS
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from gemkr_hf.toy.symbols.scenes import SCENE_SIZE, Scene, SceneObject, draw_scene
 from gemkr_hf.toy.symbols.symbol_documents import Symbol, load_catalogue_symbols, load_known_symbols
+from gemkr_hf.toy.symbols.symbol_scenes import SCENE_SIZE, Scene, SceneObject, draw_scene
 from gemkr_hf.toy.symbols.symbols_dataset import caption_of
 
 IMAGE_SIZE = 60

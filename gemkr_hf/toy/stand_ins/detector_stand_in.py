@@ -11,8 +11,8 @@ import yaml
 
 from gemkr_hf.processing import import_ultralytics
 from gemkr_hf.toy.stand_ins.training_loop import Log
-from gemkr_hf.toy.symbols.scenes import PLACES, SCENE_SIZE, draw_scene
 from gemkr_hf.toy.symbols.symbol_documents import load_catalogue_symbols, load_known_symbols
+from gemkr_hf.toy.symbols.symbol_scenes import PLACES, SCENE_SIZE, draw_scene
 
 logger = logging.getLogger(__name__)
 

@@ -35,8 +35,8 @@ from gemkr_hf.toy.stand_ins.text_task import (
 )
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import IMAGE_TOKEN, OBJECT_TOKEN
 from gemkr_hf.toy.stand_ins.training_loop import Log, LoopSettings, train_steps
-from gemkr_hf.toy.symbols.scenes import SceneObject
 from gemkr_hf.toy.symbols.symbol_documents import load_documents
+from gemkr_hf.toy.symbols.symbol_scenes import SceneObject
 from gemkr_hf.training.clue_sampling import ClueSampler, SamplingConfig, keywords
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gemkr_hf.toy.symbols.scenes import COLORS, PLACES, SIZES, SceneObject
 from gemkr_hf.toy.symbols.symbol_documents import ASPECTS, Symbol, load_known_symbols
 from gemkr_hf.toy.symbols.symbol_questions import ask, refer_to, traits_that_pick
+from gemkr_hf.toy.symbols.symbol_scenes import COLORS, PLACES, SIZES, SceneObject
 
 PROMPT_TEMPLATE = (
     "Below is a knowledge completion task.\n"

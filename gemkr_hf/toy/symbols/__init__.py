@@ -1,12 +1,12 @@
 """Symbols: documents about them, scenes that show them, questions about the scenes."""
 
-from gemkr_hf.toy.symbols.scenes import Scene, SceneObject, draw_scene
 from gemkr_hf.toy.symbols.symbol_documents import (
     ASPECTS,
     Symbol,
     load_documents,
     load_known_symbols,
 )
+from gemkr_hf.toy.symbols.symbol_scenes import Scene, SceneObject, draw_scene
 from gemkr_hf.toy.symbols.symbols_dataset import SPLITS, SymbolsConfig, load_symbols
 
 __all__ = [

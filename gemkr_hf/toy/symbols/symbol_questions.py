@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gemkr_hf.toy.symbols.scenes import SceneObject
+from gemkr_hf.toy.symbols.symbol_scenes import SceneObject
 
 NOUNS = ("sign", "symbol", "figure", "mark", "drawing")
 

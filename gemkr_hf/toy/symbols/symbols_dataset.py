@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 import numpy as np
 
-from gemkr_hf.toy.symbols.scenes import PLACES, Scene, draw_scene
 from gemkr_hf.toy.symbols.symbol_documents import (
     ASPECTS,
     Symbol,
@@ -17,6 +16,7 @@ from gemkr_hf.toy.symbols.symbol_documents import (
     load_known_symbols,
 )
 from gemkr_hf.toy.symbols.symbol_questions import Question, ask
+from gemkr_hf.toy.symbols.symbol_scenes import PLACES, Scene, draw_scene
 
 SPLITS = ("train", "validation", "test", "unseen")
 

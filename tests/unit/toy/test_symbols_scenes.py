@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gemkr_hf.toy.symbols.scenes import LARGE_OBJECT, PLACES, SCENE_SIZE, draw_scene
 from gemkr_hf.toy.symbols.symbol_documents import load_known_symbols
 from gemkr_hf.toy.symbols.symbol_questions import ask, traits_that_pick
+from gemkr_hf.toy.symbols.symbol_scenes import LARGE_OBJECT, PLACES, SCENE_SIZE, draw_scene
 
 
 def scenes(number: int):

@@ -7,8 +7,8 @@ from gemkr_hf.processing import Object
 from gemkr_hf.toy.stand_ins.assemble import load_processor
 from gemkr_hf.toy.stand_ins.language_model_stand_in import SequenceWriter
 from gemkr_hf.toy.stand_ins.text_task import draw_text_example
-from gemkr_hf.toy.symbols.scenes import LARGE_OBJECT, PLACES, SCENE_SIZE
 from gemkr_hf.toy.symbols.symbol_documents import load_known_symbols
+from gemkr_hf.toy.symbols.symbol_scenes import LARGE_OBJECT, PLACES, SCENE_SIZE
 
 
 @pytest.fixture(scope="module")
