@@ -12,7 +12,6 @@ from gemkr_hf.utils.text import count
 
 if TYPE_CHECKING:
     from gemkr_hf.knowledge_base import KnowledgeBase
-    from gemkr_hf.knowledge_base.document_sources import DocumentDataset, DocumentFile
 
 
 class _BuildByDefault(TyperGroup):
@@ -48,14 +47,6 @@ Split = Annotated[str, typer.Option(help="Split of a dataset.")]
 Config = Annotated[str | None, typer.Option(help="Configuration of a dataset.")]
 
 
-def _open_documents(
-    source: str, id_column: str, text_column: str, split: str, config: str | None
-) -> "DocumentFile | DocumentDataset":
-    from gemkr_hf.knowledge_base.document_sources import open_documents
-
-    return open_documents(source, id_column or None, text_column, split, config)
-
-
 def _load(name: str | Path) -> "KnowledgeBase":
     from gemkr_hf.knowledge_base import KnowledgeBase
 
@@ -68,16 +59,6 @@ def _load_local(folder: Path) -> "KnowledgeBase":
     if not (folder / HEADER_FILE).is_file():
         raise FileNotFoundError(f"No knowledge base found in '{folder}'")
     return _load(folder)
-
-
-def _empty_text_note(knowledge_base: "KnowledgeBase") -> str:
-    from gemkr_hf.knowledge_base.inspection import empty_texts
-
-    ids = empty_texts(knowledge_base)
-    if not ids:
-        return ""
-    more = f" and {len(ids) - 1:,} more" if len(ids) > 1 else ""
-    return f"Warning: empty text, which no clue can retrieve: document '{ids[0]}'{more}\n"
 
 
 @index.command()
@@ -121,6 +102,8 @@ def build(
     """
     be_quiet()
     from gemkr_hf.knowledge_base import KnowledgeBase, load_tokenizer
+    from gemkr_hf.knowledge_base.document_sources import open_documents
+    from gemkr_hf.knowledge_base.inspection import empty_texts
     from gemkr_hf.knowledge_base.storage import HEADER_FILE, check_target
 
     check_target(output)
@@ -129,7 +112,7 @@ def build(
             f"'{output}' already contains a knowledge base: choose another folder, add documents "
             "with 'gemkr index add', or replace it with --overwrite"
         )
-    documents = _open_documents(source, id_column, text_column, split, config)
+    documents = open_documents(source, id_column or None, text_column, split, config)
     started = time.perf_counter()
     options: dict[str, Any] = {
         "shard_tokens": shard_tokens,
@@ -142,11 +125,14 @@ def build(
     )
     seconds = time.perf_counter() - started
     fm_index = knowledge_base.index
+    empty = empty_texts(knowledge_base)
+    more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
+    note = "Warning: empty text, which no clue can retrieve: document"
     typer.echo(
         f"{count(len(knowledge_base), 'document')}, {count(fm_index.num_tokens, 'token')}, "
         f"{count(fm_index.num_shards, 'shard')}, "
         f"{fm_index.nbytes / max(1, fm_index.num_tokens):.2f} bytes per token; {seconds:.1f} s\n"
-        + _empty_text_note(knowledge_base)
+        + (f"{note} '{empty[0]}'{more}\n" if empty else "")
         + f"Saved the knowledge base in {output}. Inspect it with:\n"
         f"  gemkr index inspect {output}\n"
         f'  gemkr index query {output} "some words"'
@@ -214,7 +200,9 @@ def add(
     Example: gemkr index add runs/kb more.jsonl
     """
     be_quiet()
-    documents = _open_documents(source, id_column, text_column, split, config)
+    from gemkr_hf.knowledge_base.document_sources import open_documents
+
+    documents = open_documents(source, id_column or None, text_column, split, config)
     before = _load_local(knowledge_base)
     after = before.add(documents)
     after.save_pretrained(knowledge_base)

@@ -33,7 +33,7 @@ class Corpus:
         self._document_id = document_id_of(config.format)
         id_column = config.id_column
         if id_column is None:
-            columns = RecordFile(Path(source)).columns if Path(source).is_file() else []
+            columns = RecordFile(Path(source)).column_names if Path(source).is_file() else []
             id_column = next((name for name in _ID_COLUMNS if name in columns), "id")
         self._documents = open_documents(source, id_column, config.text_column)
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
@@ -73,10 +73,7 @@ class Builder:
     def run(self, documents: Documents) -> None:
         """Build the missing shards, then move the knowledge base to its target.
 
-        Raises:
-            ValueError: if a record is not a valid document, an id occurs twice, there are no
-                documents, or the documents of the finished shards have changed.
-            BlockingIOError: if another process builds the same target.
+        It raises what `KnowledgeBase.build` documents.
         """
         with file_lock(self._target, timeout=0):
             steps = self._finished_steps()
@@ -99,8 +96,7 @@ class Builder:
             "The documents of the finished shards have changed since this build was started: "
             f"delete '{self._folder}' to start again"
         )
-        with ExitStack() as stack:
-            bar = stack.enter_context(progress_bar(number_of(documents), "Indexing", "doc"))
+        with progress_bar(number_of(documents), "Indexing", "doc") as bar:
             if steps:
                 bar.write(
                     f"Resuming after document {skip:,}: {len(steps)} shard(s) are finished",
@@ -132,14 +128,14 @@ class Builder:
             remove(self._folder)
         steps: list[dict[str, Any]] = []
         wanted = {_SETTINGS_FILE}
-        while (step := _read_record(self._folder / _step_file(len(steps)))) is not None:
-            try:
-                for name, record in _file_records(step).items():
+        with suppress(ValueError, OSError):
+            while step := _read_record(self._folder / _step_file(len(steps))):
+                records = [*step["index"]["shards"], step["documents"], step["duplicates"]]
+                files = {record["file"]: record for record in [*records, step["keys"]] if record}
+                for name, record in files.items():
                     check_file(self._folder / name, record, None)
-            except (ValueError, OSError):
-                break
-            wanted |= {_step_file(len(steps)), *_file_records(step)}
-            steps.append(step)
+                wanted |= {_step_file(len(steps)), *files}
+                steps.append(step)
         self._folder.mkdir(parents=True, exist_ok=True)
         write_json_header(self._folder / _SETTINGS_FILE, settings)
         for other in self._folder.iterdir():
@@ -156,9 +152,10 @@ class Builder:
         index = FMIndex.build(
             part.tokens, vocab_size=self._identity.vocab_size, **self._index_options
         )
+        none = np.empty((0, 2), np.uint64)
         keys = {
-            "text_keys": np.concatenate([np.empty((0, 2), np.uint64), *part.text_keys]),
-            "id_keys": np.concatenate([np.empty((0, 2), np.uint64), *part.id_keys]),
+            "text_keys": np.concatenate([none, *part.text_keys]),
+            "id_keys": np.concatenate([none, *part.id_keys]),
         }
         keys_file = folder / f"keys-{number:05d}.safetensors"
         with atomic_file(keys_file) as temporary:
@@ -189,21 +186,25 @@ class Builder:
         merged.mkdir()
         # A part that consists of duplicates has no shard.
         full = [step for step in steps if step["index"]["num_documents"]]
-        index = dict(steps[0]["index"])
-        for name in ("num_documents", "num_tokens"):
-            index[name] = sum(step["index"][name] for step in steps)
-        index["shards"] = [shard for step in full for shard in step["index"]["shards"]]
+        names = ("num_documents", "num_tokens")
+        totals = {name: sum(step["index"][name] for step in steps) for name in names}
+        shards = [shard for step in full for shard in step["index"]["shards"]]
         documents = [step["documents"] for step in full]
-        for record in [*index["shards"], *documents]:
-            _link(self._folder / record["file"], merged / record["file"])
+        for record in [*shards, *documents]:
+            source, copy = self._folder / record["file"], merged / record["file"]
+            try:
+                os.link(source, copy)
+            except FileExistsError:
+                continue  # of equal content: names contain digests
+            except OSError:  # the file system has no hard links
+                shutil.copyfile(source, copy)
         duplicates = [
             read_table(self._folder / step["duplicates"]["file"])
             for step in steps
             if step["duplicates"]
         ]
         header = {
-            "num_documents": index["num_documents"],
-            "num_tokens": index["num_tokens"],
+            **totals,
             "tokenizer": asdict(self._identity),
             "tokenizer_files": write_tokenizer(self._tokenizer, self._identity.fingerprint, merged),
             "documents": documents,
@@ -212,7 +213,7 @@ class Builder:
                 if duplicates
                 else None
             ),
-            "index": index,
+            "index": {**steps[0]["index"], **totals, "shards": shards},
         }
         write_header(merged, header)
         move_in(merged, self._target)
@@ -242,16 +243,6 @@ class RecordDigest:
         return self._marks.get(count)
 
 
-def _link(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where the file system has no hard links."""
-    if target.exists():
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def _step_file(number: int) -> str:
     return f"step-{number:05d}.json"
 
@@ -262,12 +253,6 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         return verified(read_json(path), path)
     except (OSError, ValueError):
         return None
-
-
-def _file_records(step: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Records of a finished shard's files, by name."""
-    records = [*step["index"]["shards"], step["documents"], step["duplicates"], step["keys"]]
-    return {record["file"]: record for record in records if record}
 
 
 __all__ = ["Builder"]

@@ -13,7 +13,7 @@ from gemkr_hf.knowledge_base.document_tables import PRIMARY, ROW
 
 
 class Records:
-    """Documents by row and by id.
+    """Documents by row and by id; the base class of `KnowledgeBase`.
 
     Args:
         dataset: one row per document, including removed ones; None if loaded without documents.
@@ -37,7 +37,7 @@ class Records:
                 self._primaries[row] = record
 
     @property
-    def loaded(self) -> bool:
+    def has_documents(self) -> bool:
         """Whether documents were loaded, not only the index of their tokens."""
         return self._dataset is not None
 
@@ -67,8 +67,13 @@ class Records:
         """Rows of the documents that are not removed, int64[n]."""
         return np.setdiff1d(np.arange(len(self.dataset)), self.removed)
 
-    def live(self) -> Dataset:
-        """The documents that are not removed, each with its first remaining id."""
+    @property
+    def documents(self) -> Dataset:
+        """The documents as a `datasets.Dataset`, each with its first remaining id.
+
+        Removed documents are left out: after `remove`, its rows differ from those of `kb[row]`
+        until `compact`.
+        """
         dataset = self.dataset
         if self._primaries:
             table = pa.Table.from_pylist(
@@ -79,15 +84,15 @@ class Records:
         return dataset.select(self.live_rows()) if len(self.removed) else dataset
 
     def ids(self, row: int) -> list[Any]:
-        """All ids of a document; the first is that of ``self[row]``."""
+        """All ids of a document; the first is that of `kb[row]`."""
         first = self[row]["id"]
         if self.duplicates is None:
             return [first]
-        own = self.duplicates.filter(pc.equal(self.duplicates.column(ROW), row)).column("id")
+        own = self.duplicates.filter(pc.equal(self.duplicates.column(ROW), int(row))).column("id")
         return [first, *(other for other in own.to_pylist() if other != first)]
 
     def further_ids(self) -> dict[str, str]:
-        """First id of the document for each of its further ids, as strings."""
+        """First id of the document for each further id, as strings."""
         duplicates = self._duplicate_ids()
         if not duplicates:
             return {}
@@ -106,9 +111,13 @@ class Records:
         return self._rows
 
     def rows_of(self, identifiers: Sequence[Any]) -> NDArray[np.int64]:
-        """Rows of many documents, int64[n], in one pass over all ids; -1 for unknown ids.
+        """Rows of many documents, in one pass over all ids.
 
-        Ids are compared as strings: 7 is "7".
+        Args:
+            identifiers: n ids, compared as strings: 7 is "7".
+
+        Returns:
+            int64[n]: -1 for unknown ids.
         """
         names = [str(identifier) for identifier in identifiers]
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -133,9 +142,6 @@ class Records:
             rows: rows of the documents that have no record left.
             duplicates: the remaining duplicates; one represents each document whose first record
                 was removed.
-
-        Raises:
-            KeyError: if an id is unknown.
         """
         known = self.row_ids()
         dead = {known[identifier] for identifier in identifiers}

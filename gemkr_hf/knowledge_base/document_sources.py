@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from gemkr_hf.utils.hub_ids import is_local
 
-KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-FILE_SUFFIXES = (*KINDS, ".gz")
+_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FILE_SUFFIXES = (*_KINDS, ".gz")
 
 
 class RecordFile:
@@ -41,15 +41,15 @@ class RecordFile:
         suffixes = [suffix.lower() for suffix in path.suffixes]
         self._gzipped = suffixes[-1:] == [".gz"]
         self._suffix = next(iter(suffixes[-2:-1] if self._gzipped else suffixes[-1:]), "")
-        if self._suffix not in KINDS or (self._gzipped and self._suffix == ".parquet"):
+        if self._suffix not in _KINDS or (self._gzipped and self._suffix == ".parquet"):
             raise ValueError(
                 f"Unknown format of '{path}': {what}s are read from "
-                f"{', '.join(kind[1:] for kind in KINDS)} files"
+                f"{', '.join(kind[1:] for kind in _KINDS)} files"
             )
-        first = next(self._records(), None)
+        first = next(iter(self), None)
         if first is None:
             raise ValueError(f"No {what}s in '{path}'")
-        self.columns = list(first)
+        self.column_names = list(first)
 
     def __len__(self) -> int:
         """Approximate number of records: line breaks in CSV fields count too."""
@@ -60,9 +60,6 @@ class RecordFile:
         return max(1, lines - (self._suffix in (".csv", ".tsv")))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return self._records()
-
-    def _records(self) -> Iterator[dict[str, Any]]:
         if self._suffix == ".parquet":
             yield from self._parquet()
             return
@@ -87,27 +84,19 @@ class RecordFile:
     def _json(self, file: TextIO) -> Iterator[dict[str, Any]]:
         is_array = self._suffix == ".json" and file.read(1) == "["
         file.seek(0)
-        if is_array:
-            for record in self._parsed(file.read(), f"'{self._path}'"):
-                yield self._object(record, f"A record in '{self._path}'")
-            return
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                where = f"Line {number} of '{self._path}'"
-                yield self._object(self._parsed(line, where), where)
-
-    @staticmethod
-    def _parsed(text: str, where: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{where} is not valid JSON: {error}") from None
-
-    @staticmethod
-    def _object(record: Any, where: str) -> dict[str, Any]:
-        if not isinstance(record, dict):
-            raise ValueError(f'{where} is not an object such as {{"id": ..., "text": ...}}')
-        return record
+        for number, text in enumerate([file.read()] if is_array else file, start=1):
+            if not text.strip():
+                continue
+            where = f"'{self._path}'" if is_array else f"Line {number} of '{self._path}'"
+            try:
+                parsed = json.loads(text)
+            except ValueError as error:
+                raise ValueError(f"{where} is not valid JSON: {error}") from None
+            for record in parsed if is_array else [parsed]:
+                if not isinstance(record, dict):
+                    where = f"A record in {where}" if is_array else where
+                    raise ValueError(f'{where} is not an object such as {{"id": ..., "text": ...}}')
+                yield record
 
     def _rows(self, file: TextIO) -> Iterator[dict[str, Any]]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -136,85 +125,49 @@ class RecordFile:
             raise ValueError(f"Line {rows.line_num} of '{self._path}': {error}") from None
 
 
-class DocumentFile(RecordFile):
-    """Documents of a `RecordFile`.
+class SourceDocuments:
+    """Documents of a file or a dataset, with two of its columns renamed to `id` and `text`.
 
     Args:
-        path: the file.
+        records: the file or the dataset.
+        name: its location, for messages.
         id_column, text_column: columns that become `id` and `text`; with `id_column=None`,
             documents are numbered "0", "1", ...
 
     Raises:
-        ValueError: besides those of `RecordFile`: if the first record lacks a column.
-    """
-
-    def __init__(self, path: Path, id_column: str | None = "id", text_column: str = "text") -> None:
-        super().__init__(path)
-        self._id, self._text = id_column, text_column
-        check_columns(str(path), self.columns, id_column, text_column)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number, record in enumerate(self._records()):
-            yield renamed(record, self._id, self._text, number)
-
-
-class DocumentDataset:
-    """Documents of a dataset on the Hub, or of one saved by `Dataset.save_to_disk`.
-
-    Raises:
-        FileNotFoundError: if the dataset is not found.
-        ValueError: if it lacks a column or the split.
+        ValueError: if a column is missing; while iterating, if a renamed column would overwrite
+            another one.
     """
 
     def __init__(
         self,
+        records: RecordFile | datasets.Dataset,
         name: str,
-        id_column: str | None = "id",
-        text_column: str = "text",
-        split: str = "train",
-        config: str | None = None,
+        id_column: str | None,
+        text_column: str,
     ) -> None:
-        self._id, self._text = id_column, text_column
-        self._dataset = open_dataset(name, split, config)
-        check_columns(name, self._dataset.column_names, id_column, text_column)
+        self._records, self._id, self._text = records, id_column, text_column
+        columns = records.column_names
+        for column, part in ((id_column, "id"), (text_column, "text")):
+            if column is not None and column not in columns:
+                raise ValueError(
+                    f"No column '{column}' in '{name}', which has {', '.join(columns)}: choose one "
+                    f"with --{part}-column, or data.{part}_column in a configuration"
+                )
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._records)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for number, record in enumerate(self._dataset):
-            yield renamed(record, self._id, self._text, number)
-
-
-def check_columns(name: str, columns: list[str], id_column: str | None, text_column: str) -> None:
-    """Raise ValueError if a source of documents lacks the column of ids or texts."""
-    for column, part in ((id_column, "id"), (text_column, "text")):
-        if column is not None and column not in columns:
-            raise ValueError(
-                f"No column '{column}' in '{name}', which has {', '.join(columns)}: choose one "
-                f"with --{part}-column, or data.{part}_column in a configuration"
-            )
-
-
-def renamed(
-    record: dict[str, Any], id_column: str | None, text_column: str, number: int
-) -> dict[str, Any]:
-    """Rename a record's columns to `id` and `text`.
-
-    Raises:
-        ValueError: if that would overwrite another column.
-    """
-    result: dict[str, Any] = {
-        "id": str(number) if id_column is None else record.get(id_column),
-        "text": record.get(text_column),
-    }
-    for name, value in record.items():
-        if name in (id_column, text_column):
-            continue
-        if name in result:
-            raise ValueError(f"Another column is named '{name}' already: rename it")
-        result[name] = value
-    return result
+        for number, record in enumerate(self._records):
+            document: dict[str, Any] = {
+                "id": str(number) if self._id is None else record.get(self._id),
+                "text": record.get(self._text),
+            }
+            others = {n: v for n, v in record.items() if n not in (self._id, self._text)}
+            if taken := sorted(others.keys() & document.keys()):
+                raise ValueError(f"Another column is named '{taken[0]}' already: rename it")
+            yield document | others
 
 
 def unquoted(field: str) -> str:
@@ -270,20 +223,21 @@ def open_documents(
     text_column: str = "text",
     split: str = "train",
     config: str | None = None,
-) -> DocumentFile | DocumentDataset:
-    """Open the documents of a file, a saved dataset's folder, or a dataset on the Hub."""
+) -> SourceDocuments:
+    """Open the documents of a file, a saved dataset's folder, or a dataset on the Hub.
+
+    Args:
+        source: file, folder or Hub id.
+        id_column, text_column: see `SourceDocuments`.
+        split, config: of a dataset.
+
+    Raises:
+        FileNotFoundError, ValueError: see `RecordFile`, `open_dataset` and `SourceDocuments`.
+    """
     local = is_local(source, bare_ids=True, file_suffixes=FILE_SUFFIXES)
-    if local and not Path(source).is_dir():
-        return DocumentFile(Path(source), id_column, text_column)
-    return DocumentDataset(source, id_column, text_column, split, config)
+    is_file = local and not Path(source).is_dir()
+    records = RecordFile(Path(source)) if is_file else open_dataset(source, split, config)
+    return SourceDocuments(records, source, id_column, text_column)
 
 
-__all__ = [
-    "FILE_SUFFIXES",
-    "KINDS",
-    "DocumentDataset",
-    "DocumentFile",
-    "RecordFile",
-    "open_dataset",
-    "open_documents",
-]
+__all__ = ["FILE_SUFFIXES", "RecordFile", "SourceDocuments", "open_dataset", "open_documents"]

@@ -1,6 +1,6 @@
 """Documents as Arrow tables: conversion, checks, and Parquet files."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,11 +16,11 @@ from gemkr_hf.utils.io import atomic_file, file_record
 
 Documents: TypeAlias = Iterable[Mapping[str, Any]] | Dataset | IterableDataset
 
-BATCH = 1000
+_BATCH = 1000
+# Parquet files up to this size (bytes) are read into memory; larger ones are memory-mapped.
+_IN_MEMORY_BELOW = 256 * 2**20
 ROW, PRIMARY = "_row", "_primary"
 """Columns of a table of duplicates: the document's row, and whether the record represents it."""
-IN_MEMORY_BELOW = 256 * 2**20
-"""Parquet files up to this size (bytes) are read into memory; larger ones are memory-mapped."""
 
 
 def number_of(documents: Documents) -> int | None:
@@ -36,9 +36,6 @@ def record_batches(documents: Documents, known: pa.Schema | None = None) -> Iter
 
     The columns are those of ``known``, or of the first thousand documents; a column that is empty
     there gets its type from the first value.
-
-    Raises:
-        ValueError: if a record is not a valid document, or an `id` or `text` is missing.
     """
     schema, row = known, 0
     for table in _tables(documents):
@@ -68,10 +65,10 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
         names = documents.column_names
         if names is not None:
             _check_columns(names)
-        yield from documents.with_format("arrow").iter(BATCH)
+        yield from documents.with_format("arrow").iter(_BATCH)
         return
     iterator, first_row = iter(documents), 0
-    while records := list(islice(iterator, BATCH)):
+    while records := list(islice(iterator, _BATCH)):
         for row, record in enumerate(records, start=first_row):
             if not isinstance(record, Mapping):
                 raise ValueError(
@@ -96,8 +93,7 @@ def _tables(documents: Documents) -> Iterator[pa.Table]:
         first_row += len(records)
 
 
-def _check_columns(names: Iterable[str]) -> None:
-    names = list(names)
+def _check_columns(names: list[str]) -> None:
     for column in ("id", "text"):
         if column not in names:
             raise ValueError(
@@ -114,11 +110,9 @@ def _like(table: pa.Table, schema: pa.Schema, row: int) -> pa.Table:
         if field.name not in table.column_names:
             columns.append(pa.nulls(len(table), field.type))
             continue
-        if pa.types.is_null(field.type):
-            columns.append(table.column(field.name))
-            continue
+        column = table.column(field.name)
         try:
-            columns.append(table.column(field.name).cast(field.type))
+            columns.append(column if pa.types.is_null(field.type) else column.cast(field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ValueError(
                 f"The column '{field.name}' has another type after document {row}: {error}"
@@ -176,23 +170,16 @@ def read_dataset(path: Path) -> Dataset:
     Raises:
         ValueError: if it is not valid.
     """
-    if path.stat().st_size <= IN_MEMORY_BELOW:
+    if path.stat().st_size <= _IN_MEMORY_BELOW:
         # Writes no copy to the user's cache, as `Dataset.from_parquet` does.
         return Dataset(read_table(path))
+    return read_table(path, Dataset.from_parquet)
+
+
+def read_table(path: Path, read: Callable[[str], Any] = pq.read_table) -> Any:
+    """Read a Parquet file into memory, as an Arrow table; errors as `read_dataset`."""
     try:
-        return Dataset.from_parquet(str(path))
-    except pa.ArrowException as error:
-        raise ValueError(f"'{path}' is not a valid Parquet file: {error}") from None
-
-
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file into memory.
-
-    Raises:
-        ValueError: if it is not valid.
-    """
-    try:
-        return pq.read_table(path)
+        return read(str(path))
     except pa.ArrowException as error:
         raise ValueError(f"'{path}' is not a valid Parquet file: {error}") from None
 
@@ -217,7 +204,6 @@ def duplicates_of_rows(duplicates: pa.Table, rows: NDArray[np.int64]) -> pa.Tabl
 
 
 __all__ = [
-    "BATCH",
     "PRIMARY",
     "ROW",
     "Documents",

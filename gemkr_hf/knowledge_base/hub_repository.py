@@ -12,8 +12,13 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from gemkr_hf.hub.card_templates import CARD_FILE, planned_card, render_card
 from gemkr_hf.hub.download import download_files
 from gemkr_hf.hub.upload_plan import PlannedFile, UploadPlan, readable_size
-from gemkr_hf.knowledge_base.shard_selection import Selection, select
-from gemkr_hf.knowledge_base.storage import HEADER_FILE, named_files, read_header
+from gemkr_hf.knowledge_base.storage import (
+    HEADER_FILE,
+    Selection,
+    named_files,
+    read_header,
+    select,
+)
 from gemkr_hf.knowledge_base.tokenization import TokenizerIdentity
 from gemkr_hf.utils.hub_ids import resolve_source
 
@@ -66,9 +71,7 @@ def locate(
         The folder, and the selected files.
 
     Raises:
-        FileNotFoundError: the knowledge base is found neither locally nor on the Hub, or lacks a
-            file.
-        ValueError: the header is invalid, or there is no such shard.
+        FileNotFoundError, ValueError: see `KnowledgeBase.from_pretrained`.
     """
     source = resolve_source(name_or_path, "Knowledge base", [HEADER_FILE])
     if isinstance(source, Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -34,14 +34,19 @@ from gemkr_hf.knowledge_base.document_tables import (
     with_primary,
 )
 from gemkr_hf.knowledge_base.hub_repository import KnowledgeBaseCard, locate, plan_knowledge_base
-from gemkr_hf.knowledge_base.storage import HEADER_FILE, check_target
+from gemkr_hf.knowledge_base.storage import (
+    HEADER_FILE,
+    check_files,
+    check_target,
+    read_header,
+)
 from gemkr_hf.knowledge_base.tokenization import (
     TokenizerIdentity,
     encode_documents,
     load_tokenizer,
     tokenizer_fingerprint,
 )
-from gemkr_hf.utils.deprecation import renamed_arguments
+from gemkr_hf.utils.deprecation import renamed_arguments, warn_renamed
 from gemkr_hf.utils.logging import progress, progress_bar
 from gemkr_hf.utils.text import first_sentence
 
@@ -53,7 +58,7 @@ CONSTRAINT_STRATEGIES = ("clue", "document", "first_sentence")
 _MAX_WHOLE_LENGTH = 256
 
 
-class KnowledgeBase:
+class KnowledgeBase(Records):
     """Documents, and the FM-index that finds the document of a clue.
 
     Create one with `from_documents` (in memory) or `build` (on disk, of any size, resumable), or
@@ -68,7 +73,6 @@ class KnowledgeBase:
 
     Attributes:
         index: the `FMIndex`.
-        records: the documents by row and by id.
         tokenizer_identity: name and fingerprint of the tokenizer.
         saved: files that already hold parts of it.
     """
@@ -82,7 +86,7 @@ class KnowledgeBase:
         tokenizer: PreTrainedTokenizerBase | None = None,
         saved: saving.SavedFiles | None = None,
     ) -> None:
-        self.records = Records(documents, duplicates, index.removed)
+        super().__init__(documents, duplicates, index.removed)
         self.index = index
         self.tokenizer_identity = tokenizer_identity
         self.saved = saved or saving.SavedFiles()
@@ -164,21 +168,13 @@ class KnowledgeBase:
 
     # -- documents ---------------------------------------------------------------------------------
 
-    @property
-    def has_documents(self) -> bool:
-        """Whether documents were loaded, not only the index."""
-        return self.records.loaded
-
     def __len__(self) -> int:
         return self.index.num_documents
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         # `lookup` returns -1 where there is no document: it must not give the last one.
         self.index.check_row(row)
-        return self.records[int(row)]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.records)
+        return super().__getitem__(int(row))
 
     def __repr__(self) -> str:
         return (
@@ -187,31 +183,15 @@ class KnowledgeBase:
         )
 
     @property
-    def documents(self) -> Dataset:
-        """The documents as a `datasets.Dataset`.
-
-        Removed documents are left out: after `remove`, its rows differ from those of `kb[row]`
-        until `compact`.
-        """
-        return self.records.live()
+    def records(self) -> Records:
+        """Deprecated: the methods of its records are those of the knowledge base."""
+        warn_renamed("KnowledgeBase.records", "KnowledgeBase")
+        return self
 
     @property
     def column_names(self) -> list[str]:
         """Columns of the documents."""
-        return self.records.dataset.column_names
-
-    def ids(self, row: int) -> list[Any]:
-        """All ids of a document; the first is that of `kb[row]`."""
-        self.index.check_row(row)
-        return self.records.ids(int(row))
-
-    def further_ids(self) -> dict[str, str]:
-        """First id of the document for each further id, as strings."""
-        return self.records.further_ids()
-
-    def row_ids(self) -> dict[Any, int]:
-        """Row of the document for each id."""
-        return self.records.row_ids()
+        return self.dataset.column_names
 
     def row_of(self, identifier: Any) -> int:
         """Row of the document with this id.
@@ -223,17 +203,6 @@ class KnowledgeBase:
         if identifier not in rows:
             raise KeyError(f"No document with the id {identifier!r}")
         return rows[identifier]
-
-    def rows_of(self, identifiers: Sequence[Any]) -> NDArray[np.int64]:
-        """Rows of many documents, in one pass over all ids.
-
-        Args:
-            identifiers: n ids, compared as strings: 7 is "7".
-
-        Returns:
-            int64[n]: -1 for unknown ids.
-        """
-        return self.records.rows_of(identifiers)
 
     def documents_of(self, identifiers: Iterable[Any]) -> dict[str, dict[str, Any]]:
         """Documents by their ids, in one pass over all ids.
@@ -259,11 +228,11 @@ class KnowledgeBase:
             n lists of rows, best first; empty for a text that shares no word with any document.
         """
         if self._best_match is None:
-            live = self.records.live_rows()
-            self._best_match = live, BestMatch(self.records.dataset.select(live)["text"])
+            live = self.live_rows()
+            self._best_match = live, BestMatch(self.dataset.select(live)["text"])
+        live, search = self._best_match
         if len(texts) == 0:
             return []
-        live, search = self._best_match
         rows, scores = search(texts, k)
         return [live[row[score > 0]].tolist() for row, score in zip(rows, scores, strict=True)]
 
@@ -394,7 +363,7 @@ class KnowledgeBase:
             removed = set(self.index.removed.tolist())
             sentences: list[list[int]] = []
             for start in progress(range(0, self.index.num_rows, 4096), "first sentences"):
-                texts = self.records.dataset[start : start + 4096]["text"]
+                texts = self.dataset[start : start + 4096]["text"]
                 encoded = encode_documents([first_sentence(text) for text in texts], self.tokenizer)
                 sentences += [
                     [] if row in removed else tokens for row, tokens in enumerate(encoded, start)
@@ -424,7 +393,7 @@ class KnowledgeBase:
         """
         tokenizer = self.tokenizer if tokenizer is None else tokenizer
         self.check_tokenizer(tokenizer)
-        dataset, duplicates = self.records.dataset, self.records.duplicates
+        dataset, duplicates = self.dataset, self.duplicates
         collector = Collector(
             tokenizer, shard_tokens, self.index.num_rows, self.index.find_documents,
             dataset.features.arrow_schema,
@@ -450,8 +419,8 @@ class KnowledgeBase:
         identifiers = set(ids)
         for identifier in identifiers:
             self.row_of(identifier)
-        rows, duplicates = self.records.without(identifiers)
-        return self._changed(self.records.dataset, self.index.remove(rows), duplicates)
+        rows, duplicates = self.without(identifiers)
+        return self._changed(self.dataset, self.index.remove(rows), duplicates)
 
     def compact(self, shard_tokens: int = SHARD_TOKENS) -> KnowledgeBase:
         """Rebuild the index with as few shards as possible and without removed documents.
@@ -459,13 +428,13 @@ class KnowledgeBase:
         Documents get new rows, in the old order. Tokens are read from the index; no tokenizer is
         needed.
         """
-        live, duplicates = self.records.live_rows(), self.records.duplicates
+        live, duplicates = self.live_rows(), self.duplicates
         tokens = progress(self.index.extract_all(), "Rebuilding", total=len(live), unit="doc")
         index = self.index.rebuild(tokens, shard_tokens)
         if duplicates is not None:
             further = duplicates.filter(pc.invert(duplicates.column(PRIMARY)))
             duplicates = duplicates_of_rows(further, live)
-        other = self._changed(self.records.live(), index, duplicates)
+        other = self._changed(self.documents, index, duplicates)
         other.saved = replace(other.saved, documents=())
         return other
 
@@ -549,7 +518,20 @@ class KnowledgeBase:
         Raises:
             FileNotFoundError, ValueError: for the first error found.
         """
-        saving.verify(self, sample)
+        if self.saved.folder is not None:
+            check_files(self.saved.folder, read_header(self.saved.folder), True)
+        self.index.verify()
+        if not (self.has_documents and self.has_tokenizer):
+            return
+        live = self.live_rows()
+        rows = live[:: max(1, len(live) // sample)].tolist()
+        texts = [self.dataset[row]["text"] for row in rows]
+        for row, tokens in zip(rows, encode_documents(texts, self.tokenizer), strict=True):
+            if self.index.extract(row).tolist() != tokens:
+                raise ValueError(
+                    f"The text of document {row} (id {self[row]['id']!r}) differs from the "
+                    "index: the documents or the tokenizer were replaced"
+                )
 
     def push_to_hub(
         self,

@@ -19,18 +19,17 @@ from gemkr_hf.knowledge_base.document_tables import (
     read_table,
     write_table,
 )
-from gemkr_hf.knowledge_base.shard_selection import Selection
 from gemkr_hf.knowledge_base.storage import (
     HEADER_FILE,
+    Selection,
     check_files,
     check_target,
     counts,
     move_in,
-    read_header,
     write_header,
     write_tokenizer,
 )
-from gemkr_hf.knowledge_base.tokenization import TokenizerIdentity, encode_documents
+from gemkr_hf.knowledge_base.tokenization import TokenizerIdentity
 from gemkr_hf.utils.io import atomic_copy, file_lock
 
 if TYPE_CHECKING:
@@ -61,11 +60,7 @@ class SavedFiles:
 
 
 def save(knowledge_base: KnowledgeBase, target: Path) -> SavedFiles:
-    """Write a knowledge base to a folder, atomically; it replaces an older one there.
-
-    Raises:
-        ValueError: if the folder holds anything else.
-    """
+    """Write a knowledge base to a folder; see `KnowledgeBase.save_pretrained`."""
     with file_lock(target):
         check_target(target)
         if (target / HEADER_FILE).is_file():
@@ -82,42 +77,33 @@ def save(knowledge_base: KnowledgeBase, target: Path) -> SavedFiles:
 
 def write_files(knowledge_base: KnowledgeBase, folder: Path) -> dict[str, Any]:
     """Write the files that are not in the folder yet, then the header; return the header."""
-    saved, index, records = knowledge_base.saved, knowledge_base.index, knowledge_base.records
+    saved, index, duplicates = knowledge_base.saved, knowledge_base.index, knowledge_base.duplicates
     parts = [stored.put(folder) for stored in takewhile(StoredFile.exists, saved.documents)]
     rows = sum(part["num_rows"] for part in parts)
     # One file per shard, so that a shard can be downloaded with its documents only.
     for last in index.first_rows[1:].tolist():
         if last > rows or not parts:
-            table = records.dataset.select(range(rows, last)).with_format("arrow")[:]
+            table = knowledge_base.dataset.select(range(rows, last)).with_format("arrow")[:]
             parts.append(write_table(table, folder, f"documents-{len(parts):05d}"))
             rows = last
+    source, tokenizer_files = saved.tokenizer_folder, saved.tokenizer_files
+    if source and tokenizer_files and all((source / name).is_file() for name in tokenizer_files):
+        for name in tokenizer_files:
+            atomic_copy(source / name, folder / name)
+    elif knowledge_base.has_tokenizer:
+        tokenizer, fingerprint = knowledge_base.tokenizer, knowledge_base.tokenizer_fingerprint
+        tokenizer_files = write_tokenizer(tokenizer, fingerprint, folder)
     header = {
         "num_documents": len(knowledge_base),
         "num_tokens": index.num_tokens,
         "tokenizer": asdict(knowledge_base.tokenizer_identity),
-        "tokenizer_files": _write_tokenizer(knowledge_base, folder),
+        "tokenizer_files": tokenizer_files,
         "documents": parts,
-        "duplicates": (
-            None
-            if records.duplicates is None
-            else write_table(records.duplicates, folder, "duplicates")
-        ),
+        "duplicates": duplicates and write_table(duplicates, folder, "duplicates"),
         "index": index.store(folder),
     }
     write_header(folder, header)
     return header
-
-
-def _write_tokenizer(knowledge_base: KnowledgeBase, folder: Path) -> Mapping[str, Any]:
-    saved = knowledge_base.saved
-    source, records = saved.tokenizer_folder, saved.tokenizer_files
-    if source is not None and records and all((source / name).is_file() for name in records):
-        for name in records:
-            atomic_copy(source / name, folder / name)
-        return records
-    if not knowledge_base.has_tokenizer:
-        return {}
-    return write_tokenizer(knowledge_base.tokenizer, knowledge_base.tokenizer_fingerprint, folder)
 
 
 def load(
@@ -128,12 +114,7 @@ def load(
     verify: bool | None,
     threads: int | None,
 ) -> KnowledgeBase:
-    """Load the selected part of a knowledge base; see `KnowledgeBase.from_pretrained`.
-
-    Raises:
-        FileNotFoundError: if a file is missing.
-        ValueError: if a file is broken, or the files belong to two knowledge bases.
-    """
+    """Load the selected part of a knowledge base; see `KnowledgeBase.from_pretrained`."""
     header, all_shards = selection.header, selection.kept is None
     try:
         identity = TokenizerIdentity(**header["tokenizer"])
@@ -164,25 +145,4 @@ def load(
     return cls(dataset, index, identity, duplicates, saved=saved)
 
 
-def verify(knowledge_base: KnowledgeBase, sample: int) -> None:
-    """Check files, index and documents; see `KnowledgeBase.verify`."""
-    index, records, folder = (
-        knowledge_base.index, knowledge_base.records, knowledge_base.saved.folder,
-    )  # fmt: skip
-    if folder is not None:
-        check_files(folder, read_header(folder), True)
-    index.verify()
-    if not (records.loaded and knowledge_base.has_tokenizer):
-        return
-    live = records.live_rows()
-    rows = live[:: max(1, len(live) // sample)].tolist()
-    texts = [records.dataset[row]["text"] for row in rows]
-    for row, tokens in zip(rows, encode_documents(texts, knowledge_base.tokenizer), strict=True):
-        if index.extract(row).tolist() != tokens:
-            raise ValueError(
-                f"The text of document {row} (id {records[row]['id']!r}) differs from the index: "
-                "the documents or the tokenizer were replaced"
-            )
-
-
-__all__ = ["SavedFiles", "load", "save", "verify", "write_files"]
+__all__ = ["SavedFiles", "load", "save", "write_files"]

@@ -25,14 +25,18 @@ def read_table(path: Path, config: "DataConfig") -> Iterator[dict[str, Any]]:
             number.
     """
     file = RecordFile(path, "question")
-    image_column = config.image_column
-    if image_column == "image" and "picture" in file.columns and "image" not in file.columns:
+    image_column, columns = config.image_column, file.column_names
+    if image_column == "image" and "picture" in columns and "image" not in columns:
         warn_renamed("picture", "image")
         image_column = "picture"
-    _check_column(file, path, config.question_column, "question_column")
-    _check_column(file, path, image_column, "image_column")
-    if not {config.documents_column, config.answers_column} & set(file.columns):
-        _check_column(file, path, config.documents_column, "documents_column")
+    required = {"question_column": config.question_column, "image_column": image_column}
+    if not {config.documents_column, config.answers_column} & set(columns):
+        required["documents_column"] = config.documents_column
+    for setting, column in required.items():
+        if column not in columns:
+            raise ValueError(
+                f"No column '{column}' in '{path}', which has {', '.join(columns)}: set {setting}"
+            )
     for number, fields in enumerate(file, start=1):
         record = Record(fields, f"Record {number} of '{path}'")
         yield question_row(
@@ -42,13 +46,6 @@ def read_table(path: Path, config: "DataConfig") -> Iterator[dict[str, Any]]:
             record.optional_text("caption"),
             answers=[(answer, 1.0) for answer in _cell(record, config.answers_column, config)],
             relevant_ids=_cell(record, config.documents_column, config),
-        )
-
-
-def _check_column(file: RecordFile, path: Path, column: str, setting: str) -> None:
-    if column not in file.columns:
-        raise ValueError(
-            f"No column '{column}' in '{path}', which has {', '.join(file.columns)}: set {setting}"
         )
 
 
