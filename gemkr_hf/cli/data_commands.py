@@ -1,12 +1,32 @@
 """``gemkr data``: check questions, documents and images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
-from gemkr_hf.cli.renamed_options import with_old_options
+from gemkr_hf.utils.deprecation import warn_renamed
+
+_NEW_OPTIONS = {
+    "--pictures": "--images",
+    "--picture-layout": "--image-layout",
+    "--pictures-decode": "--images-decode",
+}
+
+
+class _CommandWithOldOptions(TyperCommand):
+    """Accepts old names of options, with a warning."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for position, argument in enumerate(args):
+            option, equals, value = argument.partition("=")
+            if option in _NEW_OPTIONS:
+                warn_renamed(option, _NEW_OPTIONS[option])
+                args[position] = _NEW_OPTIONS[option] + equals + value
+        return super().parse_args(ctx, args)
+
 
 data = typer.Typer(
     no_args_is_help=True,
@@ -20,15 +40,7 @@ def _commands() -> None:
     """Keep `check` a subcommand while it is the only one."""
 
 
-@data.command(
-    cls=with_old_options(
-        {
-            "--pictures": "--images",
-            "--picture-layout": "--image-layout",
-            "--pictures-decode": "--images-decode",
-        }
-    )
-)
+@data.command(cls=_CommandWithOldOptions)
 @one_sentence_errors
 def check(
     config: Annotated[
@@ -74,8 +86,7 @@ def check(
     """
     be_quiet()
     from gemkr_hf.data import DataConfig, load_benchmark
-    from gemkr_hf.data.data_check import check_data
-    from gemkr_hf.data.data_report import describe
+    from gemkr_hf.data.data_check import check_data, describe
 
     for name, number in (("--images-decode", images_decode), ("--shown", shown)):
         if number < 0:

@@ -1,10 +1,9 @@
 """Benchmarks and custom data: questions about images, documents, and images."""
 
-from gemkr_hf.data.benchmark import Benchmark, load_benchmark
+from gemkr_hf.data.benchmark import Benchmark, load_benchmark, read_questions
 from gemkr_hf.data.data_config import BENCHMARK_FORMATS, DataConfig
 from gemkr_hf.data.features import DOCUMENT_FEATURES, QUESTION_FEATURES
 from gemkr_hf.data.images import ImageSource, open_images
-from gemkr_hf.data.question_files import read_questions
 from gemkr_hf.utils.deprecation import renamed_attributes
 
 __getattr__ = renamed_attributes(

@@ -1,7 +1,7 @@
 """Benchmarks: questions in splits, documents and images."""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,9 @@ import datasets
 
 from gemkr_hf.data.corpus import Corpus
 from gemkr_hf.data.data_config import BENCHMARK_FORMATS, DataConfig
+from gemkr_hf.data.features import QUESTION_FEATURES
 from gemkr_hf.data.formats import FILE_FORMATS
 from gemkr_hf.data.images import ImageSource, NoImages, open_images
-from gemkr_hf.data.question_files import read_questions
 from gemkr_hf.data.scenes import SceneAnnotations
 from gemkr_hf.knowledge_base.document_sources import FILE_SUFFIXES
 from gemkr_hf.utils.deprecation import renamed_fields
@@ -84,9 +84,11 @@ def load_files(config: DataConfig, base: Path) -> Benchmark:
     for path in paths.values():
         if not path.is_file():
             raise FileNotFoundError(f"File not found: '{path}'")
-    corpus = _resolve(config.documents, base, "documents")
-    image_source = _resolve(config.images, base, "images")
-    documents: Documents = Corpus(corpus, config) if corpus is not None else ()
+    corpus, image_source = (
+        name and str(resolve_source(name, setting, base=base, file_suffixes=FILE_SUFFIXES))
+        for name, setting in ((config.documents, "data.documents"), (config.images, "data.images"))
+    )
+    documents: Documents = () if corpus is None else Corpus(corpus, config)
     images = NoImages() if image_source is None else open_images(image_source, config.image_layout)
     questions = {split: read_questions(path, config) for split, path in paths.items()}
     if isinstance(config.validation, int):
@@ -103,11 +105,31 @@ for _name in FILE_FORMATS:
     BENCHMARK_FORMATS.register(_name, load_files)
 
 
-def _resolve(name: str | None, base: Path, setting: str) -> str | None:
-    """Return the path of a file or folder, or the id of a dataset on the Hub."""
-    if name is None:
-        return None
-    return str(resolve_source(name, f"data.{setting}", base=base, file_suffixes=FILE_SUFFIXES))
+def read_questions(path: str | Path, config: DataConfig) -> datasets.Dataset:
+    """Read the questions of a file.
+
+    Args:
+        path: The file.
+        config: Its ``format`` selects the reader; its columns apply to tables.
+
+    Returns:
+        A dataset with `QUESTION_FEATURES`.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is invalid or incomplete, with the number, line and field of the
+            record; or if two questions have the same id.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"File not found: '{path}'")
+    if config.format not in FILE_FORMATS:
+        raise ValueError(f"The format '{config.format}' has no question files")
+    rows = list(FILE_FORMATS[config.format].read(path, config))
+    identifier, count = Counter(row["question_id"] for row in rows).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"question_id '{identifier}' occurs {count} times in '{path}'")
+    return datasets.Dataset.from_list(rows, features=QUESTION_FEATURES)
 
 
 def knowledge_base_path(config: DataConfig, base: Path) -> str | None:
@@ -174,12 +196,11 @@ def draw_validation(
 
 
 __all__ = [
-    "BENCHMARK_FORMATS",
     "Benchmark",
     "Documents",
     "ObjectCaptions",
     "draw_validation",
     "knowledge_base_path",
     "load_benchmark",
-    "load_files",
+    "read_questions",
 ]

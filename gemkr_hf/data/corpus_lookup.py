@@ -60,30 +60,20 @@ def look_up(
     folder, corpus = benchmark.knowledge_base, benchmark.documents
     is_built = folder is not None and (Path(folder) / HEADER_FILE).is_file()
     if folder is not None and (is_built or len(corpus) == 0):
-        knowledge_base = KnowledgeBase.from_pretrained(folder, verify=False)
-        return _look_up_in_knowledge_base(knowledge_base, folder, ids, text_ids, document_id)
+        kb = KnowledgeBase.from_pretrained(folder, verify=False)
+        rows = {document_id(str(name)): row for name, row in kb.row_ids().items()}
+        first = {document_id(a): document_id(b) for a, b in kb.further_ids().items()}
+        return FoundDocuments(
+            folder,
+            number=len(kb),
+            found={name for name in ids if name in rows},
+            texts={name: kb[rows[name]]["text"] for name in text_ids if name in rows},
+            first_ids=list(islice(rows, 3)),
+            empty=len(empty_texts(kb)),
+            first_id_of={name: first[name] for name in ids if name in first},
+        )
     name = getattr(corpus, "name", benchmark.name)
     return _look_up_in_corpus(corpus, name, frozenset(ids), frozenset(text_ids))
-
-
-def _look_up_in_knowledge_base(
-    knowledge_base: KnowledgeBase,
-    name: str,
-    ids: Collection[str],
-    text_ids: Collection[str],
-    document_id: Callable[[str], str],
-) -> FoundDocuments:
-    rows = {document_id(str(name)): row for name, row in knowledge_base.row_ids().items()}
-    first = {document_id(a): document_id(b) for a, b in knowledge_base.further_ids().items()}
-    return FoundDocuments(
-        name,
-        number=len(knowledge_base),
-        found={name for name in ids if name in rows},
-        texts={name: knowledge_base[rows[name]]["text"] for name in text_ids if name in rows},
-        first_ids=list(islice(rows, 3)),
-        empty=len(empty_texts(knowledge_base)),
-        first_id_of={name: first[name] for name in ids if name in first},
-    )
 
 
 def _look_up_in_corpus(

@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 import datasets
+import pandas as pd
 
 from gemkr_hf.data.benchmark import Benchmark
 from gemkr_hf.data.corpus import document_id_of
@@ -15,6 +16,17 @@ from gemkr_hf.utils.deprecation import renamed_arguments, renamed_fields
 from gemkr_hf.utils.logging import progress
 
 _CANDIDATES = 50  # questions from which the examples are chosen
+_WIDTH = 88  # characters of an example's text
+_ROWS = {
+    "questions": "questions",
+    "with_answers": "with answers",
+    "with_documents": "with relevant documents",
+    "all_found": "  all of them found",
+    "some_found": "  some of them found",
+    "none_found": "  none of them found",
+    "with_clues": "with clues",
+    "with_image": "with an existing image",
+}
 
 
 @renamed_fields(
@@ -95,12 +107,10 @@ def check_data(
     }
     first_split = next(iter(benchmark.questions.values()))
     candidates = list(first_split.select(range(min(_CANDIDATES, len(first_split)))))
-    text_ids = {row["relevant_ids"][0] for row in candidates if row["relevant_ids"]}
-    documents = look_up(benchmark, relevant, text_ids, document_id_of(config.format))
-    examples = [
-        (row, documents.texts.get(next(iter(row["relevant_ids"]), ""), "")) for row in candidates
-    ]
-    examples.sort(key=lambda example: not _has_text(example[0], documents))  # stable
+    text_ids = [next(iter(row["relevant_ids"]), "") for row in candidates]
+    documents = look_up(benchmark, relevant, set(text_ids), document_id_of(config.format))
+    examples = list(zip(candidates, text_ids, strict=True))
+    examples.sort(key=lambda example: example[1] not in documents.texts)  # stable
     splits = [
         _check_split(name, split, documents, benchmark.images, num_examples)
         for name, split in benchmark.questions.items()
@@ -112,14 +122,10 @@ def check_data(
         splits,
         documents,
         len(benchmark.images) if has_images else None,
-        examples[:num_examples],
+        [(row, documents.texts.get(name, "")) for row, name in examples[:num_examples]],
         warnings,
         _error(benchmark, splits, documents, has_images),
     )
-
-
-def _has_text(row: dict[str, Any], documents: FoundDocuments) -> bool:
-    return bool(row["relevant_ids"]) and row["relevant_ids"][0] in documents.texts
 
 
 def _check_split(
@@ -227,4 +233,31 @@ def _error(
     return None
 
 
-__all__ = ["DataCheck", "SplitCheck", "check_data"]
+def describe(check: DataCheck) -> str:
+    """Format counts, examples and warnings as text."""
+    documents = check.documents
+    counts = {
+        split.name: {label: f"{getattr(split, name):,}" for name, label in _ROWS.items()}
+        for split in check.splits
+    }
+    lines = [
+        pd.DataFrame(counts).to_string(),
+        "",
+        f"documents  {documents.number:,} in '{documents.name}'; {documents.repeated:,} with a "
+        f"duplicate id, {documents.empty:,} without text",
+        f"images     {'not configured' if check.images is None else f'{check.images:,}'}",
+    ]
+    for row, text in check.examples:
+        answers = ", ".join(row["answers"][:3]) or ", ".join(row["clues"][:1]) or "no answer"
+        question = f"{row['question_id']}, image {row['image_id']}: {row['question']}"
+        lines += ["", f"{question} -> {answers}"]
+        if text:
+            text = " ".join(text.split())
+            text = text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
+            lines.append(f"  {row['relevant_ids'][0]}: {text}")
+    if check.warnings:
+        lines += ["", *(f"Warning: {warning}" for warning in check.warnings)]
+    return "\n".join(lines)
+
+
+__all__ = ["DataCheck", "SplitCheck", "check_data", "describe"]

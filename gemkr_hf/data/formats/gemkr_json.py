@@ -33,17 +33,14 @@ def read_gemkr(path: Path, config: "DataConfig") -> Iterator[dict[str, Any]]:
         text, image = record.text("input"), record.text("image")
         output = record.require("output")
         question, caption = split_input(text)
-        row = question_row(f"{path.stem}-{number}", image, question, caption)
+        answers = record.answers("output") if isinstance(output, list) else []
+        row = question_row(f"{path.stem}-{number}", image, question, caption, answers)
         if isinstance(output, str):
             row = rows_with_clues.setdefault((text, image), row)
             row["clues"].append(record.text("output"))
             if len(row["clues"]) > 1:
                 continue
-        elif isinstance(output, list):
-            answers = record.answers("output")
-            row["answers"] = [answer for answer, _ in answers]
-            row["answer_scores"] = [score for _, score in answers]
-        else:
+        elif not isinstance(output, list):
             raise record.wrong_type("output", "a list of answers or a clue")
         rows.append(row)
     yield from rows

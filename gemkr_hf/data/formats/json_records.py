@@ -30,11 +30,7 @@ class Record:
         return self._fields.get(name)
 
     def require(self, *names: str) -> Any:
-        """Return the first of these fields that exists.
-
-        Raises:
-            ValueError: If none exists.
-        """
+        """Return the first of these fields that exists; it is an error if none does."""
         for name in names:
             if name in self:
                 return self._fields[name]
@@ -99,12 +95,7 @@ class Record:
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Read the objects of a JSON list, or of JSON lines.
-
-    Raises:
-        ValueError: If the file is invalid, truncated or empty, or contains anything else, with the
-            record's number and line.
-    """
+    """Read the objects of a JSON list, or of JSON lines; errors name the number and line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -50,11 +50,9 @@ class DatasetImages(ImageSource):
             if not path.is_file():
                 raise FileNotFoundError(f"File not found: '{source}'")
             parts = [path]
-        if parts:
-            return cls(
-                datasets.concatenate_datasets([read_dataset(part) for part in parts]), source
-            )
-        return cls(open_dataset(source), source)
+        if not parts:
+            return cls(open_dataset(source), source)
+        return cls(datasets.concatenate_datasets([read_dataset(part) for part in parts]), source)
 
     def __getitem__(self, image_id: str) -> Image.Image:
         if image_id not in self._rows:

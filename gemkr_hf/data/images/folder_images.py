@@ -10,18 +10,14 @@ from PIL import Image
 from gemkr_hf.data.images.image_source import ImageSource
 from gemkr_hf.processing import load_image
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"))
+_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"))
 
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})")
 _COCO_ID = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?0*(\d+)")
 
 
 def image_files(folder: Path) -> Iterator[str]:
-    """List image files at any depth as POSIX paths relative to the folder, except hidden ones.
-
-    Raises:
-        FileNotFoundError: If the folder does not exist.
-    """
+    """List image files at any depth as POSIX paths relative to the folder, except hidden ones."""
     if not folder.is_dir():
         raise FileNotFoundError(f"Folder not found: '{folder}'")
     seen = set()
@@ -34,7 +30,7 @@ def image_files(folder: Path) -> Iterator[str]:
         seen.add(real)
         relative = Path(parent).relative_to(folder)
         for name in sorted(files):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if Path(name).suffix.lower() in _SUFFIXES and not name.startswith("."):
                 yield (relative / name).as_posix()
 
 
@@ -68,10 +64,8 @@ class FolderImages(ImageSource):
 
     def __getitem__(self, image_id: str) -> Image.Image:
         found = self._find(image_id)
-        if not found:
-            raise KeyError(self.missing(image_id))
-        if len(found) > 1:
-            raise ValueError(self.missing(image_id))
+        if len(found) != 1:
+            raise (ValueError if found else KeyError)(self.missing(image_id))
         return load_image(self._folder / found[0])
 
     def __contains__(self, image_id: object) -> bool:
@@ -102,7 +96,7 @@ class FolderImages(ImageSource):
         return self._names.get(name) or self._names.get(PurePosixPath(name).name) or []
 
 
-class CocoImages(ImageSource):
+class CocoImages(FolderImages):
     """Images of COCO: any of train2014, val2014, test2015, train2017, val2017.
 
     An id is COCO's number ("297147", "000000297147"), or the file name with or without suffix
@@ -116,44 +110,30 @@ class CocoImages(ImageSource):
 
     def __init__(self, folder: str | Path) -> None:
         self._folder, self.name = Path(folder), str(folder)
-        self._files: dict[int, str] = {}
+        self._file_of: dict[int, str] = {}
         for file in image_files(self._folder):
             if is_coco_name(file):
-                self._files.setdefault(int(PurePosixPath(file).stem[-12:]), file)
+                self._file_of.setdefault(int(PurePosixPath(file).stem[-12:]), file)
+        self._files = list(self._file_of.values())
         if not self._files:
             raise ValueError(
                 f"No images with COCO names, such as val2014/COCO_val2014_000000297147.jpg, found "
                 f"in '{folder}'"
             )
 
-    def __getitem__(self, image_id: str) -> Image.Image:
-        number = _coco_number(image_id)
-        if number not in self._files:
-            raise KeyError(self.missing(image_id))
-        return load_image(self._folder / self._files[number])
-
-    def __contains__(self, image_id: object) -> bool:
-        return _coco_number(image_id) in self._files
-
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names without suffix."""
-        return (PurePosixPath(file).stem for file in self._files.values())
-
-    def __len__(self) -> int:
-        return len(self._files)
+        return (PurePosixPath(file).stem for file in self._files)
 
     def key_of(self, image_id: str) -> str:
-        file = self._files.get(_coco_number(image_id))
-        return image_id if file is None else PurePosixPath(file).stem
+        found = self._find(image_id)
+        return PurePosixPath(found[0]).stem if found else image_id
+
+    def _find(self, image_id: str) -> list[str]:
+        path = PurePosixPath(image_id.replace("\\", "/"))
+        match = _COCO_ID.fullmatch(path.stem if path.suffix.lower() in _SUFFIXES else path.name)
+        file = self._file_of.get(int(match[1])) if match else None
+        return [] if file is None else [file]
 
 
-def _coco_number(image_id: object) -> int:
-    """Return the COCO number of an image id, or -1 if it has none."""
-    name = PurePosixPath(str(image_id).replace("\\", "/")).name
-    if Path(name).suffix.lower() in SUFFIXES:
-        name = PurePosixPath(name).stem
-    found = _COCO_ID.fullmatch(name)
-    return int(found.group(1)) if found else -1
-
-
-__all__ = ["SUFFIXES", "CocoImages", "FolderImages", "image_files", "is_coco_name"]
+__all__ = ["CocoImages", "FolderImages", "image_files", "is_coco_name"]

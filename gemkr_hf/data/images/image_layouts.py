@@ -5,12 +5,7 @@ from pathlib import Path
 
 from gemkr_hf.data.data_config import LAYOUTS
 from gemkr_hf.data.images.dataset_images import DatasetImages
-from gemkr_hf.data.images.folder_images import (
-    CocoImages,
-    FolderImages,
-    image_files,
-    is_coco_name,
-)
+from gemkr_hf.data.images.folder_images import CocoImages, FolderImages, image_files, is_coco_name
 from gemkr_hf.data.images.image_source import ImageSource
 from gemkr_hf.data.images.tsv_images import TsvImages
 from gemkr_hf.knowledge_base.document_sources import FILE_SUFFIXES
@@ -66,19 +61,14 @@ def open_images(source: str, layout: str = "auto") -> ImageSource:
         raise ValueError(f"image_layout must be one of {', '.join(LAYOUTS)}, got '{layout}'")
     if layout == "auto":
         layout = find_layout(source)
-    if layout == "folder":
-        return FolderImages(source)
-    if layout == "coco":
-        return CocoImages(source)
-    if layout == "dataset":
-        return DatasetImages.open(source)
-    files = [Path(source)]
-    if files[0].is_dir():
-        files = sorted(files[0].glob("*.tsv"))
-        if len(files) != 1:
-            raise ValueError(
-                f"'{source}' contains {len(files)} TSV files: give the path of the image file"
-            )
+    if layout != "tsv":
+        kinds = {"folder": FolderImages, "coco": CocoImages, "dataset": DatasetImages.open}
+        return kinds[layout](source)
+    files = sorted(Path(source).glob("*.tsv")) if Path(source).is_dir() else [Path(source)]
+    if len(files) != 1:
+        raise ValueError(
+            f"'{source}' contains {len(files)} TSV files: give the path of the image file"
+        )
     return TsvImages(files[0])
 
 

@@ -41,7 +41,11 @@ class TsvImages(ImageSource):
         self._index = self._path.with_suffix(".lineidx")
         if self._index.is_file():
             self._offsets = _read_offsets(self._index)
-            self._check_index()
+            if not self._matches_index():
+                raise ValueError(
+                    f"The index '{self._index}' does not match '{path}': delete it, and the file "
+                    "will be scanned instead"
+                )
         else:
             self._offsets = _find_offsets(self._path)
 
@@ -93,25 +97,19 @@ class TsvImages(ImageSource):
             rows = progress(range(len(self._offsets)), "Image ids", unit="image")
             return {self._read_id(file, row): row for row in rows}
 
-    def _check_index(self) -> None:
-        size, offsets = self._path.stat().st_size, self._offsets
-        wrong = len(offsets) == 0 or offsets[0] != 0 or bool((np.diff(offsets) <= 0).any())
-        if not wrong and offsets[-1] < size:
-            with self._path.open("rb") as file:
-                for offset in offsets[1 :: max(1, len(offsets) // 16)].tolist():
-                    file.seek(offset - 1)
-                    wrong = wrong or file.read(1) != b"\n"
-                # The file must end after the last line of the index.
-                file.seek(int(offsets[-1]))
-                file.readline()
-                wrong = wrong or bool(file.read(2).strip())
-        else:
-            wrong = True
-        if wrong:
-            raise ValueError(
-                f"The index '{self._index}' does not match '{self.name}': delete it, and the file "
-                "will be scanned instead"
-            )
+    def _matches_index(self) -> bool:
+        limits = np.append(self._offsets, self._path.stat().st_size)
+        if limits[0] != 0 or (np.diff(limits) <= 0).any():
+            return False
+        with self._path.open("rb") as file:
+            for offset in self._offsets[1 :: max(1, len(self._offsets) // 16)].tolist():
+                file.seek(offset - 1)
+                if file.read(1) != b"\n":
+                    return False
+            # The file must end after the last line of the index.
+            file.seek(int(self._offsets[-1]))
+            file.readline()
+            return not file.read(2).strip()
 
 
 def _read_offsets(path: Path) -> NDArray[np.int64]:
