@@ -11,7 +11,6 @@ from gemkr_hf.cli.table_commands import add_table_commands
 
 if TYPE_CHECKING:
     from gemkr_hf.evaluation.comparison import Comparison
-    from gemkr_hf.evaluation.question_records import Record
     from gemkr_hf.evaluation.run_metrics import Scores
     from gemkr_hf.evaluation.significance import Interval
 
@@ -72,7 +71,7 @@ def score(
     from gemkr_hf.data.corpus_lookup import look_up
     from gemkr_hf.evaluation.hits import GOLD, check_preset, reads_texts
     from gemkr_hf.evaluation.question_records import make_records, write_records
-    from gemkr_hf.evaluation.run_files import read_run, with_first_ids
+    from gemkr_hf.evaluation.run_files import first_ids, read_run
     from gemkr_hf.evaluation.run_metrics import MEASURES, check_measures
     from gemkr_hf.evaluation.run_metrics import score as score_run
 
@@ -113,10 +112,25 @@ def score(
             benchmark, retrieved | relevant, retrieved if needs_texts else (), document_id
         )
         texts = documents.texts
-        _report_unknown_documents(retrieved - documents.found, needs_texts)
-        gold_run, gold_questions = with_first_ids(run, questions, documents.first_id_of)
-    for number, wanted in enumerate(presets):
+        if missing := retrieved - documents.found:
+            message = (
+                f"{len(missing):,} retrieved documents are not in the corpus, such as "
+                f"'{min(missing)}'"
+            )
+            if needs_texts:
+                raise ValueError(message)
+            typer.echo(f"{message}; they count as misses", err=True)
         # Under gold, a document with several ids counts once; texts are keyed by the run's own ids.
+        first = documents.first_id_of
+        by_first = {
+            query: [first.get(n, n) for n in names] for query, names in run.documents.items()
+        }
+        gold_run = replace(run, documents=by_first)
+        gold_questions = [
+            {**record, "relevant_ids": first_ids(record["relevant_ids"], first)}
+            for record in questions
+        ]
+    for number, wanted in enumerate(presets):
         scored, judged = (gold_run, gold_questions) if wanted == GOLD else (run, questions)
         scores = score_run(scored, judged, wanted, measures, texts)
         typer.echo(("\n" if number else "") + _scores_table(scores, benchmark.name, split))
@@ -159,22 +173,21 @@ def compare(
     one, other = read_records(records_a), read_records(records_b)
     comparison = compare_records(one, other, measure, test)
     typer.echo("\n".join(_comparison_lines(comparison)))
-    typer.echo("\n".join(_difference_lines(comparison, one, other, shown)))
+    different = comparison.most_different(shown)
+    typer.echo("\nQuestions with the largest differences:" if different else "")
+    by_id = [{record.question_id: record for record in records} for records in (one, other)]
+    for question_id, difference in different:
+        record = by_id[0][question_id]
+        typer.echo(f"{difference:+.3f}  {question_id} ({record.image_id}): {record.question}")
+        for system, records in zip(comparison.names, by_id, strict=True):
+            top = records[question_id].retrieved[:5]
+            documents = ", ".join(f"{entry['id']}{'*' * entry['hit']}" for entry in top)
+            typer.echo(f"        {system}: {documents or 'nothing'}")
+    if different:
+        typer.echo("        * a hit")
     if plot is not None:
         plot_comparison(comparison, plot)
         typer.echo(f"\nPlot: {plot}")
-
-
-def _report_unknown_documents(unknown: set[str], needs_texts: bool) -> None:
-    """Warn of retrieved documents that do not exist, or raise ValueError if texts are needed."""
-    if not unknown:
-        return
-    message = (
-        f"{len(unknown):,} retrieved documents are not in the corpus, such as '{min(unknown)}'"
-    )
-    if needs_texts:
-        raise ValueError(message)
-    typer.echo(f"{message}; they count as misses", err=True)
 
 
 def _scores_table(scores: "Scores", benchmark: str, split: str) -> str:
@@ -219,24 +232,6 @@ def _comparison_lines(comparison: "Comparison") -> list[str]:
         f"{one} is better for {comparison.better:,} questions, {other} for {comparison.worse:,}; "
         f"{comparison.ties:,} are equal",
     ]
-
-
-def _difference_lines(
-    comparison: "Comparison", one: list["Record"], other: list["Record"], shown: int
-) -> list[str]:
-    different = comparison.most_different(shown)
-    if not different:
-        return []
-    lines = ["", "Questions with the largest differences:"]
-    by_id = [{record.question_id: record for record in records} for records in (one, other)]
-    for question_id, difference in different:
-        record = by_id[0][question_id]
-        lines.append(f"{difference:+.3f}  {question_id} ({record.image_id}): {record.question}")
-        for system, records in zip(comparison.names, by_id, strict=True):
-            top = records[question_id].retrieved[:5]
-            documents = ", ".join(f"{entry['id']}{'*' * entry['hit']}" for entry in top)
-            lines.append(f"        {system}: {documents or 'nothing'}")
-    return [*lines, "        * a hit"]
 
 
 __all__ = ["evaluate"]

@@ -155,8 +155,8 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
         _draw_points(right, comparison)
     else:
         _draw_counts(right, comparison)
-    right.set_xlabel(f"{comparison.measure} of {_short(comparison.names[1])}")
-    right.set_ylabel(f"{comparison.measure} of {_short(comparison.names[0])}")
+    one, other = (f"{comparison.measure} of {_short(name)}" for name in comparison.names)
+    right.set(xlabel=other, ylabel=one)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
@@ -166,7 +166,6 @@ def _short(name: str) -> str:
 
 
 def _draw_differences(axes: Any, comparison: Comparison) -> None:
-    """Draw one bar for each question, sorted by difference."""
     differences = np.sort(comparison.values[0] - comparison.values[1])[::-1]
     one, other = (_short(name) for name in comparison.names)
     rank = np.arange(1, len(differences) + 1)
@@ -186,17 +185,16 @@ def _draw_differences(axes: Any, comparison: Comparison) -> None:
         [0.5, len(rank) + 0.5], [0, 0], color=_TIE, linewidth=3, solid_capstyle="butt", zorder=0
     )
     reach = (float(np.abs(differences).max()) or 1.0) * 1.05
-    axes.set_ylim(-reach, reach)
-    axes.set_xlim(0.5, len(rank) + 0.5)
-    axes.set_xlabel("questions, ordered by difference")
-    axes.set_ylabel(f"{comparison.measure}:\n{one} minus {other}")
+    axes.set(
+        xlim=(0.5, len(rank) + 0.5), xlabel="questions, ordered by difference",
+        ylim=(-reach, reach), ylabel=f"{comparison.measure}:\n{one} minus {other}",
+    )  # fmt: skip
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, fontsize=9, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_counts(axes: Any, comparison: Comparison) -> None:
-    """Draw the number of questions for each pair of values."""
     levels = np.unique(comparison.values)
     rows, columns = np.searchsorted(levels, comparison.values)
     counts = np.zeros((len(levels), len(levels)), dtype=np.int64)

@@ -114,10 +114,7 @@ def mark_hits(
         documents: Ids, best first. A relevant document that is retrieved twice is one hit under
             ``gold``; ``gemkr`` removes duplicates, so it returns fewer marks; the other presets
             count every occurrence.
-        texts: Id -> text, for every preset except ``gold``.
-
-    Raises:
-        ValueError: If the text of a document is missing.
+        texts: Id -> text, for every preset except ``gold``; it is an error if one is missing.
     """
     if preset == GOLD:
         remaining = set(record["relevant_ids"])

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,6 @@ def read_trec_run(path: str | Path) -> Run:
         FileNotFoundError: If the file does not exist.
         ValueError: If a line is invalid, or repeats a document, with its number.
     """
-    path = _check_file(path)
     found: dict[str, dict[str, float]] = {}
     name = ""
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
@@ -126,9 +124,8 @@ def read_run(
         FileNotFoundError: If the file does not exist.
         ValueError: If the file is invalid, or a list has another number of questions.
     """
-    path = _check_file(path)
-    is_json = path.suffix.lower() == ".json"
-    run = _read_json_run(path, question_ids) if is_json else read_trec_run(path)
+    is_json = Path(path).suffix.lower() == ".json"
+    run = _read_json_run(Path(path), question_ids) if is_json else read_trec_run(path)
     documents = {name: list(map(document_id, ids)) for name, ids in run.documents.items()}
     if not any(documents.values()):
         raise ValueError(f"'{path}' contains no retrieved documents")
@@ -142,7 +139,14 @@ def _read_json_run(path: Path, question_ids: Sequence[str]) -> Run:
         raise ValueError(f"'{path}' is not valid JSON: {error}") from None
     if isinstance(content, dict) and any(isinstance(ids, dict) for ids in content.values()):
         for question, scores in content.items():
-            _check_scores(scores, f"'{path}', question '{question}'")
+            values = scores.values() if isinstance(scores, dict) else [None]
+            if any(
+                isinstance(v, bool) or not isinstance(v, (int, float)) or v != v for v in values
+            ):
+                raise ValueError(
+                    f"'{path}', question '{question}': expected document ids with scores, got "
+                    f"{scores!r:.60}"
+                )
         return _sort_by_score(path.stem, content)
     if isinstance(content, list):
         if len(content) != len(question_ids):
@@ -163,12 +167,6 @@ def _read_json_run(path: Path, question_ids: Sequence[str]) -> Run:
     return Run.from_lists(path.stem, documents)
 
 
-def _check_scores(scores: Any, place: str) -> None:
-    values = scores.values() if isinstance(scores, dict) else [None]
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) or v != v for v in values):
-        raise ValueError(f"{place}: expected document ids with scores, got {scores!r:.60}")
-
-
 def _read_id(item: object, place: str) -> str:
     value = item
     if isinstance(item, dict):
@@ -178,37 +176,13 @@ def _read_id(item: object, place: str) -> str:
     return str(value)
 
 
-def _check_file(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
+def _read_text(path: str | Path) -> str:
+    if not Path(path).is_file():
         raise FileNotFoundError(f"Run file not found: '{path}'")
-    return path
-
-
-def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"'{path}' is not valid UTF-8 text") from None
-
-
-def with_first_ids(
-    run: Run, questions: Iterable[Mapping[str, Any]], first: Mapping[str, str]
-) -> tuple[Run, list[dict[str, Any]]]:
-    """Replace document ids by first ids, in a run and in its questions.
-
-    Args:
-        run: A run that may name a document by any of its ids.
-        questions: Records with ``relevant_ids``, which may be any of the ids too.
-        first: Further id -> first id of the document.
-    """
-    documents = {
-        question: [first.get(name, name) for name in ids] for question, ids in run.documents.items()
-    }
-    records = [
-        {**record, "relevant_ids": first_ids(record["relevant_ids"], first)} for record in questions
-    ]
-    return replace(run, documents=documents), records
 
 
 def first_ids(ids: Iterable[str], first: Mapping[str, str]) -> list[str]:
@@ -220,4 +194,4 @@ def first_ids(ids: Iterable[str], first: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(first.get(name, name) for name in ids))
 
 
-__all__ = ["first_ids", "read_run", "read_trec_run", "with_first_ids", "write_trec_run"]
+__all__ = ["first_ids", "read_run", "read_trec_run", "write_trec_run"]

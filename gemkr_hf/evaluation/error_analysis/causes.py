@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torchvision.ops import box_iou
 
-from gemkr_hf.data.scenes import Scene, SceneObject
+from gemkr_hf.data.scenes import Scene
 from gemkr_hf.evaluation.error_analysis.search_replay import SearchReplay
 from gemkr_hf.evaluation.hits import GOLD, contains_answer
 from gemkr_hf.evaluation.question_records import Record
@@ -26,6 +26,8 @@ MIN_IOU = 0.5
 
 Documents = Mapping[str, Mapping[str, Any]]
 """Document id -> record."""
+
+CauseAndDetail = tuple["Cause", str]
 
 
 class Cause(Enum):
@@ -153,9 +155,6 @@ def classify(evidence: Evidence, documents: Documents) -> Finding:
     return Finding(evidence, cause, detail, rank)
 
 
-CauseAndDetail = tuple[Cause, str]
-
-
 def _missing_document(record: Record, documents: Documents) -> CauseAndDetail | None:
     relevant = record.relevant_ids
     if record.preset != GOLD or any(name in documents for name in relevant):
@@ -215,24 +214,18 @@ def _with_scene(record: Record, scene: Scene, documents: Documents) -> CauseAndD
     if contains_answer("word", [target.symbol], first.get("clue", "")):
         mentioned_in = "clue"
     elif other is not None:
-        return Cause.WRONG_OBJECT, _wrong_object(other, scene, str(aspect))
+        described = "that" if aspect == scene.aspect else f"the {aspect}"
+        return Cause.WRONG_OBJECT, (
+            f"The question asks for the {scene.aspect} of {target.description}, the document "
+            f"describes {described} of {other.description}."
+        )
     elif contains_answer("word", [target.symbol], document.get("text", "")):
         mentioned_in = "text"
     if mentioned_in:
-        return (
-            Cause.RIGHT_SYMBOL_WRONG_DOCUMENT,
-            f"Its {mentioned_in} mentions the {target.symbol}, but it is {subject}.",
-        )
+        detail = f"Its {mentioned_in} mentions the {target.symbol}, but it is {subject}."
+        return Cause.RIGHT_SYMBOL_WRONG_DOCUMENT, detail
     shown = " and ".join(item.description for item in (target, *scene.other_objects))
     return Cause.OBJECT_MISTAKEN, f"It is {subject}; the scene shows {shown}."
-
-
-def _wrong_object(other: SceneObject, scene: Scene, aspect: str) -> str:
-    described = "that" if aspect == scene.aspect else f"the {aspect}"
-    return (
-        f"The question asks for the {scene.aspect} of {scene.target.description}, the document "
-        f"describes {described} of {other.description}."
-    )
 
 
 def _without_scene(record: Record, documents: Documents, rank: int | None) -> CauseAndDetail:
@@ -242,10 +235,7 @@ def _without_scene(record: Record, documents: Documents, rank: int | None) -> Ca
         text = documents.get(retrieved["id"], {}).get("text", "")
         answer = next((a for a in record.answers if contains_answer("word", [a], text)), None)
         if answer is not None:
-            return (
-                Cause.ANSWER_ELSEWHERE,
-                f"The document at rank {number} contains “{answer}”.",
-            )
+            return Cause.ANSWER_ELSEWHERE, f"The document at rank {number} contains “{answer}”."
     number = len(record.retrieved)
     retrieved_text = "One document was" if number == 1 else f"{number} documents were"
     return Cause.NOT_RETRIEVED, f"{retrieved_text} retrieved, none of them a hit."

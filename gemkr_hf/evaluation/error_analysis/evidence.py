@@ -1,6 +1,7 @@
 """Collect evidence about failed questions: images, detected objects, replayed searches."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -64,37 +65,33 @@ def collect_evidence(
     """Detect objects on the images of failed questions and replay their searches with a trace.
 
     Args:
-        records: Records of a run.
+        records, retriever, captions, decoding: See `analyze_errors`.
         images: Images and their objects.
         scenes: Question id -> annotated scene, where known.
-        retriever: The retriever that the run is from; None to skip the replay.
-        captions: Question id -> caption, for a retriever that reads captions.
-        decoding: Decoding settings of the run, as far as they differ from the checkpoint's.
 
     Returns:
         The evidence about each question, in the order of the records; for hits only the scene.
     """
     failed = [record for record in records if not (record.retrieved and record.retrieved[0]["hit"])]
-    objects_and_search: dict[str, tuple[list[Object] | None, SearchReplay | None]] = {}
+    evidence = {
+        record.question_id: Evidence(record, scene=scenes.get(record.question_id))
+        for record in records
+    }
     k = max((len(record.retrieved) for record in records), default=0) or 1
     for start in progress(range(0, len(failed), _BATCH), "analyze failed questions"):
         batch = failed[start : start + _BATCH]
         loaded = [images.image(record.image_id) for record in batch]
         objects = images.objects([record.image_id for record in batch], loaded)
-        searches: Iterable[SearchReplay | None] = [None] * len(batch)
+        searches: Sequence[SearchReplay | None] = [None] * len(batch)
         if retriever is not None:
             options = dict(decoding or {})
             if captions is not None:
                 options["captions"] = [captions.get(record.question_id) for record in batch]
             searches = replay_searches(retriever, batch, loaded, objects, k, options)
         for record, found, search in zip(batch, objects, searches, strict=True):
-            objects_and_search[record.question_id] = found, search
-    evidence = []
-    for record in records:
-        name = record.question_id
-        found, search = objects_and_search.get(name, (None, None))
-        evidence.append(Evidence(record, found, scenes.get(name), search))
-    return evidence
+            name = record.question_id
+            evidence[name] = replace(evidence[name], objects=found, search=search)
+    return list(evidence.values())
 
 
 __all__ = ["QuestionImages", "collect_evidence"]

@@ -1,6 +1,6 @@
 """The error report: one HTML file that shows why the questions of a run failed."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -140,8 +140,14 @@ def write_error_report(
         raise ValueError(f"'{path}' is a folder: give the path of a file")
     analysis = analyze_errors(records, images, documents, processor, retriever, scenes, **options)
     chosen = choose_questions(analysis.findings, limit, include_hits)
-    text = render(analysis, list(_make_cards(chosen, analysis)), include_hits)
-    atomic_write_text(path, text)
+    cards = []
+    for finding in progress(chosen, "draw cards"):
+        image_id, objects = finding.record.image_id, finding.evidence.objects
+        image = analysis.images.image(image_id)
+        if objects is None:  # a hit
+            [objects] = analysis.images.objects([image_id], [image])
+        cards.append(make_card(finding, analysis.documents, image, objects))
+    atomic_write_text(path, render(analysis, cards, include_hits))
     return analysis
 
 
@@ -170,30 +176,14 @@ def _load_documents(
     """Load the documents that records name as relevant or retrieved, as far as they exist."""
     names: dict[str, None] = {}
     for record in records:
-        names |= dict.fromkeys(record.relevant_ids)
-        names |= dict.fromkeys(found["id"] for found in record.retrieved)
+        names |= dict.fromkeys([*record.relevant_ids, *(hit["id"] for hit in record.retrieved)])
     if isinstance(documents, KnowledgeBase):
         return documents.documents_of(names)
     return {name: dict(documents[name]) for name in names if name in documents}
 
 
-def _make_cards(findings: Sequence[Finding], analysis: ErrorAnalysis) -> Iterator[Card]:
-    for finding in progress(findings, "draw cards"):
-        image_id, objects = finding.record.image_id, finding.evidence.objects
-        image = analysis.images.image(image_id)
-        if objects is None:  # a hit
-            [objects] = analysis.images.objects([image_id], [image])
-        yield make_card(finding, analysis.documents, image, objects)
-
-
 def render(analysis: ErrorAnalysis, cards: Sequence[Card], include_hits: bool) -> str:
-    """Render the HTML of a report.
-
-    Args:
-        analysis: The analysis of a run.
-        cards: The cards to show.
-        include_hits: Whether cards of hits were requested.
-    """
+    """Render the HTML of a report, with the given cards."""
     findings, documents, scenes = analysis.findings, analysis.documents, analysis.scenes
     records = [finding.record for finding in findings]
     counts = analysis.counts()
@@ -212,12 +202,9 @@ def render(analysis: ErrorAnalysis, cards: Sequence[Card], include_hits: bool) -
     requested = len(findings) if include_hits else failed
     with as_file(files("gemkr_hf.evaluation.error_analysis") / "templates") as folder:
         environment = Environment(
-            loader=FileSystemLoader(folder),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+            loader=FileSystemLoader(folder), undefined=StrictUndefined,
+            autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
         return environment.get_template("report.html.jinja").render(
             system=records[0].system,
             preset=records[0].preset,

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from PIL import Image
 
@@ -90,24 +91,16 @@ def make_card(
     image: Image.Image | None,
     objects: Sequence[Object] | None,
 ) -> Card:
-    """Create the card of a question.
-
-    Args:
-        finding: The question with its cause.
-        documents: Document id -> record.
-        image: Upright RGB image; None if there is none.
-        objects: Detected objects; None if no detector was used.
-    """
+    """Create the card of a question; objects are None if no detector was used."""
     record, scene, search = finding.record, finding.evidence.scene, finding.evidence.search
     shown = list(enumerate(record.retrieved[:_MAX_DOCUMENTS], start=1))
     if finding.rank is not None and finding.rank > _MAX_DOCUMENTS:
         shown.append((finding.rank, record.retrieved[finding.rank - 1]))
     retrieved = []
     for rank, found in shown:
-        clues: list[tuple[str, float | None]] = []
-        if search is not None:
-            known = search.clues.get(found["id"], ())
-            clues = [(clue.text, clue.score) for clue in known[:_MAX_CLUES]]
+        known = search.clues.get(found["id"], ()) if search is not None else ()
+        clues: list[tuple[str, float | None]]
+        clues = [(clue.text, clue.score) for clue in known[:_MAX_CLUES]]
         if not clues and found.get("clue"):
             clues = [(found["clue"], None)]
         retrieved.append(
@@ -171,31 +164,19 @@ def mark_clues(text: str, clues: Iterable[str]) -> tuple[TextPart, ...]:
     >>> [(part.text, part.marked) for part in parts]
     [('It is ', False), ('a red sign', True), ('.', False)]
     """
-    spans = []
+    marked = [False] * len(text)
     for piece in (piece for clue in clues for piece in clue.split(" ... ") if piece.strip()):
         start = text.find(piece)
         if start >= 0:
-            spans.append((start, start + len(piece)))
+            marked[start : start + len(piece)] = [True] * len(piece)
     first, last = 0, len(text)
     if len(text) > _MAX_TEXT:
-        first = max(0, min(spans, default=(0, 0))[0] - _CONTEXT)
+        first = max(0, (marked.index(True) if True in marked else 0) - _CONTEXT)
         first = min(first, len(text) - _MAX_TEXT)
         last = first + _MAX_TEXT
     parts = [TextPart("… ")] if first else []
-    position = first
-    for start, end in sorted(spans):
-        start, end = max(position, start), min(end, last)
-        if start >= end:
-            continue
-        if start > position:
-            parts.append(TextPart(text[position:start]))
-        if parts and parts[-1].marked:  # adjacent clues
-            parts[-1] = TextPart(parts[-1].text + text[start:end], True)
-        else:
-            parts.append(TextPart(text[start:end], True))
-        position = end
-    if position < last:
-        parts.append(TextPart(text[position:last]))
+    for is_marked, group in groupby(range(first, last), key=lambda position: marked[position]):
+        parts.append(TextPart("".join(text[position] for position in group), is_marked))
     if last < len(text):
         parts.append(TextPart(" …"))
     return tuple(parts)

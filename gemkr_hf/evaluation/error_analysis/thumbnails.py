@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from gemkr_hf.processing import Object, draw_objects
 
-LARGEST_SIDE = 440  # of a thumbnail, in pixels
+_LARGEST_SIDE = 440  # of a thumbnail, in pixels
 _QUALITY = 82
 _ENLARGED = 400  # shortest side of a small image before boxes are drawn, in pixels
 _SYMBOL = 48  # side of a symbol's thumbnail, in pixels
@@ -38,8 +38,8 @@ def thumbnail(
         _draw_dashed(drawn, [edge * factor for edge in target])
     if objects:
         drawn = draw_objects(drawn, objects)
-    drawn.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
-    return data_uri(drawn, "JPEG")
+    drawn.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+    return _data_uri(drawn, "JPEG")
 
 
 def _draw_dashed(image: Image.Image, box: Sequence[float]) -> None:
@@ -65,15 +65,14 @@ def symbol_thumbnail(mask: Image.Image) -> str:
     mask = ImageOps.contain(mask, (_SYMBOL - 8, _SYMBOL - 8), Image.Resampling.LANCZOS)
     tile = Image.new("L", (_SYMBOL, _SYMBOL), 255)
     tile.paste(0, ((_SYMBOL - mask.width) // 2, (_SYMBOL - mask.height) // 2), mask)
-    return data_uri(tile, "PNG")
+    return _data_uri(tile, "PNG")
 
 
-def data_uri(image: Image.Image, format_name: str) -> str:
-    """Return an image file as a data URI."""
+def _data_uri(image: Image.Image, format_name: str) -> str:
     file = BytesIO()
     image.save(file, format=format_name, quality=_QUALITY, optimize=True)
     content = base64.b64encode(file.getvalue()).decode("ascii")
     return f"data:image/{format_name.lower()};base64,{content}"
 
 
-__all__ = ["LARGEST_SIDE", "data_uri", "symbol_thumbnail", "thumbnail"]
+__all__ = ["symbol_thumbnail", "thumbnail"]
