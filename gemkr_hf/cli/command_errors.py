@@ -13,11 +13,13 @@ from gemkr_hf.utils.logging import be_quiet, log_to_standard_error
 def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Print a user's mistake as one sentence instead of a traceback, and exit with code 2.
 
-    The environment variable ``GEMKR_DEBUG`` brings the traceback back.
+    The environment variable ``GEMKR_DEBUG`` brings the traceback back. Notices of other libraries
+    are silenced.
     """
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        be_quiet()
         try:
             command(*args, **kwargs)
         except (ValueError, OSError) as error:
@@ -29,4 +31,4 @@ def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-__all__ = ["be_quiet", "log_to_standard_error", "one_sentence_errors"]
+__all__ = ["log_to_standard_error", "one_sentence_errors"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 from gemkr_hf.utils.deprecation import warn_renamed
 
 _NEW_OPTIONS = {
@@ -84,7 +84,6 @@ def check(
     Example: gemkr data check --format okvqa --train train.json --validation 896
     --documents okvqa_train_corpus.csv --images coco
     """
-    be_quiet()
     from gemkr_hf.data import DataConfig, load_benchmark
     from gemkr_hf.data.data_check import check_data, describe
 

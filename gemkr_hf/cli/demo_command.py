@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 from gemkr_hf.utils.hub_ids import resolve_source
 
 _QUICKSTART = Path("runs/quickstart")
@@ -42,7 +42,6 @@ def demo(
     Example: gemkr demo --model runs/quickstart/model
     --knowledge-base runs/quickstart/knowledge_base --port 7861
     """
-    be_quiet()
     from gemkr_hf.demo import MISSING, build_app, read_examples, serve
     from gemkr_hf.retrieval import GeMKRRetriever
 

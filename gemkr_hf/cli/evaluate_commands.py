@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 from gemkr_hf.cli.table_commands import add_table_commands
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ def score(
 
     Example: gemkr evaluate score run.trec --preset gold --measure P@5 --records run.jsonl
     """
-    be_quiet()
     from dataclasses import replace
 
     from gemkr_hf.data import DataConfig, load_benchmark
@@ -161,7 +160,6 @@ def compare(
 
     Example: gemkr evaluate compare a.jsonl b.jsonl --measure P@5 --plot comparison.png
     """
-    be_quiet()
     from gemkr_hf.evaluation.comparison import check_plot_path, plot_comparison
     from gemkr_hf.evaluation.comparison import compare as compare_records
     from gemkr_hf.evaluation.question_records import read_records

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 from gemkr_hf.utils.text import count
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ def build(
     Example: gemkr index build documents.csv --id-column no --text-column words
     --tokenizer runs/quickstart/model --output runs/kb
     """
-    be_quiet()
     from gemkr_hf.knowledge_base import KnowledgeBase, load_tokenizer
     from gemkr_hf.knowledge_base.document_sources import open_documents
     from gemkr_hf.knowledge_base.inspection import empty_texts
@@ -154,7 +153,6 @@ def inspect(
 
     Example: gemkr index inspect runs/quickstart/knowledge_base --plot lengths.png
     """
-    be_quiet()
     from gemkr_hf.knowledge_base import inspection
 
     loaded = _load(knowledge_base)
@@ -178,7 +176,6 @@ def query(
 
     Example: gemkr index query runs/quickstart/knowledge_base "a sign of"
     """
-    be_quiet()
     from gemkr_hf.knowledge_base import inspection
 
     loaded = _load(knowledge_base)
@@ -199,7 +196,6 @@ def add(
 
     Example: gemkr index add runs/kb more.jsonl
     """
-    be_quiet()
     from gemkr_hf.knowledge_base.document_sources import open_documents
 
     documents = open_documents(source, id_column or None, text_column, split, config)
@@ -223,7 +219,6 @@ def remove(
 
     Example: gemkr index remove runs/kb anchor gear
     """
-    be_quiet()
     before = _load_local(knowledge_base)
     known = {str(identifier): identifier for identifier in before.row_ids()}
     unknown = [identifier for identifier in ids if identifier not in known]
@@ -244,7 +239,6 @@ def compact(knowledge_base: Local) -> None:
 
     Example: gemkr index compact runs/kb
     """
-    be_quiet()
     before = _load_local(knowledge_base)
     size = before.index.nbytes
     after = before.compact()
@@ -262,7 +256,6 @@ def verify(knowledge_base: Folder) -> None:
 
     Example: gemkr index verify runs/quickstart/knowledge_base
     """
-    be_quiet()
     loaded = _load(knowledge_base)
     loaded.verify()
     shards = count(loaded.index.num_shards, "shard")

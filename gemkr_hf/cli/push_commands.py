@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 
 push = typer.Typer(
     help="Upload to the Hugging Face Hub in one commit. Interrupted uploads resume when the "
@@ -56,7 +56,6 @@ def model(
 
     Example: gemkr push model runs/quickstart/model org/gemkr-symbols --dry-run
     """
-    be_quiet()
     from gemkr_hf.hub import CardSettings, plan_model
 
     question = question or CardSettings.question
@@ -89,7 +88,6 @@ def adapter(
 
     Example: gemkr push adapter runs/quickstart/training org/gemkr-lora --base org/gemkr-base
     """
-    be_quiet()
     from gemkr_hf.hub import CardSettings
     from gemkr_hf.hub.checkpoint_upload import plan_adapter_and_base
 
@@ -121,7 +119,6 @@ def kb(
 
     Example: gemkr push kb runs/quickstart/knowledge_base org/symbols --license apache-2.0 --dry-run
     """
-    be_quiet()
     from gemkr_hf.knowledge_base.hub_repository import KnowledgeBaseCard, plan_knowledge_base
 
     card = KnowledgeBaseCard(license, language or None, source, model)
@@ -148,7 +145,6 @@ def space(
 
     Example: gemkr push space org/ask --model org/gemkr --knowledge-base org/symbols --dry-run
     """
-    be_quiet()
     from gemkr_hf.demo.space_repository import SpaceSettings, plan_space
 
     settings = SpaceSettings(model, knowledge_base, title, license)

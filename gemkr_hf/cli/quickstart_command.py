@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 
 
 @one_sentence_errors
@@ -18,7 +18,6 @@ def quickstart(
 
     Example: gemkr quickstart --output runs/quickstart
     """
-    be_quiet()
     from gemkr_hf.toy.quickstart import run_quickstart
 
     run_quickstart(output, log=typer.echo)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, one_sentence_errors
+from gemkr_hf.cli.command_errors import one_sentence_errors
 from gemkr_hf.utils.text import mark_clue
 
 
@@ -46,7 +46,6 @@ def retrieve(
 
     Example: gemkr retrieve --image scene.png --question "What is the red sign used for?"
     """
-    be_quiet()
     from gemkr_hf.decoding import plot_beams
     from gemkr_hf.retrieval.retriever import STRATEGIES, GeMKRRetriever
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, log_to_standard_error, one_sentence_errors
+from gemkr_hf.cli.command_errors import log_to_standard_error, one_sentence_errors
 
 
 @one_sentence_errors
@@ -29,7 +29,6 @@ def small_world(
     Example: gemkr small-world --work runs/small-world --output runs/stand-ins
     """
     log_to_standard_error()
-    be_quiet()
     from gemkr_hf.toy.stand_ins.build import CHECKPOINTS, STAGES, build_small_world
 
     target = build_small_world(work, output or CHECKPOINTS, stages=tuple(stage or STAGES))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, log_to_standard_error, one_sentence_errors
+from gemkr_hf.cli.command_errors import log_to_standard_error, one_sentence_errors
 from gemkr_hf.utils.config import override, parse, read_yaml
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ def open_evaluation(
     ] = False,
 ) -> "Evaluation":
     """Open the benchmark and check all settings before any long work."""
-    be_quiet()
     log_to_standard_error()
     settings = override({} if config is None else read_yaml(config), set_ or [])
     if output is not None:

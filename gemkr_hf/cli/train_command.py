@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gemkr_hf.cli.command_errors import be_quiet, log_to_standard_error, one_sentence_errors
+from gemkr_hf.cli.command_errors import log_to_standard_error, one_sentence_errors
 
 
 @one_sentence_errors
@@ -33,7 +33,6 @@ def train(
     from gemkr_hf.training.arguments import TrainConfig
     from gemkr_hf.utils.config import override, parse, read_yaml
 
-    be_quiet()
     log_to_standard_error()
     settings = override(read_yaml(config), set_ or [])
     if output is not None:
