@@ -125,7 +125,7 @@ def read_questions(path: str | Path, config: DataConfig) -> datasets.Dataset:
         raise FileNotFoundError(f"File not found: '{path}'")
     if config.format not in FILE_FORMATS:
         raise ValueError(f"The format '{config.format}' has no question files")
-    rows = list(FILE_FORMATS[config.format].read(path, config))
+    rows = list(FILE_FORMATS[config.format](path, config))
     identifier, count = Counter(row["question_id"] for row in rows).most_common(1)[0]
     if count > 1:
         raise ValueError(f"question_id '{identifier}' occurs {count} times in '{path}'")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gemkr_hf.data.data_config import DataConfig
-from gemkr_hf.data.formats import FILE_FORMATS
+from gemkr_hf.data.formats import DOCUMENT_IDS
 from gemkr_hf.knowledge_base.document_sources import RecordFile, open_documents
 
 _ID_COLUMNS = ("kid", "id")
@@ -12,7 +12,7 @@ _ID_COLUMNS = ("kid", "id")
 
 def document_id_of(data_format: str) -> Callable[[str], str]:
     """Return the function that normalizes the document ids of a format."""
-    return FILE_FORMATS[data_format].document_id if data_format in FILE_FORMATS else str.strip
+    return DOCUMENT_IDS.get(data_format, str.strip)
 
 
 class Corpus:

@@ -39,13 +39,7 @@ class Record:
 
 
 def make_records(run: Run, scores: Scores, questions: Iterable[Mapping[str, Any]]) -> list[Record]:
-    """Create one record for each question, in the order of the scores.
-
-    Args:
-        run: The run.
-        scores: The scores of that run.
-        questions: The records that were scored.
-    """
+    """Create one record for each question of a scored run, in the order of the scores."""
     question_of = {str(question["question_id"]): question for question in questions}
     records = []
     for row, name in enumerate(scores.question_ids):

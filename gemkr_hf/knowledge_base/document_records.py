@@ -1,6 +1,7 @@
 """The records of a knowledge base: documents, their duplicates, and the ids of both."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,6 @@ class Records:
         self._dataset = dataset
         self.duplicates = duplicates if duplicates is not None and len(duplicates) else None
         self.removed = removed
-        self._rows: dict[Any, int] | None = None
         self._primaries: dict[int, dict[str, Any]] = {}
         if self.duplicates is not None:
             for record in self.duplicates.filter(self.duplicates.column(PRIMARY)).to_pylist():
@@ -103,12 +103,13 @@ class Records:
 
     def row_ids(self) -> dict[Any, int]:
         """Row of the document for each id."""
-        if self._rows is None:
-            hidden = set(self._hidden_rows().tolist())
-            ids = enumerate(self.dataset["id"])
-            self._rows = {name: row for row, name in ids if row not in hidden}
-            self._rows |= self._duplicate_ids()
         return self._rows
+
+    @cached_property
+    def _rows(self) -> dict[Any, int]:
+        hidden, ids = set(self._hidden_rows().tolist()), enumerate(self.dataset["id"])
+        own = {name: row for row, name in ids if row not in hidden}
+        return own | dict(self._duplicate_ids())
 
     def rows_of(self, identifiers: Sequence[Any]) -> NDArray[np.int64]:
         """Rows of many documents, in one pass over all ids.
