@@ -47,7 +47,7 @@ from gemkr_hf.knowledge_base.tokenization import (
     load_tokenizer,
     tokenizer_fingerprint,
 )
-from gemkr_hf.utils.deprecation import renamed_arguments, warn_renamed
+from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.logging import progress, progress_bar
 from gemkr_hf.utils.text import first_sentence
 
@@ -180,12 +180,6 @@ class KnowledgeBase(Records):
             f"KnowledgeBase(documents={len(self)}, tokens={self.index.num_tokens}, "
             f"tokenizer='{self.tokenizer_identity.name}')"
         )
-
-    @property
-    def records(self) -> Records:
-        """Deprecated: the methods of its records are those of the knowledge base."""
-        warn_renamed("KnowledgeBase.records", "KnowledgeBase")
-        return self
 
     @property
     def column_names(self) -> list[str]:
