@@ -12,7 +12,12 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gemkr_hf.utils.deprecation import renamed_attributes
 from gemkr_hf.utils.hub_ids import is_local
+
+__getattr__ = renamed_attributes(
+    __name__, {"DocumentFile": "open_documents", "DocumentDataset": "open_documents"}
+)
 
 _KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 FILE_SUFFIXES = (*_KINDS, ".gz")
