@@ -17,12 +17,11 @@ from gemkr_hf.baselines.corpusbrain import (
 )
 from gemkr_hf.baselines.dense_retrieval import DenseRetriever, SentenceRetriever
 from gemkr_hf.baselines.image_inputs import ImageReader
-from gemkr_hf.baselines.query_encoders import TextEncoder
 from gemkr_hf.baselines.rank_fusion import FusionRetriever
 from gemkr_hf.baselines.seal import SEALRetriever, SEALSettings
 from gemkr_hf.baselines.text_language_model import Example, TextModel, fit_text_model, write_prompt
 from gemkr_hf.baselines.tower_factory import new_towers
-from gemkr_hf.baselines.two_towers import TwoTowers
+from gemkr_hf.baselines.two_towers import TextEncoder, TwoTowers
 from gemkr_hf.retrieval.protocol import Retriever
 from gemkr_hf.retrieval.types import Hit
 from gemkr_hf.utils.deprecation import renamed_attributes

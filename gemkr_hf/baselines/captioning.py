@@ -1,7 +1,7 @@
 """Caption models: text about an image, for the text-only systems (paper, "Baselines")."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +32,26 @@ MAX_TOKENS = 64
 GREEDY: dict[str, Any] = {"max_new_tokens": MAX_TOKENS, "num_beams": 1, "do_sample": False}
 
 
-def _write_captions(
-    images: Sequence[Any],
-    batch_size: int,
-    generate: Callable[[list[Image.Image]], torch.Tensor],
-    tokenizer: Any,
-) -> list[str]:
-    """Return a caption for each image, from the token ids that ``generate`` returns for a batch."""
-    captions: list[str] = []
-    for rows in progress(batches(len(images), batch_size), "write captions"):
-        tokens = generate([load_image(image) for image in images[rows]])
-        texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        captions += [text.strip() for text in texts]
-    return captions
+class _Captioner:
+    """A model that writes captions; `_generate` returns the token ids of a batch of images."""
+
+    tokenizer: Any
+
+    @torch.no_grad()
+    def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
+        """Return a caption for each image, by greedy search."""
+        captions: list[str] = []
+        for rows in progress(batches(len(images), batch_size), "write captions"):
+            tokens = self._generate([load_image(image) for image in images[rows]])
+            texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            captions += [text.strip() for text in texts]
+        return captions
+
+    def _generate(self, images: list[Image.Image]) -> torch.Tensor:
+        raise NotImplementedError
 
 
-class PublishedCaptions:
+class PublishedCaptions(_Captioner):
     """Any caption model of transformers, such as BLIP or GIT.
 
     Args:
@@ -57,25 +61,19 @@ class PublishedCaptions:
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model = model.eval()
-        self.processor = processor
+        self.processor = self.tokenizer = processor
 
     def to(self, device: torch.device) -> "PublishedCaptions":
         """Move the model to a device."""
         self.model.to(device)
         return self
 
-    @torch.no_grad()
-    def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
-        """Return a caption for each image, by greedy search."""
-
-        def generate(batch: list[Image.Image]) -> torch.Tensor:
-            inputs = self.processor(images=batch, return_tensors="pt").to(self.model.device)
-            return self.model.generate(**inputs, **GREEDY)
-
-        return _write_captions(images, batch_size, generate, self.processor)
+    def _generate(self, images: list[Image.Image]) -> torch.Tensor:
+        inputs = self.processor(images=images, return_tensors="pt").to(self.model.device)
+        return self.model.generate(**inputs, **GREEDY)
 
 
-class CaptionModel(nn.Module):
+class CaptionModel(_Captioner, nn.Module):
     """A small caption model: a frozen CLIP vision tower, and a GPT-2 with cross-attention to it.
 
     The tower encodes the whole image and a grid of tiles, as current models do to recognize small
@@ -172,23 +170,17 @@ class CaptionModel(nn.Module):
         )
         return {"loss": output.loss}
 
-    @torch.no_grad()
-    def write(self, images: Sequence[Any], batch_size: int = 32) -> list[str]:
-        """Return a caption for each image, by greedy search."""
+    def _generate(self, images: list[Image.Image]) -> torch.Tensor:
         self.eval()
-
-        def generate(batch: list[Image.Image]) -> torch.Tensor:
-            states = self.encode_images(batch)
-            start = torch.full((len(states), 1), self.tokenizer.bos_token_id, device=states.device)
-            return self.decoder.generate(
-                input_ids=start,
-                attention_mask=torch.ones_like(start),
-                encoder_hidden_states=self._project(states),
-                pad_token_id=self.tokenizer.pad_token_id,
-                **GREEDY,
-            )
-
-        return _write_captions(images, batch_size, generate, self.tokenizer)
+        states = self.encode_images(images)
+        start = torch.full((len(states), 1), self.tokenizer.bos_token_id, device=states.device)
+        return self.decoder.generate(
+            input_ids=start,
+            attention_mask=torch.ones_like(start),
+            encoder_hidden_states=self._project(states),
+            pad_token_id=self.tokenizer.pad_token_id,
+            **GREEDY,
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the parts as transformers checkpoints; the folder is written atomically."""
@@ -276,26 +268,18 @@ def fit_captions(
         )
     )
     model = CaptionModel(encoder.eval(), decoder, image_processor, tokenizer)
-    examples = _encode(model, images, captions)
-    train_model(model, examples, _collate, config, folder, "train captions")
-    return model.eval()
-
-
-def _encode(
-    model: CaptionModel, images: Mapping[str, Any], captions: Sequence[tuple[str, str]]
-) -> list[dict[str, torch.Tensor]]:
-    """Return the states of the frozen tower, computed once, and the token ids of the captions."""
-    states: list[torch.Tensor] = []
+    states: list[torch.Tensor] = []  # of the frozen tower, computed once
     for rows in progress(batches(len(captions), 32), "encode images"):
         batch = [load_image(images[name]) for name, _ in captions[rows]]
         states += model.encode_images(batch).half()
-    texts = [" " + text for _, text in captions]
-    encoded = model.tokenizer(texts, add_special_tokens=False)["input_ids"]
-    end = model.tokenizer.eos_token_id
-    return [
+    encoded = tokenizer([" " + text for _, text in captions], add_special_tokens=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    examples = [
         {"states": of_image, "labels": torch.tensor([*ids[: MAX_TOKENS - 1], end])}
         for of_image, ids in zip(states, encoded, strict=True)
     ]
+    train_model(model, examples, _collate, config, folder, "train captions")
+    return model.eval()
 
 
 def _collate(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from gemkr_hf.baselines.baseline import Baseline, Images, batches
-from gemkr_hf.baselines.document_vectors import DocumentVectors
-from gemkr_hf.baselines.query_encoders import Tensors
-from gemkr_hf.baselines.two_towers import DualEncoder
+from gemkr_hf.baselines.dense_retrieval import DocumentVectors
+from gemkr_hf.baselines.two_towers import DualEncoder, Tensors
 from gemkr_hf.processing import load_image
 from gemkr_hf.retrieval.types import Hit
 from gemkr_hf.utils.io import atomic_folder

@@ -1,6 +1,7 @@
 """VRR: several retrievers joined by reciprocal-rank fusion (paper, Table 1)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gemkr_hf.baselines.baseline import Baseline, Captions, Images
@@ -64,9 +65,7 @@ def _fuse(rankings: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
             scores[name] = scores.get(name, 0.0) + 1 / (CONSTANT + rank)
             first.setdefault(name, hit)
     best = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:k]
-    return [
-        Hit(score, first[name].row, first[name].document, first[name].clues) for name, score in best
-    ]
+    return [replace(first[name], score=score) for name, score in best]
 
 
 __all__ = ["CONSTANT", "DEPTH", "FusionRetriever"]

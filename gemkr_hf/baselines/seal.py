@@ -187,12 +187,10 @@ def _without_overlaps(document: Sequence[int], ngrams: Sequence[NGram]) -> list[
         length = len(ngram.tokens)
         counts = False
         for start in starts.get(ngram.tokens[0], ()):
-            if tuple(document[start : start + length]) != ngram.tokens or any(
-                taken[start : start + length]
-            ):
-                continue
-            taken[start : start + length] = [True] * length
-            counts = True
+            span = slice(start, start + length)
+            if tuple(document[span]) == ngram.tokens and not any(taken[span]):
+                taken[span] = [True] * length
+                counts = True
         if counts:
             kept.append(ngram)
     return kept

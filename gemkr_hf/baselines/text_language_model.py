@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gemkr_hf.baselines.baseline import Baseline, batches
 from gemkr_hf.baselines.baseline_training import train_model
@@ -51,8 +52,6 @@ class TextModel:
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> "TextModel":
         """Load a causal language model from a folder or the Hub."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         tokenizer = AutoTokenizer.from_pretrained(name)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
@@ -70,16 +69,16 @@ class TextModel:
 
     def inputs(self, prompts: Sequence[str], batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
         """Yield batches of ``input_ids`` and ``attention_mask``, int64, padded on the left."""
-        encoded = self.encode_prompts(prompts)
-        for rows in batches(len(encoded), batch_size):
-            length = max(map(len, encoded[rows]))
-            ids = torch.full((len(encoded[rows]), length), self.tokenizer.pad_token_id)
-            mask = torch.zeros_like(ids)
-            for row, tokens in enumerate(encoded[rows]):
-                ids[row, length - len(tokens) :] = torch.tensor(tokens)
-                mask[row, length - len(tokens) :] = 1
-            device = self.model.device
-            yield {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        for rows in batches(len(prompts), batch_size):
+            encoded = self.tokenizer(
+                list(prompts[rows]),
+                split_special_tokens=True,
+                padding=True,
+                padding_side="left",
+                return_tensors="pt",
+                return_token_type_ids=False,
+            )
+            yield dict(encoded.to(self.model.device))
 
 
 class WritingBaseline(Baseline):
@@ -143,25 +142,20 @@ def fit_text_model(
     else:
         trained = model.model.float().requires_grad_(True)
     trained.train()
+    prompts = model.encode_prompts([example.prompt for example in examples])
+    written = [[*example.tokens, model.tokenizer.eos_token_id] for example in examples]
+    encoded = [
+        {
+            "input_ids": torch.tensor(prompt + tokens),
+            "labels": torch.tensor([-100] * len(prompt) + tokens),
+        }
+        for prompt, tokens in zip(prompts, written, strict=True)
+    ]
     collate = InstructionCollator(model.tokenizer.pad_token_id)
-    train_model(trained, _encode(model, examples), collate, config, folder, description)
+    train_model(trained, encoded, collate, config, folder, description)
     model.model = trained.merge_and_unload() if config.lora_r else trained
     model.model.eval()
     return model
-
-
-def _encode(model: TextModel, examples: Sequence[Example]) -> list[dict[str, torch.Tensor]]:
-    encoded = []
-    prompts = model.encode_prompts([example.prompt for example in examples])
-    for prompt, example in zip(prompts, examples, strict=True):
-        written = [*example.tokens, model.tokenizer.eos_token_id]
-        encoded.append(
-            {
-                "input_ids": torch.tensor(prompt + written),
-                "labels": torch.tensor([-100] * len(prompt) + written),
-            }
-        )
-    return encoded
 
 
 __all__ = [

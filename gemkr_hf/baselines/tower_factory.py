@@ -18,8 +18,13 @@ from transformers import (
     ViltModel,
 )
 
-from gemkr_hf.baselines.query_encoders import ImageEncoder, ObjectsEncoder, TextEncoder
-from gemkr_hf.baselines.two_towers import EARLIER_KINDS, TwoTowers
+from gemkr_hf.baselines.two_towers import (
+    EARLIER_KINDS,
+    ImageEncoder,
+    ObjectsEncoder,
+    TextEncoder,
+    TwoTowers,
+)
 from gemkr_hf.utils.deprecation import warn_renamed
 
 
