@@ -185,14 +185,9 @@ def dpr(evaluation: Evaluation, seed: int) -> Retriever:
 
 
 def reviz(evaluation: Evaluation, seed: int, name: str = "reviz") -> Retriever:
-    """Return ReViz: ViLT on question and image."""
+    """Return ReViz: ViLT on question and image; with inverse-cloze pretraining by that name."""
     towers = _towers(evaluation, name, "image", seed)
     return DenseRetriever(towers, evaluation.image_reader, name="ReViz")
-
-
-def reviz_ict(evaluation: Evaluation, seed: int) -> Retriever:
-    """Return ReViz with inverse-cloze pretraining."""
-    return reviz(evaluation, seed, INVERSE_CLOZE)
 
 
 def vrr(evaluation: Evaluation, seed: int) -> Retriever:
@@ -218,11 +213,6 @@ def clip(evaluation: Evaluation, seed: int, name: str = "clip", question: float 
     return retriever
 
 
-def clip_fusion(evaluation: Evaluation, seed: int) -> Retriever:
-    """Return CLIP with the sum of the vectors of image and question."""
-    return clip(evaluation, seed, "clip-fusion", question=0.5)
-
-
 def _untrained_clip(evaluation: Evaluation, question: float) -> CLIPRetriever:
     model = evaluation.config.model
     if model.checkpoint is None:
@@ -240,13 +230,11 @@ def _untrained_clip(evaluation: Evaluation, question: float) -> CLIPRetriever:
 
 __all__ = [
     "clip",
-    "clip_fusion",
     "dpr",
     "inverse_cloze_pairs",
     "load_towers",
     "question_pairs",
     "reviz",
-    "reviz_ict",
     "vrr",
     "without",
 ]

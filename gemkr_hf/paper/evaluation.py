@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from gemkr_hf.data import Benchmark, load_benchmark
 from gemkr_hf.evaluation.run_files import first_ids
 from gemkr_hf.evaluation.run_metrics import check_judged
 from gemkr_hf.knowledge_base import KnowledgeBase
-from gemkr_hf.paper.captions import ImageList, captions_for, given_captions, write_captions
 from gemkr_hf.paper.evaluation_config import EvaluationConfig
 from gemkr_hf.processing import ObjectCache
 from gemkr_hf.training.prepared_images import PreparedImages, prepare_images
@@ -30,6 +29,7 @@ from gemkr_hf.training.training_checks import has_images, with_images
 from gemkr_hf.training.training_run import match_document_ids, open_or_build
 from gemkr_hf.utils.config import as_plain, upgrade_settings
 from gemkr_hf.utils.hub_ids import resolve_source
+from gemkr_hf.utils.io import read_json, write_json
 from gemkr_hf.utils.run_dir import RunDirectory
 
 Record = Mapping[str, Any]
@@ -50,6 +50,21 @@ _CONTENTS = (
     "rows",
     "work",
 )
+
+
+class ImageList(Sequence[Any]):
+    """Images in the order of their ids, opened on access."""
+
+    def __init__(self, images: Mapping[str, Any], names: Sequence[str]) -> None:
+        self._images, self._names = images, list(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self._images[name] for name in self._names[position]]
+        return self._images[self._names[position]]
 
 
 class Evaluation:
@@ -253,9 +268,9 @@ class Evaluation:
             ValueError: Captions must be written, and there are no images.
         """
         split, questions = self.config.split, self.questions
-        captions = given_captions(questions["train"]) if "train" in questions else {}
+        captions = _given_captions(questions["train"]) if "train" in questions else {}
         if self.config.captions == "given":
-            return captions | given_captions(questions[split])
+            return captions | _given_captions(questions[split])
         if not has_images(self.benchmark):
             raise ValueError(
                 "Captions cannot be written without data.images: set captions to given, or leave "
@@ -265,21 +280,27 @@ class Evaluation:
         if "train" in questions:
             records += [one for one in self.training_questions if one["image_id"] not in captions]
         names = list(dict.fromkeys(record["image_id"] for record in records))
-        images, checkpoint = self.benchmark.images, self.config.checkpoints.get("captions")
+        checkpoint, writer = self.config.checkpoints.get("captions"), "trained"
         if checkpoint is not None:
-            digest = hashlib.sha256(checkpoint.encode()).hexdigest()[:8]
-            file = self.path("captions", f"{digest}.json")
-            written = write_captions(names, images, lambda: load_captioner(checkpoint), file)
-        else:
-            file = self.path("captions", "trained.json")
-            written = write_captions(names, images, self._trained_captioner, file)
+            writer = hashlib.sha256(checkpoint.encode()).hexdigest()[:8]
+        file = self.path("captions", f"{writer}.json")
+        written = read_json(file) if file.exists() else {}
+        missing = [name for name in names if name not in written]
+        if missing:
+            model = self._caption_model()
+            model.to(self.device)
+            texts = model.write(ImageList(self.benchmark.images, missing))
+            written |= dict(zip(missing, texts, strict=True))
+            write_json(file, written)
         return captions | written
 
-    def _trained_captioner(self) -> CaptionModel | PublishedCaptions:
-        """Return the caption model that is trained on the captions of the training images."""
+    def _caption_model(self) -> CaptionModel | PublishedCaptions:
+        """Return the one of a checkpoint, or train one on the captions of the training images."""
+        if (checkpoint := self.config.checkpoints.get("captions")) is not None:
+            return load_captioner(checkpoint)
         folder = self.path("captioner")
         if not folder.exists():
-            captions = given_captions(self.training_questions)
+            captions = _given_captions(self.training_questions)
             if not captions:
                 raise ValueError(
                     "The training questions have no captions to train a caption model on: give "
@@ -300,8 +321,25 @@ class Evaluation:
         return load_captioner(folder)
 
     def captions_for(self, records: Sequence[Record]) -> list[str]:
-        """Return the caption of each question's image; see `captions_for`."""
-        return captions_for(records, self.captions)
+        """Return the caption of each question's image.
+
+        Raises:
+            ValueError: An image has no caption.
+        """
+        captions, names = self.captions, [record["image_id"] for record in records]
+        missing = [name for name in dict.fromkeys(names) if name not in captions]
+        if missing:
+            raise ValueError(
+                f"{len(missing):,} images have no caption, the first is '{missing[0]}': give the "
+                "questions a field 'caption', set captions to written, or leave out the systems "
+                "that read captions"
+            )
+        return [captions[name] for name in names]
+
+
+def _given_captions(records: Iterable[Record]) -> dict[str, str]:
+    """Return image id -> caption of the questions that have a caption."""
+    return {record["image_id"]: record["caption"] for record in records if record["caption"]}
 
 
 __all__ = ["Evaluation", "Record"]

@@ -42,9 +42,10 @@ def gemkr(
     knowledge_base = evaluation.knowledge_base
     if checkpoint is None or ablation != FULL_MODEL or size is not None:
         config = _training_config(evaluation, seed, ablation, size)
-        _tune(evaluation, config, own_tokenizer=_has_own_tokenizer(size))
+        own_tokenizer = size is not None and size.language_model is not None
+        _tune(evaluation, config, own_tokenizer)
         checkpoint = f"{config.output}/model"
-        if _has_own_tokenizer(size):
+        if own_tokenizer:
             knowledge_base = KnowledgeBase.from_pretrained(f"{config.output}/knowledge_base")
     model = load_checkpoint(AutoModel, checkpoint)
     processor = load_checkpoint(AutoProcessor, checkpoint)
@@ -52,10 +53,6 @@ def gemkr(
     model = model.float() if evaluation.device.type == "cpu" else model.to(evaluation.device)
     reads_captions = ablation == WITHOUT_IMAGES
     return GeMKRRetriever(model, processor, knowledge_base, captions=reads_captions, **decoding)
-
-
-def _has_own_tokenizer(size: LanguageModelSize | None) -> bool:
-    return size is not None and size.language_model is not None
 
 
 def _training_config(
@@ -110,28 +107,20 @@ def _with_language_model(evaluation: Evaluation, size: LanguageModelSize | None)
 
 def _tune(evaluation: Evaluation, config: TrainConfig, own_tokenizer: bool) -> None:
     """Tune a model, or find it tuned with the same settings."""
-    benchmark = evaluation.benchmark
     questions = evaluation.training_dataset
     if config.captions:
         captions = evaluation.captions_for(list(questions))
         questions = questions.remove_columns("caption").add_column("caption", captions)
     benchmark = dataclasses.replace(
-        benchmark,
+        evaluation.benchmark,
         questions=datasets.DatasetDict({"train": questions}),
-        documents=evaluation.knowledge_base if own_tokenizer else benchmark.documents,
+        documents=evaluation.knowledge_base if own_tokenizer else evaluation.benchmark.documents,
         knowledge_base=None if own_tokenizer else str(evaluation.knowledge_base_folder),
     )
-    images = evaluation.path("images")
-    if not config.captions:
-        # The images are the same for all ablations and language models.
-        images = evaluation.training_images.folder
-    run_training(
-        config,
-        log=evaluation.log,
-        overwrite=evaluation.overwrite,
-        benchmark=benchmark,
-        images=images,
-    )
+    # The images are the same for all ablations and language models.
+    folder = evaluation.path("images") if config.captions else evaluation.training_images.folder
+    log, overwrite = evaluation.log, evaluation.overwrite
+    run_training(config, log=log, overwrite=overwrite, benchmark=benchmark, images=folder)
 
 
 __all__ = ["FULL_MODEL", "WITHOUT_IMAGES", "gemkr"]

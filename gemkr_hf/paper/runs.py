@@ -17,13 +17,15 @@ from gemkr_hf.evaluation.run_files import write_trec_run
 from gemkr_hf.evaluation.run_metrics import Scores, score
 from gemkr_hf.paper.evaluation import UPGRADE, Evaluation
 from gemkr_hf.paper.systems import System
-from gemkr_hf.paper.weights_digest import weights_digest
 from gemkr_hf.retrieval.types import Hit, Run
 from gemkr_hf.utils.io import read_json, write_json
 from gemkr_hf.utils.run_dir import settings_match
 from gemkr_hf.utils.text import slug
 
 logger = logging.getLogger(__name__)
+
+_PREFIX = 256
+"""Bytes read of each tensor: training changes them, and 7 billion weights take a second."""
 
 
 def questions_digest(evaluation: Evaluation) -> str:
@@ -33,6 +35,35 @@ def questions_digest(evaluation: Evaluation) -> str:
     for record in evaluation.test_questions:
         parts = [str(record[name]) for name in ("question_id", "image_id", "question")]
         digest.update(json.dumps(parts).encode())
+    return digest.hexdigest()[:16]
+
+
+def weights_digest(checkpoint: str) -> str | None:
+    """Return a digest of the first bytes of each tensor and of the sizes of weight files.
+
+    Args:
+        checkpoint: a folder, or two folders separated by a comma.
+
+    Returns:
+        None if it is not a local folder.
+    """
+    folders = [Path(name.strip()) for name in checkpoint.split(",")]
+    if not all(folder.is_dir() for folder in folders):
+        return None
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in {".safetensors", ".bin", ".pt"}:
+                digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+            if path.suffix == ".safetensors":
+                with path.open("rb") as file:
+                    length = int.from_bytes(file.read(8), "little")
+                    header = json.loads(file.read(length))
+                    header.pop("__metadata__", None)
+                    for tensor in header.values():
+                        begin, end = tensor["data_offsets"]
+                        file.seek(8 + length + begin)
+                        digest.update(file.read(min(_PREFIX, end - begin)))
     return digest.hexdigest()[:16]
 
 
@@ -165,4 +196,12 @@ def score_runs(evaluation: Evaluation, system: System, runs: Mapping[int, Run]) 
     return scored
 
 
-__all__ = ["kept_run", "make_run", "run_folder", "run_settings", "score_runs"]
+__all__ = [
+    "kept_run",
+    "make_run",
+    "questions_digest",
+    "run_folder",
+    "run_settings",
+    "score_runs",
+    "weights_digest",
+]

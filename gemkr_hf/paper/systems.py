@@ -7,7 +7,7 @@ from typing import Any
 
 from gemkr_hf.baselines import BM25Retriever, Retriever
 from gemkr_hf.modeling import ABLATIONS
-from gemkr_hf.paper.encoder_systems import clip, clip_fusion, dpr, reviz, reviz_ict, vrr
+from gemkr_hf.paper.encoder_systems import INVERSE_CLOZE, clip, dpr, reviz, vrr
 from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.gemkr_systems import FULL_MODEL, WITHOUT_IMAGES, gemkr
 from gemkr_hf.paper.writing_systems import corpusbrain, seal
@@ -64,21 +64,21 @@ class System:
         return seeds[:1] if self.first_seed_only or not self.is_trained(evaluation) else seeds
 
 
-def _bm25(evaluation: Evaluation, seed: int) -> Retriever:
-    return BM25Retriever()
+def _bm25(evaluation: Evaluation, seed: int, captions: bool = False) -> Retriever:
+    return BM25Retriever(captions)
 
 
-def _bm25_caption(evaluation: Evaluation, seed: int) -> Retriever:
-    return BM25Retriever(captions=True)
-
-
+_BM25_CAPTION = partial(_bm25, captions=True)
+# The sum of the vectors of image and question.
+_CLIP_FUSION = partial(clip, name="clip-fusion", question=0.5)
+_REVIZ_ICT = partial(reviz, name=INVERSE_CLOZE)
 _TUNED = ("tuning", "sampling", "aggregate")
 _ENCODERS = ("encoders",)
 _WRITERS = ("text_models", "sampling")
 
 SYSTEMS: dict[str, System] = {
     "bm25": System("BM25, question", "BM25", _bm25),
-    "bm25-caption": System("BM25, question + caption", "BM25", _bm25_caption, reads_captions=True),
+    "bm25-caption": System("BM25, question + caption", "BM25", _BM25_CAPTION, reads_captions=True),
     "dpr": System("DPR", "DPR", dpr, ("dpr",), _ENCODERS, reads_captions=True),
     "corpusbrain": System(
         "CorpusBrain", "CorpusBrain", corpusbrain, ("corpusbrain",), _WRITERS, reads_captions=True
@@ -88,7 +88,7 @@ SYSTEMS: dict[str, System] = {
         "CLIP, image to text", "CLIP", clip, ("clip",), _ENCODERS, trains_on_images=True
     ),
     "clip-fusion": System(
-        "CLIP, image + question", "CLIP", clip_fusion, ("clip",), _ENCODERS, trains_on_images=True
+        "CLIP, image + question", "CLIP", _CLIP_FUSION, ("clip",), _ENCODERS, trains_on_images=True
     ),
     "vrr": System(
         "VRR",
@@ -105,7 +105,7 @@ SYSTEMS: dict[str, System] = {
     "reviz-ict": System(
         "ReViz-ICT",
         "ReViz-ICT",
-        reviz_ict,
+        _REVIZ_ICT,
         ("reviz-ict",),
         (*_ENCODERS, "pretraining"),
         trains_on_images=True,
@@ -123,27 +123,25 @@ STRATEGIES = {
 """Strategy of ``GeMKRRetriever.retrieve`` -> row of Table 4."""
 
 
-def ablation_systems(evaluation: Evaluation) -> list[System]:
+def ablation_systems() -> list[System]:
     """Return Table 3's rows: the full model of Table 1, and it without each of its parts."""
-    systems = [replace(SYSTEMS["gemkr"], paper=FULL_MODEL)]
-    for label in ABLATIONS:
-        if label != FULL_MODEL:
-            text_only = label == WITHOUT_IMAGES
-            systems.append(
-                System(
-                    label,
-                    label,
-                    partial(gemkr, ablation=label),
-                    settings=_TUNED,
-                    variant={"ablation": label},
-                    reads_captions=text_only,
-                    trains_on_images=not text_only,
-                )
-            )
-    return systems
+    without = [
+        System(
+            label,
+            label,
+            partial(gemkr, ablation=label),
+            settings=_TUNED,
+            variant={"ablation": label},
+            reads_captions=label == WITHOUT_IMAGES,
+            trains_on_images=label != WITHOUT_IMAGES,
+        )
+        for label in ABLATIONS
+        if label != FULL_MODEL
+    ]
+    return [replace(SYSTEMS["gemkr"], paper=FULL_MODEL), *without]
 
 
-def strategy_systems(evaluation: Evaluation) -> list[System]:
+def strategy_systems() -> list[System]:
     """Return Table 4's rows: the full model with each generation strategy."""
     trains_model = STRATEGIES["clue"]
     return [
@@ -194,9 +192,9 @@ def table_systems(
         chosen = [system for name, system in SYSTEMS.items() if names is None or name in names]
         return chosen, SYSTEMS["gemkr"].label
     if table == "table3":
-        return ablation_systems(evaluation), SYSTEMS["gemkr"].label
+        return ablation_systems(), SYSTEMS["gemkr"].label
     if table == "table4":
-        return strategy_systems(evaluation), STRATEGIES["clue"]
+        return strategy_systems(), STRATEGIES["clue"]
     if table == "figure3":
         systems = language_model_systems(evaluation)
         return systems, systems[-1].label

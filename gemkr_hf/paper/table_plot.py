@@ -72,11 +72,11 @@ def _draw_measure(
     panel: Any, result: ResultTable, measure: str, color: str, benchmark: str, heights: np.ndarray
 ) -> None:
     intervals = [row.ours[measure] for row in result.rows]
-    means = np.array([100 * interval.mean for interval in intervals])
-    low = means - np.array([100 * interval.low for interval in intervals])
-    high = np.array([100 * interval.high for interval in intervals]) - means
+    means, low, high = 100 * np.array([(one.mean, one.low, one.high) for one in intervals]).T
     style = {"ecolor": _DARK, "elinewidth": 0.9, "capsize": 2}
-    panel.barh(heights, means, xerr=[low, high], color=color, alpha=0.85, error_kw=style)
+    panel.barh(
+        heights, means, xerr=[means - low, high - means], color=color, alpha=0.85, error_kw=style
+    )
     papers = [100 * row.paper.get(benchmark, {}).get(measure, np.nan) for row in result.rows]
     for height, row, paper in zip(heights, result.rows, papers, strict=True):
         seeds = row.over_seeds.get(measure, ())
@@ -87,7 +87,7 @@ def _draw_measure(
         panel.plot(paper, height, "D", color="white", markeredgecolor=_DARK, markersize=5)
     panel.set_title(measure, fontsize=10)
     # With one relevant document per question, P@5 is at most 20.
-    largest = float(np.nanmax([*(means + high), *papers, 1.0]))
+    largest = float(np.nanmax([*high, *papers, 1.0]))
     panel.set_xlim(0, min(102.0, 1.15 * largest))
     panel.grid(axis="x", color="#cbd5e0", linewidth=0.6)
     panel.set_axisbelow(True)

@@ -21,12 +21,11 @@ from gemkr_hf.paper.result_table import (
     ResultTable,
     with_p_values,
 )
-from gemkr_hf.paper.runs import questions_digest
+from gemkr_hf.paper.runs import questions_digest, weights_digest
 from gemkr_hf.paper.systems import SYSTEMS
 from gemkr_hf.paper.table_formats import to_latex, to_markdown
 from gemkr_hf.paper.table_plot import plot_result
 from gemkr_hf.paper.tables import make_table
-from gemkr_hf.paper.weights_digest import weights_digest
 from tests.unit.paper.evaluation_settings import config, quiet, squeezed
 
 SPLIT = "test"
