@@ -1,6 +1,7 @@
 """Saving of checkpoints and adapters."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from safetensors.torch import save_file
 from gemkr_hf.utils.io import atomic_folder, read_json, write_json
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+Adapter = tuple[dict[str, Any], dict[str, torch.Tensor]]
+"""Configuration and tensors."""
 
 
 def save_model(
@@ -57,9 +61,7 @@ def save_adapter(
     Raises:
         ValueError: the adapters change different layers.
     """
-    config, tensors = read_adapter(stages[0])
-    for stage in stages[1:]:
-        config, tensors = _combine((config, tensors), read_adapter(stage))
+    config, tensors = reduce(_combine, map(read_adapter, stages))
     config |= {"base_model_name_or_path": base, "revision": None, "inference_mode": True}
     with atomic_folder(target) as folder:
         processor.save_pretrained(folder)
@@ -68,7 +70,7 @@ def save_adapter(
             write_more(folder)
 
 
-def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_adapter(folder: Path) -> Adapter:
     """Read an adapter's configuration and tensors, without the embeddings that PEFT adds."""
     config = read_json(folder / ADAPTER_CONFIG)
     trained_modules = tuple(config.get("modules_to_save") or ())
@@ -91,10 +93,7 @@ def write_adapter(folder: Path, config: dict[str, Any], tensors: dict[str, torch
     )
 
 
-def _combine(
-    first: tuple[dict[str, Any], dict[str, torch.Tensor]],
-    second: tuple[dict[str, Any], dict[str, torch.Tensor]],
-) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _combine(first: Adapter, second: Adapter) -> Adapter:
     """Combine two adapters, of which the second was tuned on the base with the first merged.
 
     s1 B1 A1 + s2 B2 A2 = [s1 B1, s2 B2] [A1; A2]: LoRA with the sum of both ranks and a scale of 1.

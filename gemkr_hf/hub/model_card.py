@@ -76,6 +76,8 @@ def model_card(
     """
     settings = settings or CardSettings()
     record = read_training_record(folder)
+    config = folder / "config.json"
+    tuned = read_json(config) if config.is_file() else record
     results = results_of(record)
     parts = _parts(folder, record, settings, adapter_base, ask_the_hub)
     license, license_name = _license(settings, {part.license for part in parts})
@@ -104,15 +106,15 @@ def model_card(
         "training": record if "settings" in record else None,
         "settings": yaml.safe_dump(record.get("settings", {}), sort_keys=False),
         "curves": (folder / "curves.png").is_file(),
-        "fingerprint": _tokenizer_fingerprint(folder, record),
+        "fingerprint": tuned.get("tokenizer_fingerprint"),
     }
     if adapter_base is None:
         return render_card("model.md", ModelCard, data, **values)
     data["base_model_relation"] = "adapter"
-    config, tensors = read_adapter(folder)
+    lora, tensors = read_adapter(folder)
     values |= {
         "base": adapter_base,
-        "rank": config["r"],
+        "rank": lora["r"],
         "adapter_parameters": sum(tensor.numel() for tensor in tensors.values()),
         "adapter_size": readable_size((folder / ADAPTER_WEIGHTS).stat().st_size),
     }
@@ -168,7 +170,6 @@ def _parts(
     adapter_base: str | None,
     ask_the_hub: bool,
 ) -> list[_Part]:
-    """List the parts of a checkpoint or adapter, with their licenses."""
     recorded = record.get("starts_from", [{"part": "weights", "source": "not recorded"}])
     if adapter_base:
         recorded = [{"part": "base", "name": adapter_base}]
@@ -185,13 +186,6 @@ def _parts(
         source = "an Ultralytics YOLO, `detector.safetensors`"
         parts.append(_Part("detector", source, ULTRALYTICS_LICENSE))
     return parts
-
-
-def _tokenizer_fingerprint(folder: Path, record: Mapping[str, Any]) -> str | None:
-    """Return the fingerprint of the tokenizer that a checkpoint was tuned with, if known."""
-    config = folder / "config.json"
-    known = read_json(config) if config.is_file() else record
-    return known.get("tokenizer_fingerprint")
 
 
 def _license_of(name: str | None, settings: CardSettings, ask_the_hub: bool) -> str:

@@ -110,13 +110,14 @@ def upload(
             api.create_branch(repo_id, branch=revision, repo_type=kind, exist_ok=True)
         present = api.list_repo_files(repo_id, repo_type=kind, revision=revision)
         deleted = plan.stale(present)
-        _validate_card(plan)
-        additions = [
-            CommitOperationAdd(
-                file.path, file.source if isinstance(file.source, bytes) else str(file.source)
-            )
-            for file in plan.files
-        ]
+        # Before anything large is sent, the Hub validates the card.
+        for file in plan.files:
+            if file.path == "README.md":
+                try:
+                    RepoCard(file.read().decode()).validate(repo_type=kind)
+                except ValueError as error:
+                    raise ValueError(f"The Hub rejects the card (README.md): {error}") from None
+        additions = [CommitOperationAdd(file.path, file.source) for file in plan.files]
         sent = 0
         for group in _groups(additions):
             api.preupload_lfs_files(
@@ -140,16 +141,6 @@ def upload(
     except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise _readable_error(error, plan) from error
     return UploadResult(commit.pr_url or str(repository), commit.oid, tuple(deleted))
-
-
-def _validate_card(plan: UploadPlan) -> None:
-    """Let the Hub validate the card before anything large is sent."""
-    for file in plan.files:
-        if file.path == "README.md":
-            try:
-                RepoCard(file.read().decode()).validate(repo_type=plan.repo_type)
-            except ValueError as error:
-                raise ValueError(f"The Hub rejects the card (README.md): {error}") from None
 
 
 def _groups(additions: list[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
