@@ -120,10 +120,7 @@ def plan_adapter_and_base(
 
 
 def push_model(
-    folder: str | PathLike[str],
-    repo_id: str,
-    card: CardSettings | None = None,
-    **options: Any,
+    folder: str | PathLike[str], repo_id: str, card: CardSettings | None = None, **options: Any
 ) -> UploadResult:
     """Upload a checkpoint: weights, configurations, prompt, detector, code, generation settings.
 
@@ -218,10 +215,4 @@ def _belongs(name: str) -> bool:
     return "/" not in name and any(fnmatch(name, pattern) for pattern in _CHECKPOINT_FILES)
 
 
-__all__ = [
-    "plan_adapter",
-    "plan_adapter_and_base",
-    "plan_model",
-    "push_adapter",
-    "push_model",
-]
+__all__ = ["plan_adapter", "plan_adapter_and_base", "plan_model", "push_adapter", "push_model"]

@@ -5,7 +5,9 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,12 +99,8 @@ def _find_local_path(path: PurePosixPath, text: str) -> str | None:
     folders = (str(Path.home()), str(Path.cwd()), tempfile.gettempdir())
     prefixes = [f"{folder}/" for folder in folders if len(folder) > 1]
     if path.suffix == ".json":
-        try:
-            strings = list(_strings(json.loads(text)))
-        except ValueError:
-            pass  # truncated or invalid: searched like any other text
-        else:
-            for string in strings:
+        with suppress(ValueError):  # truncated or invalid: searched like any other text
+            for string in _strings(json.loads(text)):
                 if _PATH.fullmatch(string) or any(prefix in string for prefix in prefixes):
                     return string
             return None
@@ -114,13 +112,9 @@ def _strings(content: Any) -> Iterator[str]:
     """Yield all strings of a JSON document, keys included."""
     if isinstance(content, str):
         yield content
-    elif isinstance(content, dict):
-        for name, value in content.items():
-            yield name
-            yield from _strings(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _strings(value)
+    elif isinstance(content, (dict, list)):
+        parts = chain.from_iterable(content.items()) if isinstance(content, dict) else content
+        yield from chain.from_iterable(map(_strings, parts))
 
 
 __all__ = ["UploadRefused", "check_files", "is_forbidden", "reasons"]

@@ -62,12 +62,8 @@ class UploadPlan:
 
     def stale(self, present: Iterable[str]) -> list[str]:
         """Return those files of a repository that an older upload left there."""
-        kept = {file.path for file in self.files}
-        return sorted(
-            path
-            for path in present
-            if path not in kept and any(fnmatch(path, pattern) for pattern in self.owned)
-        )
+        old = set(present) - {file.path for file in self.files}
+        return sorted(path for path in old if any(fnmatch(path, owned) for owned in self.owned))
 
     def lines(self) -> list[str]:
         """Describe the plan: files with their sizes, largest first."""

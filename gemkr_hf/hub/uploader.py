@@ -5,11 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from gemkr_hf.hub.exclusion_rules import check_files
 from gemkr_hf.hub.upload_plan import UploadPlan, readable_size
