@@ -7,14 +7,9 @@ through its registries and never imports this package.
 
 from gemkr_hf.utils.registry import register
 
-register(
-    "benchmark format",
-    "symbols",
-    "gemkr_hf.toy.symbols.symbols_benchmark:load_symbols_benchmark",
-)
-register(
-    "checkpoint source",
-    "small-world",
-    "gemkr_hf.toy.stand_ins.checkpoint_source:SmallWorldCheckpoint",
-)
-register("evaluation plug-in", "symbols", "gemkr_hf.toy.paper_plugin:evaluation_plugin")
+for kind, name, provider in (
+    ("benchmark format", "symbols", "symbols.symbols_benchmark:load_symbols_benchmark"),
+    ("checkpoint source", "small-world", "stand_ins.checkpoint_source:SmallWorldCheckpoint"),
+    ("evaluation plug-in", "symbols", "paper_plugin:evaluation_plugin"),
+):
+    register(kind, name, f"gemkr_hf.toy.{provider}")

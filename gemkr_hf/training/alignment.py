@@ -4,7 +4,7 @@ Neither vision tower nor language model has to run: X_R is cached, and the targe
 the sum of the embeddings of its caption.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,8 @@ def fit_alignment(
         captioned = captions.get(name, ())
         if not image.objects or not captioned:
             continue
-        matches = box_iou(_boxes(one.box for one in image.objects), _boxes(b for b, _ in captioned))
+        boxes = ([one.box for one in image.objects], [tuple(box) for box, _ in captioned])
+        matches = box_iou(*(torch.tensor(some, dtype=torch.float64) for some in boxes))
         for row, column in (matches > 0.5).nonzero().tolist():
             features.append(image.object_features[row])
             phrases_of.append(tuple(captioned[column][1]))
@@ -72,7 +73,11 @@ def fit_alignment(
     inputs = torch.stack(features)
     inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], dim=1)
 
-    weights = _least_squares(inputs, targets[labels]).requires_grad_()
+    # Least squares, with a very small ridge that keeps the problem regular.
+    gram = (inputs.T @ inputs).double()
+    ridge = 1e-5 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    solution = torch.linalg.solve(gram + ridge, (inputs.T @ targets[labels]).double())
+    weights = solution.float().requires_grad_()
     optimizer = torch.optim.Adam([weights], lr=3e-3)
     for _ in range(steps):
         fitted = inputs @ weights
@@ -90,14 +95,3 @@ def fit_alignment(
         model.alignment.weight.copy_(weights[:-1].T)
         model.alignment.bias.copy_(weights[-1])
     return len(features)
-
-
-def _boxes(boxes: Iterable[Box]) -> torch.Tensor:
-    return torch.tensor([tuple(box) for box in boxes], dtype=torch.float64)
-
-
-def _least_squares(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Return weights ``(in, out)``, with a very small ridge that keeps the problem regular."""
-    gram = (inputs.T @ inputs).double()
-    ridge = 1e-5 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(gram + ridge, (inputs.T @ outputs).double()).float()

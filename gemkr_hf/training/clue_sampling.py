@@ -10,6 +10,7 @@ occurs in the FM-index.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -131,24 +132,21 @@ class ClueSampler:
         self._stem_ids: dict[str, int] = {}
         tokens, stems, starts, sentences, self._words = [], [], [], [], []
         for text, ids, ends in _encoded(texts, tokenizer):
-            words = list(WORD.finditer(text))
-            positions = np.array([word.start() for word in words], dtype=np.int64)
+            matches = list(WORD.finditer(text))
+            words = [match.group() for match in matches]
+            positions = np.array([match.start() for match in matches], dtype=np.int64)
             breaks = [match.end() for match in SENTENCE_END.finditer(text)]
             known = self._stem_ids
             tokens.append(ids)
-            self._words.append([word.group() for word in words])
-            stems.append(
-                np.array(
-                    [known.setdefault(_stem(word.group()), len(known)) for word in words],
-                    dtype=np.int64,
-                )
-            )
+            self._words.append(words)
+            numbers = [known.setdefault(_stem(word), len(known)) for word in words]
+            stems.append(np.array(numbers, dtype=np.int64))
             # A word starts with the first token that overlaps it; a leading space may belong to it.
             starts.append(np.searchsorted(ends, positions, side="right"))
             sentences.append(np.searchsorted(np.array(breaks, dtype=np.int64), positions, "right"))
         self.tokens: list[np.ndarray] = tokens
         self._num_tokens = np.array([len(ids) for ids in tokens], dtype=np.int64)
-        self._words_of = _offsets(stems)
+        self._words_of = np.cumsum([0, *map(len, stems)], dtype=np.int64)
         self._stems, self._starts = _joined(stems), _joined(starts)
         self._sentences = _joined(sentences)
 
@@ -307,12 +305,11 @@ class ClueSampler:
 
 
 def _encoded(
-    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, batch: int = 1000
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield each text, its tokens as in the knowledge base, and the position in it after each."""
-    texts = list(texts)
-    for first in range(0, len(texts), batch):
-        some = texts[first : first + batch]
+    remaining = iter(texts)
+    while some := list(islice(remaining, 1000)):
         encoded: Mapping[str, Any] = tokenizer(
             [" " + text for text in some],
             add_special_tokens=False,
@@ -334,10 +331,6 @@ def _scores(pair: np.ndarray, hits: np.ndarray, config: SamplingConfig) -> np.nd
     ends = np.minimum(np.arange(len(pair)) + config.span, np.searchsorted(pair, pair, side="right"))
     counts = sums[ends] - sums[:-1]
     return counts / (counts + config.smoothing)
-
-
-def _offsets(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from gemkr_hf.knowledge_base import KnowledgeBase
@@ -17,11 +19,10 @@ logger = logging.getLogger(__name__)
 
 INSTRUCTION_FEATURES = datasets.Features(
     {
-        "question_id": datasets.Value("string"),
-        "image_id": datasets.Value("string"),
-        "question": datasets.Value("string"),
-        "caption": datasets.Value("string"),
-        "document_id": datasets.Value("string"),
+        **dict.fromkeys(
+            ("question_id", "image_id", "question", "caption", "document_id"),
+            datasets.Value("string"),
+        ),
         "clue": datasets.List(datasets.Value("int32")),
         "distinctive": datasets.Value("bool"),
     }
@@ -193,23 +194,17 @@ class InstructionCollator:
         self._pad = pad_token_id
 
     def __call__(self, items: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, Any]:
-        length = max(len(item["input_ids"]) for item in items)
-        shape = (len(items), length)
-        input_ids = torch.full(shape, self._pad, dtype=torch.long)
-        labels = torch.full(shape, -100, dtype=torch.long)
-        attention_mask = torch.zeros(shape, dtype=torch.long)
-        for row, item in enumerate(items):
-            start = length - len(item["input_ids"])
-            input_ids[row, start:] = item["input_ids"]
-            labels[row, start:] = item["labels"]
-            attention_mask[row, start:] = 1
+        pad = partial(pad_sequence, batch_first=True, padding_side="left")
+        rows = [item["input_ids"] for item in items]
+        input_ids = pad(rows, padding_value=self._pad)
+        labels = pad([item["labels"] for item in items], padding_value=-100)
         # One more than the longest clue: its first token is predicted by the position before.
         kept = int((labels != -100).any(0).sum()) + 1
         batch: dict[str, Any] = {
             "input_ids": input_ids,
-            "attention_mask": attention_mask,
+            "attention_mask": pad([torch.ones_like(row) for row in rows]),
             "labels": labels[:, -kept:],
-            "logits_to_keep": min(kept, length),
+            "logits_to_keep": min(kept, input_ids.shape[1]),
         }
         if "pixel_values" in items[0]:
             batch["pixel_values"] = torch.stack([item["pixel_values"] for item in items]).float()

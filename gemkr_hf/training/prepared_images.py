@@ -53,24 +53,19 @@ class PreparedImages(Mapping[str, PreparedImage]):
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self._positions: dict[str, tuple[Path, int]] = {}
-        self._records: dict[str, dict[str, Any]] = {}
+        self._records: dict[str, tuple[dict[str, Any], Path, int]] = {}
         self._files: dict[Path, Any] = {}
         for path in sorted(self.folder.glob("images-*.safetensors")):
-            self._add(path)
-
-    def _add(self, path: Path) -> None:
-        with safe_open(path, framework="pt") as file:
-            for row, record in enumerate(json.loads(file.metadata()["images"])):
-                self._positions[record["id"]] = path, row
-                self._records[record["id"]] = record
+            with safe_open(path, framework="pt") as file:
+                for row, record in enumerate(json.loads(file.metadata()["images"])):
+                    self._records[record["id"]] = record, path, row
 
     def __getitem__(self, name: str) -> PreparedImage:
         return PreparedImage(self.size_of(name), self.objects_of(name), **self.tensors_of(name))
 
     def tensors_of(self, name: str) -> dict[str, torch.Tensor]:
         """Return ``pixel_values``, ``object_features`` and ``object_mask``."""
-        path, row = self._positions[name]
+        _, path, row = self._records[name]
         if path not in self._files:
             with safe_open(path, framework="pt") as file:
                 # Views of the mapped file: only rows that are used are read.
@@ -79,24 +74,24 @@ class PreparedImages(Mapping[str, PreparedImage]):
 
     def size_of(self, name: str) -> tuple[int, int]:
         """Return width and height, without reading the tensors."""
-        width, height = self._records[name]["size"]
+        width, height = self._records[name][0]["size"]
         return width, height
 
     def objects_of(self, name: str) -> tuple[Object, ...]:
         """Return the detected objects, without reading the tensors."""
         return tuple(
             Object(tuple(one["box"]), one["score"], one["label"])
-            for one in self._records[name]["objects"]
+            for one in self._records[name][0]["objects"]
         )
 
     def __contains__(self, name: object) -> bool:
-        return name in self._positions
+        return name in self._records
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._positions)
+        return iter(self._records)
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._records)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}  # open files are not shared between processes
@@ -129,10 +124,10 @@ def prepare_images(
     directory.prepare(overwrite=True)
     kept = PreparedImages(folder)
     missing = [name for name in dict.fromkeys(names) if name not in kept]
-    number = len(list(folder.glob("images-*.safetensors")))
+    first_number = len(list(folder.glob("images-*.safetensors")))
     model.eval()
     with progress_bar(len(missing), "detect and encode objects", "image") as bar:
-        for first in range(0, len(missing), SHARD):
+        for number, first in enumerate(range(0, len(missing), SHARD), first_number):
             shard = missing[first : first + SHARD]
             batches = []
             for start in range(0, len(shard), batch_size):
@@ -145,7 +140,6 @@ def prepare_images(
             path = folder / f"images-{number:05d}.safetensors"
             with atomic_file(path) as temporary:
                 save_file(tensors, temporary, metadata={"images": json.dumps(records)})
-            number += 1
     return PreparedImages(folder)
 
 
@@ -159,13 +153,7 @@ def _prepare(images: Sequence[Any], model: Any, processor: Any) -> dict[str, Any
         "object_features": features.float().cpu().contiguous(),
         "object_mask": batch["object_mask"].contiguous(),
         "records": [
-            {
-                "size": list(image.size),
-                "objects": [
-                    {"box": list(one.box), "score": one.score, "label": one.label}
-                    for one in objects
-                ],
-            }
+            {"size": list(image.size), "objects": [one.to_dict() for one in objects]}
             for image, objects in zip(images, batch["objects"], strict=True)
         ],
     }
@@ -173,24 +161,20 @@ def _prepare(images: Sequence[Any], model: Any, processor: Any) -> dict[str, Any
 
 def fingerprint(model: Any, processor: Any) -> str:
     """Return a hash of the vision tower, the detector and the settings of the processor."""
-    digest = hashlib.sha256()
+    detector = processor.detector
+    if detector is not None:
+        detector = getattr(detector, "fingerprint", lambda: repr(detector))()
     settings = {
         "image_processor": processor.image_processor.to_dict(),
         "max_objects": processor.max_objects,
         "object_margin": processor.object_margin,
-        "detector": _described(processor.detector),
+        "detector": detector,
     }
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     if model.vision_tower is not None:
         for name, weight in model.vision_tower.state_dict().items():
             digest.update(f"{name} {float(weight.double().sum())!r}".encode())
     return digest.hexdigest()[:16]
-
-
-def _described(detector: Any) -> str | None:
-    if detector is None:
-        return None
-    return detector.fingerprint() if hasattr(detector, "fingerprint") else repr(detector)
 
 
 __getattr__ = renamed_attributes(

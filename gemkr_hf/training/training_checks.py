@@ -37,7 +37,15 @@ def check_training(
     if config.preferences is not None and importlib.util.find_spec("trl") is None:
         raise ValueError("preferences need TRL: pip install 'gemkr-hf[preferences]'")
     if weights_are_sharded():
-        _check_sharded(config)
+        for setting, used, fix in (
+            ("validation.questions", config.validation.questions != 0, "set it to 0"),
+            ("preferences", config.preferences is not None, "leave them out"),
+            ("tuning.lora_r: 0", config.tuning.lora_r == 0, "set it to 1 or more"),
+        ):
+            if used:
+                raise ValueError(
+                    f"{setting} needs all weights on one GPU, and FSDP or ZeRO-3 shards them: {fix}"
+                )
     if config.tuning.precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("tuning.precision: fp16 needs a GPU; bf16 and fp32 run on a CPU too")
     check_model(config.model)
@@ -59,19 +67,6 @@ def check_training(
             f"example '{next(iter(names))}': see data.images and data.image_layout"
         )
     return benchmark
-
-
-def _check_sharded(config: TrainConfig) -> None:
-    """Refuse what needs all weights on one GPU."""
-    for setting, used, fix in (
-        ("validation.questions", config.validation.questions != 0, "set it to 0"),
-        ("preferences", config.preferences is not None, "leave them out"),
-        ("tuning.lora_r: 0", config.tuning.lora_r == 0, "set it to 1 or more"),
-    ):
-        if used:
-            raise ValueError(
-                f"{setting} needs all weights on one GPU, and FSDP or ZeRO-3 shards them: {fix}"
-            )
 
 
 def has_images(benchmark: Benchmark) -> bool:

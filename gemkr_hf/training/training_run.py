@@ -36,14 +36,8 @@ from gemkr_hf.utils.io import write_json
 from gemkr_hf.utils.run_dir import RunDirectory, save_dataset
 
 _CONTENTS = (
-    "instructions",
-    "checkpoints",
-    "preferences",
-    "model",
-    "adapter",
-    "base",
-    "metrics.json",
-)
+    "instructions", "checkpoints", "preferences", "model", "adapter", "base", "metrics.json",
+)  # fmt: skip
 """What ``--overwrite`` removes. ``images`` records its own settings, and a knowledge base stays."""
 
 
@@ -112,7 +106,10 @@ class TrainingRun:
         self.instructions = self._sample_instructions()
         model = self._load_model()
         self.prepared = self._prepare_images(model)
-        self._fit_projections(model)
+        if config.tuning.fit_objects and self.prepared is not None:
+            captions = object_captions(self.benchmark, self.prepared)
+            fitted = fit_alignment(model, self.processor.tokenizer, self.prepared, captions)
+            self.log(f"Projections fitted to the captions of {fitted:,} objects")
         validation = self._retrieval_validation()
         tuned = self._tune(model, validation)
         metrics: dict[str, Any] = {
@@ -211,12 +208,6 @@ class TrainingRun:
                 self.benchmark.images, names, model, self.processor, self.images_folder
             )
 
-    def _fit_projections(self, model: Any) -> None:
-        if self.config.tuning.fit_objects and self.prepared is not None:
-            captions = object_captions(self.benchmark, self.prepared)
-            fitted = fit_alignment(model, self.processor.tokenizer, self.prepared, captions)
-            self.log(f"Projections fitted to the captions of {fitted:,} objects")
-
     def _retrieval_validation(self) -> RetrievalValidation | None:
         if "validation" not in self.questions or self.config.validation.questions == 0:
             return None
@@ -295,10 +286,8 @@ class TrainingRun:
             (folder / "README.md").write_text(str(card), encoding="utf-8")
 
         if self.config.tuning.lora_r:
-            folders = [
-                self.folder / stage / "adapter"
-                for stage in ("checkpoints", "preferences/checkpoints")
-            ]
+            stages = ("checkpoints", "preferences/checkpoints")
+            folders = [self.folder / stage / "adapter" for stage in stages]
             base = self._save_base(model)
             save_adapter(
                 [folder for folder in folders if folder.is_dir()],

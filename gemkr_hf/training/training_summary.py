@@ -49,6 +49,10 @@ def write_summary(
         if metrics.get(name)
     ]
     source = checkpoint_source(config.model)
+    settings = as_plain(config)
+    if config.model.checkpoint is not None:
+        for name in _PART_SETTINGS:
+            del settings["model"][name]
     write_training_record(
         folder,
         {
@@ -61,29 +65,17 @@ def write_summary(
                 "trained": metrics["trainable_parameters"],
                 "all": metrics["parameters"],
             },
-            "selection": {
-                "step": metrics["best_step"],
-                "metric": metric if results else None,
-            },
+            "selection": {"step": metrics["best_step"], "metric": metric if results else None},
             "tokenizer_fingerprint": model_config.tokenizer_fingerprint,
             "hardware": _hardware(),
             "seconds": metrics["seconds"],
             "versions": {
                 name: version(name) for name in ("gemkr-hf", "torch", "transformers", "peft")
             },
-            "settings": _used_settings(config),
+            "settings": _without_paths(settings),
             "results": [asdict(result) for result in results],
         },
     )
-
-
-def _used_settings(config: TrainConfig) -> dict[str, Any]:
-    """Settings that were used, without the layout of a machine's folders."""
-    settings = as_plain(config)
-    if config.model.checkpoint is not None:
-        for name in _PART_SETTINGS:
-            del settings["model"][name]
-    return _without_paths(settings)
 
 
 def _without_paths(settings: Any) -> Any:

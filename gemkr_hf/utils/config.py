@@ -1,6 +1,7 @@
 """Typed settings from YAML: frozen dataclasses, with one clear sentence for each mistake."""
 
 import contextlib
+import copy
 import dataclasses
 import difflib
 import re
@@ -92,7 +93,7 @@ def override(content: Mapping[str, Any], assignments: Sequence[str]) -> dict[str
     Raises:
         ValueError: A malformed override.
     """
-    result = _copy(content)
+    result = copy.deepcopy(dict(content))
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign or not name.strip():
@@ -105,10 +106,6 @@ def override(content: Mapping[str, Any], assignments: Sequence[str]) -> dict[str
             target = target[section]
         target[last] = yaml.load(value, Loader=_Loader)
     return result
-
-
-def _copy(content: Any) -> Any:
-    return {k: _copy(v) for k, v in content.items()} if isinstance(content, Mapping) else content
 
 
 def parse(kind: type[_SettingsT], content: Mapping[str, Any]) -> _SettingsT:
@@ -128,7 +125,7 @@ def parse(kind: type[_SettingsT], content: Mapping[str, Any]) -> _SettingsT:
         raise ValueError(_message(kind, error)) from None
 
 
-def _message(kind: type, error: ValidationError) -> str:
+def _message(kind: Any, error: ValidationError) -> str:
     """One sentence for the first mistake; an unknown field comes first."""
     mistakes = error.errors()
     unknown = [one for one in mistakes if one["type"] == "unexpected_keyword_argument"]
@@ -136,7 +133,10 @@ def _message(kind: type, error: ValidationError) -> str:
     parts = [str(part) for part in first["loc"] if not _is_union_member(part)]
     name = ".".join(dict.fromkeys(parts))
     if unknown:
-        fields = _fields_at(kind, first["loc"][:-1])
+        for part in first["loc"][:-1]:  # down to the section with the unknown field
+            if isinstance(part, str):
+                kind = _dataclass_in(typing.get_type_hints(kind)[part])
+        fields = [field.name for field in dataclasses.fields(kind)]
         close = difflib.get_close_matches(parts[-1], fields, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(fields)}"
         return f"Unknown setting {name}: {hint}"
@@ -155,14 +155,6 @@ def _is_union_member(part: Any) -> bool:
     return isinstance(part, str) and (
         part in ("int", "str", "float", "bool", "none") or part.startswith(("literal[", "list["))
     )
-
-
-def _fields_at(kind: Any, location: Sequence[Any]) -> list[str]:
-    """Names of the fields of a dataclass that is nested in another one."""
-    for part in location:
-        if isinstance(part, str):
-            kind = _dataclass_in(typing.get_type_hints(kind)[part])
-    return [field.name for field in dataclasses.fields(kind)]
 
 
 def _dataclass_in(hint: Any) -> Any:

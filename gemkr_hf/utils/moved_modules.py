@@ -76,7 +76,7 @@ MOVED = {
     "small_world.tokenizer": "toy.stand_ins.tokenizer_stand_in",
     "small_world.tuning": "toy.stand_ins.toy_tuning",
     "small_world.words": "toy.stand_ins.text_task",
-    "small_world.words_check": "toy.stand_ins.text_accuracy",
+    "small_world.words_check": "toy.stand_ins.language_model_stand_in",
     "symbols": "toy.symbols",
     "symbols.dataset": "toy.symbols.symbols_dataset",
     "symbols.knowledge": "toy.symbols.symbol_documents",
@@ -114,17 +114,13 @@ class MovedModules(MetaPathFinder, Loader):
         return import_module(new)
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system has given the module the old one's spec.
-        module.__spec__ = find_spec_of(module.__name__)
-
-
-def find_spec_of(name: str) -> ModuleSpec | None:
-    """The spec of a module that is loaded already."""
-    loaded = sys.modules.pop(name)
-    try:
-        return find_spec(name)
-    finally:
-        sys.modules[name] = loaded
+        # The import system has given the module the old one's spec; `find_spec` looks for the right
+        # one only if the module is not loaded.
+        loaded = sys.modules.pop(module.__name__)
+        try:
+            module.__spec__ = find_spec(module.__name__)
+        finally:
+            sys.modules[module.__name__] = loaded
 
 
 def install(package: str) -> None:

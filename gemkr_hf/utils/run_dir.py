@@ -62,14 +62,7 @@ class RunDirectory:
         return first_difference(self.saved_settings(), _plain(self.settings))
 
     def is_current(self, overwrite: bool = False) -> bool:
-        """Return whether the directory was written with these settings.
-
-        Args:
-            overwrite: Return False for other settings instead of raising an error.
-
-        Raises:
-            ValueError: The directory was written with other settings.
-        """
+        """Return whether the directory was written with these settings; see `settings_match`."""
         if not (self.path / self.settings_file).exists():
             return False
         return settings_match(self.path, self.saved_settings(), self.settings, overwrite)
@@ -97,15 +90,10 @@ class RunDirectory:
                 "another output"
             )
         changed = self.difference() if recorded else None
-        self.clear()
+        for path in existing:
+            remove(path)
         self.record()
         return changed
-
-    def clear(self) -> None:
-        """Remove the contents that follow from the settings."""
-        for pattern in self.contents:
-            for path in self.path.glob(pattern):
-                remove(path)
 
     def record(self) -> None:
         """Write the settings; `prepare` does so first, and a completion mark is written last."""

@@ -1,6 +1,7 @@
 """The systems of the quickstart's table: from questions to runs, and their metrics."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,18 +41,17 @@ def answer_questions(
         The hits of each question, and the seconds per question.
     """
 
-    def retrieve(start: int, stop: int) -> list[list[Hit]]:
-        records = [questions[row] for row in range(start, min(stop, len(questions)))]
+    def retrieve(records: Questions) -> list[list[Hit]]:
         images = [record["image"] for record in records] if with_image else None
         texts: list[Any] = [record["question"] if with_question else None for record in records]
         return retriever.retrieve(images, texts, k=k, **decoding)
 
-    if len(questions):
-        retrieve(0, 1)
+    if questions:
+        retrieve(questions[:1])
     hits: list[list[Hit]] = []
     started = time.perf_counter()
     for start in progress(range(0, len(questions), batch_size), "answer questions"):
-        hits += retrieve(start, start + batch_size)
+        hits += retrieve(questions[start : start + batch_size])
     return hits, (time.perf_counter() - started) / max(1, len(questions))
 
 
@@ -88,13 +88,10 @@ def relevant_ids(questions: Questions) -> dict[str, list[str]]:
 
 def score_by_objects(run: Run, questions: Questions) -> dict[int, Metrics]:
     """Return the metrics of a run by the number of objects in the scene."""
-    numbers = [len(record["objects"]) for record in questions]
+    by_number: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in questions:
+        by_number[len(record["objects"])].append(record)
     return {
-        number: score_run(
-            run.documents,
-            relevant_ids(
-                [record for record, n in zip(questions, numbers, strict=True) if n == number]
-            ),
-        )
-        for number in sorted(set(numbers))
+        number: score_run(run.documents, relevant_ids(some))
+        for number, some in sorted(by_number.items())
     }

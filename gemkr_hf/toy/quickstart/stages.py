@@ -34,7 +34,7 @@ from gemkr_hf.training.arguments import ModelConfig, TrainConfig, TuningConfig
 from gemkr_hf.training.clue_sampling import SamplingConfig
 from gemkr_hf.training.training_run import run_training
 from gemkr_hf.utils.config import upgrade_settings
-from gemkr_hf.utils.deprecation import warn_renamed
+from gemkr_hf.utils.deprecation import renamed_arguments
 from gemkr_hf.utils.io import read_json, write_json
 from gemkr_hf.utils.run_dir import RunDirectory
 
@@ -61,11 +61,11 @@ class QuickstartConfig:
     aggregate: Literal["max", "logsumexp"] = "logsumexp"
 
 
+@renamed_arguments({"say": "log"})
 def run_quickstart(
     folder: str | Path,
     config: QuickstartConfig | None = None,
     log: Log = print,
-    say: Log | None = None,
 ) -> dict[str, Any]:
     """Run the stages that are not finished in a folder, and report.
 
@@ -74,14 +74,10 @@ def run_quickstart(
             ``metrics.json``, ``quickstart.log``.
         config: Sizes and settings. If the folder was made with others, its content is replaced.
         log: Receives each line of the report.
-        say: Deprecated name of `log`.
 
     Returns:
         The content of ``metrics.json``.
     """
-    if say is not None:
-        warn_renamed("say", "log")
-        log = say
     config = config or QuickstartConfig()
     folder = Path(folder).resolve()
     started = time.time()
@@ -91,7 +87,10 @@ def run_quickstart(
         log(f"Starting again, since a setting has changed in {_relative(folder)}: {changed}")
 
     log("\n[1/5] Knowledge base: documents about symbols, and an FM-index over their tokens")
-    knowledge_base = _build_knowledge_base(folder / "knowledge_base")
+    if not (folder / "knowledge_base").exists():
+        built = KnowledgeBase.from_documents(load_documents(), load_processor().tokenizer)
+        built.save_pretrained(folder / "knowledge_base")
+    knowledge_base = KnowledgeBase.from_pretrained(folder / "knowledge_base")
     index = knowledge_base.index
     log(
         f"  {len(knowledge_base)} documents, {index.num_tokens:,} tokens, "
@@ -155,13 +154,6 @@ def _run_directory(folder: Path, config: QuickstartConfig) -> RunDirectory:
     contents = ("knowledge_base", "model", "training", "answers", "examples", "data")
     upgrade = partial(upgrade_settings, QuickstartConfig)
     return RunDirectory(folder, settings, "quickstart.json", (*contents, "metrics.json"), upgrade)
-
-
-def _build_knowledge_base(folder: Path) -> KnowledgeBase:
-    if not folder.exists():
-        tokenizer = load_processor().tokenizer
-        KnowledgeBase.from_documents(load_documents(), tokenizer).save_pretrained(folder)
-    return KnowledgeBase.from_pretrained(folder)
 
 
 def _tune(folder: Path, config: QuickstartConfig, train: datasets.Dataset, log: Log) -> None:

@@ -15,10 +15,10 @@ from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer
 from gemkr_hf.toy.symbols.symbol_scenes import LARGE_OBJECT, PLACES
 
 
-def checkpoints_fingerprint(checkpoints: str | Path = CHECKPOINTS) -> str:
-    """Return a hash of all weights and configurations in a folder of stand-ins."""
+def checkpoints_fingerprint() -> str:
+    """Return a hash of all weights and configurations of the library's stand-ins."""
     digest = hashlib.sha256()
-    for path in sorted(Path(checkpoints).glob("*/*")):
+    for path in sorted(CHECKPOINTS.glob("*/*")):
         if path.suffix in (".safetensors", ".json"):
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -14,9 +14,9 @@ from gemkr_hf.toy.stand_ins.clip_stand_in import ClipTraining, image_processor, 
 from gemkr_hf.toy.stand_ins.detector_stand_in import DetectorTraining, train_detector
 from gemkr_hf.toy.stand_ins.language_model_stand_in import (
     LanguageModelTraining,
+    text_accuracy,
     train_language_model,
 )
-from gemkr_hf.toy.stand_ins.text_accuracy import text_accuracy
 from gemkr_hf.toy.stand_ins.tokenizer_stand_in import load_tokenizer, train_tokenizer
 from gemkr_hf.toy.stand_ins.training_loop import Log
 from gemkr_hf.utils.io import atomic_folder, read_json, write_json
@@ -67,7 +67,7 @@ def build_small_world(
     training = training or SmallWorldTraining()
     work.mkdir(parents=True, exist_ok=True)
     target.mkdir(parents=True, exist_ok=True)
-    settings = asdict(training)
+    settings, figures_file = asdict(training), target / "figures.json"
     for stage in (stage for stage in STAGES if stage in stages):
         mark, log_file = work / f"{stage}.done", work / f"{stage}.log"
         if mark.exists():
@@ -79,7 +79,10 @@ def build_small_world(
         figures = _train_stage(stage, work, target, training, log)
         figures["minutes since the last start"] = round((time.time() - started) / 60, 1)
         log(f"{stage}: {figures}")
-        _store_figures(target / "figures.json", stage, figures)
+        known = read_json(figures_file) if figures_file.exists() else {}
+        known[stage] = figures
+        ordered = {name: known[name] for name in STAGES if name in known}
+        write_json(figures_file, ordered, ensure_ascii=True)
         (target / "logs").mkdir(exist_ok=True)
         shutil.copy(log_file, target / "logs" / log_file.name)
         mark.touch()
@@ -129,10 +132,3 @@ def _save_half(model: PreTrainedModel, target: Path) -> None:
         model.half().save_pretrained(folder)
         # Only the special tokens matter for generation, and config.json has them.
         (folder / "generation_config.json").unlink(missing_ok=True)
-
-
-def _store_figures(path: Path, stage: str, figures: dict[str, Any]) -> None:
-    known = read_json(path) if path.exists() else {}
-    known[stage] = figures
-    ordered = {name: known[name] for name in STAGES if name in known}
-    write_json(path, ordered, ensure_ascii=True)

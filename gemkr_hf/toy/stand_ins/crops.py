@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from gemkr_hf.toy.symbols.symbol_documents import Symbol, load_catalogue_symbols, load_known_symbols
-from gemkr_hf.toy.symbols.symbol_scenes import SCENE_SIZE, Scene, SceneObject, draw_scene
+from gemkr_hf.toy.symbols.symbol_scenes import SCENE_SIZE, Box, Scene, SceneObject, draw_scene
 from gemkr_hf.toy.symbols.symbols_dataset import caption_of
 
 IMAGE_SIZE = 60
@@ -28,21 +28,19 @@ class CaptionedImages:
     objects: list[SceneObject]
 
 
-def random_scene(rng: np.random.Generator, known_share: float = 0.6) -> Scene:
-    """Draw a scene of 1 to 4 symbols; ``known_share`` of them have documents in prose."""
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene of 1 to 4 symbols; 60 percent of them have documents in prose."""
     known, catalogue = load_known_symbols(), load_catalogue_symbols()
     symbols: list[Symbol] = []
     for _ in range(int(rng.integers(1, 5))):
-        pool = known if rng.random() < known_share else catalogue
+        pool = known if rng.random() < 0.6 else catalogue
         symbol = pool[rng.integers(len(pool))]
         if symbol not in symbols:
             symbols.append(symbol)
     return draw_scene(symbols, rng)
 
 
-def padded_box(
-    box: tuple[int, int, int, int], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
+def padded_box(box: Box, rng: np.random.Generator) -> Box:
     """Return a box with a margin and slightly shifted edges, as a detector gives it."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top

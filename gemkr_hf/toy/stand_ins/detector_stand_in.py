@@ -60,17 +60,6 @@ def write_scenes(folder: Path, split: str, number: int, seed: int) -> None:
         (labels / f"{row:05d}.txt").write_text("\n".join(lines) + "\n")
 
 
-def _write_data(training: DetectorTraining, folder: Path) -> Path:
-    """Write the images and the YAML file that names them, unless they exist."""
-    path = folder / "data.yaml"
-    if not path.exists():
-        write_scenes(folder, "train", training.scenes, training.seed + 100)
-        write_scenes(folder, "val", training.held_out, training.seed + 200)
-        content = {"path": str(folder), "train": "images/train", "val": "images/val"}
-        path.write_text(yaml.safe_dump({**content, "names": {0: "object"}}))
-    return path
-
-
 def _write_architecture(training: DetectorTraining, path: Path) -> Path:
     """Write YOLOv8's architecture with one class and the given size."""
     from ultralytics.utils import ROOT
@@ -114,8 +103,15 @@ def _train_detector(
         return model
 
     log(f"detector: drawing {training.scenes} scenes")
+    images = folder / "yolo_data"
+    data = images / "data.yaml"
+    if not data.exists():
+        write_scenes(images, "train", training.scenes, training.seed + 100)
+        write_scenes(images, "val", training.held_out, training.seed + 200)
+        content = {"path": str(images), "train": "images/train", "val": "images/val"}
+        data.write_text(yaml.safe_dump({**content, "names": {0: "object"}}))
     options: dict[str, Any] = {
-        "data": str(_write_data(training, folder / "yolo_data")),
+        "data": str(data),
         "imgsz": SCENE_SIZE,
         "device": "cpu",
         "workers": 0,

@@ -25,6 +25,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from gemkr_hf.knowledge_base import KnowledgeBase
+from gemkr_hf.modeling import diverse_beam_search
 from gemkr_hf.toy.stand_ins.text_task import (
     OBJECT_SEPARATOR,
     OBJECT_TEMPLATE,
@@ -238,21 +240,17 @@ def sequence_loss(
 
 @torch.no_grad()
 def naming_accuracy(
-    model: LlamaForCausalLM,
-    writer: SequenceWriter,
-    slots: bool,
-    seed: int = 10_000,
-    number: int = 240,
+    model: LlamaForCausalLM, writer: SequenceWriter, slots: bool
 ) -> dict[str, float]:
     """Measure on held-out sequences whether the model names the object that a phrase refers to.
 
     Returns:
         Share of names whose every token is the most likely one, by number of objects.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(10_000)
     accuracy = {}
     for objects in range(1, 5):
-        sequences = [writer.naming(rng, slots, objects) for _ in range(number // 4)]
+        sequences = [writer.naming(rng, slots, objects) for _ in range(60)]
         ids, inputs = embed(model, sequences, 0.0, writer.image_token)
         predictions = model(**inputs).logits.argmax(-1)
         correct = [
@@ -316,12 +314,8 @@ def train_language_model(
         namings = training.copy_batch * (2 if step < first_clue_step else 1)
         batches = [[writer.naming(rng, slots) for _ in range(namings)]]
         if step >= first_clue_step:
-            batches.append(
-                [
-                    writer.clue(draw_text_example(rng), slots, rng)
-                    for _ in range(training.clue_batch)
-                ]
-            )
+            clues = range(training.clue_batch)
+            batches.append([writer.clue(draw_text_example(rng), slots, rng) for _ in clues])
         batches.append([writer.document(rng) for _ in range(training.document_batch)])
         for batch in batches:
             with torch.autocast("cpu", torch.bfloat16):
@@ -340,3 +334,42 @@ def train_language_model(
     train_steps("language model", training, state_file, modules, layers, losses, evaluate, log)
     model.set_attn_implementation("sdpa")
     return model, evaluate()
+
+
+@torch.no_grad()
+def text_accuracy(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: int = 200
+) -> dict[str, float]:
+    """Answer held-out questions about scenes in words by constrained beam search.
+
+    It tells how well the model solves the task as text, before any image is involved.
+
+    Returns:
+        P@1 of all questions, and by number of objects.
+    """
+    knowledge_base = KnowledgeBase.from_documents(load_documents(), tokenizer)
+    constraint = knowledge_base.constraint()
+    writer = SequenceWriter(tokenizer)
+    rng = np.random.default_rng(20_000)
+    ends = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    correct: dict[int, list[bool]] = {number: [] for number in range(1, 5)}
+    for row in range(questions):
+        example = draw_text_example(rng, row % 4 + 1)
+        prompt = torch.tensor([writer.prompt(example, slots=False).tokens])
+        sequences = diverse_beam_search(
+            model,
+            {"input_ids": prompt, "attention_mask": torch.ones_like(prompt)},
+            constraint,
+            num_beams=8,
+            num_beam_groups=2,
+            diversity_penalty=0.5,
+            max_new_tokens=16,
+        )
+        clue = [token for token in sequences[0, prompt.shape[1] :].tolist() if token not in ends]
+        [document_row] = knowledge_base.lookup([clue])
+        document_id = knowledge_base[int(document_row)]["id"] if document_row >= 0 else None
+        correct[len(example.objects)].append(document_id == example.document_id)
+    return {
+        "P@1 in words": float(np.mean([value for values in correct.values() for value in values])),
+        **{f"P@1 in words, {n} objects": float(np.mean(v)) for n, v in correct.items()},
+    }

@@ -121,27 +121,23 @@ def load_documents() -> list[dict[str, str]]:
         Records with ``id``, ``title``, ``text``, ``symbol`` (name), ``char`` and ``aspect``
         (``"catalogue"`` for catalogue entries).
     """
-    documents = [
+    known = [
+        (symbol, aspect, symbol.document_id(aspect), symbol.aspects[aspect])
+        for symbol in load_known_symbols()
+        for aspect in ASPECTS
+    ]
+    catalogue = [
+        (symbol, "catalogue", f"unicode/{ord(symbol.char):04x}", _catalogue_text(symbol))
+        for symbol in load_catalogue_symbols()
+    ]
+    return [
         {
-            "id": symbol.document_id(aspect),
+            "id": document_id,
             "title": f"{symbol.name}: {aspect}",
-            "text": symbol.aspects[aspect],
+            "text": text,
             "symbol": symbol.name,
             "char": symbol.char,
             "aspect": aspect,
         }
-        for symbol in load_known_symbols()
-        for aspect in ASPECTS
+        for symbol, aspect, document_id, text in known + catalogue
     ]
-    documents += [
-        {
-            "id": f"unicode/{ord(symbol.char):04x}",
-            "title": f"{symbol.name}: catalogue",
-            "text": _catalogue_text(symbol),
-            "symbol": symbol.name,
-            "char": symbol.char,
-            "aspect": "catalogue",
-        }
-        for symbol in load_catalogue_symbols()
-    ]
-    return documents

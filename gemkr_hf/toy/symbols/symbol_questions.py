@@ -7,6 +7,7 @@ import numpy as np
 
 from gemkr_hf.toy.symbols.symbol_scenes import SceneObject
 
+TRAITS = ("color", "place", "size")
 NOUNS = ("sign", "symbol", "figure", "mark", "drawing")
 
 REFERENCES: dict[str, tuple[str, ...]] = {
@@ -71,11 +72,11 @@ class Question:
 def traits_that_pick(target: SceneObject, objects: Sequence[SceneObject]) -> list[str]:
     """Return the traits (``color``, ``place``, ``size``, ``only``) that identify an object."""
     if len(objects) == 1:
-        return ["color", "place", "size", "only"]
+        return [*TRAITS, "only"]
     others = [other for other in objects if other is not target]
     return [
         trait
-        for trait in ("color", "place", "size")
+        for trait in TRAITS
         if all(getattr(other, trait) != getattr(target, trait) for other in others)
     ]
 

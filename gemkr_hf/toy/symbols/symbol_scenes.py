@@ -9,6 +9,7 @@ from PIL import Image
 from gemkr_hf.toy.symbols.glyphs import glyph_mask
 from gemkr_hf.toy.symbols.symbol_documents import Symbol
 
+Box = tuple[int, int, int, int]
 SCENE_SIZE = 160
 """Side of a scene in pixels."""
 
@@ -40,7 +41,7 @@ class SceneObject:
     color: str
     place: str
     size: str
-    box: tuple[int, int, int, int]
+    box: Box
 
     @property
     def phrase(self) -> str:
@@ -92,17 +93,18 @@ def _position(place: str, size: tuple[int, int], rng: np.random.Generator) -> tu
 
 
 def _free_box(
-    place: str,
-    size: tuple[int, int],
-    others: Sequence[tuple[int, int, int, int]],
-    rng: np.random.Generator,
-) -> tuple[int, int, int, int]:
+    place: str, size: tuple[int, int], others: Sequence[Box], rng: np.random.Generator
+) -> Box:
     """Draw a box in a quadrant with a gap to other boxes; the best of 30 draws if all are close."""
     best, best_gap = (0, 0, 0, 0), -np.inf
     for _ in range(30):
         x, y = _position(place, size, rng)
         box = (x, y, x + size[0], y + size[1])
-        gap = min((_gap(box, other) for other in others), default=SCENE_SIZE)
+        gaps = [
+            max(box[0] - other[2], other[0] - box[2], box[1] - other[3], other[1] - box[3])
+            for other in others  # negative if the boxes overlap
+        ]
+        gap = min(gaps, default=SCENE_SIZE)
         if gap >= _SMALLEST_GAP:
             return box
         if gap > best_gap:
@@ -110,32 +112,16 @@ def _free_box(
     return best
 
 
-def _gap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:
-    """Return the pixels between two boxes; negative if they overlap."""
-    return max(one[0] - other[2], other[0] - one[2], one[1] - other[3], other[1] - one[3])
-
-
-def draw_scene(
-    symbols: Sequence[Symbol],
-    rng: np.random.Generator,
-    colors: Sequence[str] | None = None,
-    sizes: Sequence[str] | None = None,
-) -> Scene:
-    """Draw 1 to 4 symbols, each in its own quadrant.
-
-    Args:
-        symbols: Symbols to draw.
-        rng: Source of randomness.
-        colors: A colour name per symbol; drawn with replacement if None.
-        sizes: A size name per symbol; drawn with replacement if None.
+def draw_scene(symbols: Sequence[Symbol], rng: np.random.Generator) -> Scene:
+    """Draw 1 to 4 symbols, each in its own quadrant, with random colours and sizes.
 
     Raises:
         ValueError: If there is no symbol, or there are more symbols than quadrants.
     """
     if not 1 <= len(symbols) <= len(PLACES):
         raise ValueError(f"A scene shows 1 to {len(PLACES)} symbols, got {len(symbols)}")
-    colors = list(rng.choice(list(COLORS), size=len(symbols))) if colors is None else colors
-    sizes = list(rng.choice(SIZES, size=len(symbols))) if sizes is None else sizes
+    colors = rng.choice(list(COLORS), size=len(symbols)).tolist()
+    sizes = rng.choice(SIZES, size=len(symbols)).tolist()
     places = [PLACES[row] for row in rng.permutation(len(PLACES))[: len(symbols)]]
 
     pixels = _background(rng)
@@ -151,7 +137,7 @@ def draw_scene(
         # Computed from the box: a glyph may be small although it was drawn to be large.
         share = np.sqrt(mask.size[0] * mask.size[1]) / SCENE_SIZE
         measured = "large" if share >= LARGE_OBJECT else "small"
-        objects.append(SceneObject(symbol, str(color), place, measured, box))
+        objects.append(SceneObject(symbol, color, place, measured, box))
     pixels += rng.normal(0, rng.uniform(1, 8), size=pixels.shape)
     image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     return Scene(image, tuple(objects))

@@ -15,29 +15,24 @@ from gemkr_hf.toy.symbols.symbol_documents import (
     documents_fingerprint,
     load_known_symbols,
 )
-from gemkr_hf.toy.symbols.symbol_questions import Question, ask
+from gemkr_hf.toy.symbols.symbol_questions import TRAITS, Question, ask
 from gemkr_hf.toy.symbols.symbol_scenes import PLACES, Scene, draw_scene
 
 SPLITS = ("train", "validation", "test", "unseen")
 
+_TEXT = datasets.Value("string")
 FEATURES = datasets.Features(
     {
-        "question_id": datasets.Value("string"),
-        "image_id": datasets.Value("string"),
+        "question_id": _TEXT,
+        "image_id": _TEXT,
         "image": datasets.Image(),
-        "question": datasets.Value("string"),
-        "aspect": datasets.Value("string"),
-        "by": datasets.Value("string"),
-        "answers": datasets.List(datasets.Value("string")),
-        "relevant_ids": datasets.List(datasets.Value("string")),
-        "caption": datasets.Value("string"),
+        **dict.fromkeys(("question", "aspect", "by"), _TEXT),
+        **dict.fromkeys(("answers", "relevant_ids"), datasets.List(_TEXT)),
+        "caption": _TEXT,
         "objects": datasets.List(
             {
                 "box": datasets.List(datasets.Value("int32"), length=4),
-                "symbol": datasets.Value("string"),
-                "color": datasets.Value("string"),
-                "place": datasets.Value("string"),
-                "size": datasets.Value("string"),
+                **dict.fromkeys(("symbol", "color", "place", "size"), _TEXT),
                 "target": datasets.Value("bool"),
             }
         ),
@@ -65,13 +60,9 @@ class SymbolsConfig:
     questions: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("train_scenes", "validation_scenes", "test_scenes", "unseen_scenes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    def scenes_of(self, split: str) -> int:
-        """Return the number of images of a split."""
-        return getattr(self, f"{split}_scenes")
+        for split in SPLITS:
+            if (number := getattr(self, f"{split}_scenes")) < 1:
+                raise ValueError(f"{split}_scenes must be at least 1, got {number}")
 
 
 def _draw_symbols(split: str, rng: np.random.Generator) -> list[Symbol]:
@@ -105,7 +96,7 @@ def caption_of(scene: Scene) -> str:
 def _rows(split: str, config: SymbolsConfig, fingerprint: str) -> Iterator[dict[str, Any]]:
     """Generate the rows of a split; the cache notices new documents by their ``fingerprint``."""
     number = config.train_questions if split == "train" else config.questions
-    for scene_number in range(config.scenes_of(split)):
+    for scene_number in range(getattr(config, f"{split}_scenes")):
         rng = np.random.default_rng([config.seed, SPLITS.index(split), scene_number])
         scene = draw_scene(_draw_symbols(split, rng), rng)
         image_id = f"{split}-{scene_number:05d}"
@@ -128,9 +119,7 @@ def _rows(split: str, config: SymbolsConfig, fingerprint: str) -> Iterator[dict[
                     {
                         "box": list(item.box),
                         "symbol": item.symbol.name,
-                        "color": item.color,
-                        "place": item.place,
-                        "size": item.size,
+                        **{trait: getattr(item, trait) for trait in TRAITS},
                         "target": item is target,
                     }
                     for item in scene.objects
@@ -151,18 +140,16 @@ def load_symbols(
         Splits ``train``, ``validation``, ``test`` and ``unseen`` with the columns of `FEATURES`:
         image, question, ids of relevant documents, and the objects with their boxes in pixels.
     """
-    arguments = {
-        "config": config or SymbolsConfig(),
-        "fingerprint": documents_fingerprint(),
-    }
-    splits = {
-        split: datasets.Dataset.from_generator(
-            _rows,
-            features=FEATURES,
-            cache_dir=None if cache_dir is None else str(cache_dir),
-            gen_kwargs={"split": split, **arguments},
-            split=datasets.NamedSplit(split),
-        )
-        for split in SPLITS
-    }
-    return datasets.DatasetDict(splits)
+    arguments = {"config": config or SymbolsConfig(), "fingerprint": documents_fingerprint()}
+    return datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_generator(
+                _rows,
+                features=FEATURES,
+                cache_dir=None if cache_dir is None else str(cache_dir),
+                gen_kwargs={"split": split, **arguments},
+                split=datasets.NamedSplit(split),
+            )
+            for split in SPLITS
+        }
+    )
