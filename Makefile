@@ -7,7 +7,7 @@ JOBS ?= 2
 
 .PHONY: quickstart test test-slow lint small-world install clean
 
-quickstart: $(VENV)/.installed  ## tune on the small world and answer questions about images
+quickstart: $(VENV)/.installed  ## tune on the toy world and answer questions about images
 	$(BIN)/gemkr quickstart --output $(RUN)
 
 test: $(VENV)/.installed-test lint  ## lint, types, doctests, fast tests
@@ -21,6 +21,7 @@ lint: $(VENV)/.installed-test  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! grep -nE "['\"]gemkr_hf" modeling/*.py processing/*.py  # nor by a string
 
 small-world: $(VENV)/.installed  ## train the stand-in checkpoints again (up to 90 minutes on 2 cores)
 	$(BIN)/gemkr small-world

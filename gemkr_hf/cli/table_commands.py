@@ -12,7 +12,7 @@ from gemkr_hf.cli.command_errors import log_to_standard_error, one_sentence_erro
 from gemkr_hf.utils.config import override, parse, read_yaml
 
 if TYPE_CHECKING:
-    from gemkr_hf.paper.evaluation import Evaluation
+    from gemkr_hf.paper.system_evaluation import Evaluation
 
 SYSTEM_NAMES = (
     "bm25, bm25-caption, dpr, corpusbrain, seal, clip, clip-fusion, vrr, reviz, reviz-ict, gemkr"
@@ -68,8 +68,8 @@ def open_evaluation(
         if not name:
             raise ValueError(f"Invalid --checkpoint '{assignment}': write SYSTEM=FOLDER")
         settings["checkpoints"] = {**(settings.get("checkpoints") or {}), system: name}
-    from gemkr_hf.paper.evaluation import Evaluation
     from gemkr_hf.paper.evaluation_config import EvaluationConfig
+    from gemkr_hf.paper.system_evaluation import Evaluation
     from gemkr_hf.paper.systems import check_checkpoints
 
     parsed = parse(EvaluationConfig, settings)

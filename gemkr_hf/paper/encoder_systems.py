@@ -27,7 +27,7 @@ from gemkr_hf.baselines import (
 from gemkr_hf.baselines.contrastive_training import Towers
 from gemkr_hf.baselines.tower_factory import encoder_tokenizer
 from gemkr_hf.baselines.two_towers import SETTINGS_FILE
-from gemkr_hf.paper.evaluation import Evaluation
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.training.starting_model import checkpoint_source
 from gemkr_hf.utils.text import SENTENCE_END
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from gemkr_hf.evaluation.error_analysis import write_error_report
 from gemkr_hf.evaluation.question_records import read_records
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.gemkr_systems import gemkr
 from gemkr_hf.paper.runs import make_run, run_folder, score_runs
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.systems import SYSTEMS, check_systems, check_trainable
 
 

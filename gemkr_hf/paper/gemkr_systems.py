@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoProcessor
 from gemkr_hf.hub.checkpoint_loading import load_checkpoint
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.modeling import ABLATIONS
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.evaluation_config import EVALUATION_PLUGINS, LanguageModelSize
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.retrieval.retriever import GeMKRRetriever
 from gemkr_hf.training.arguments import ModelConfig, TrainConfig, ValidationConfig
 from gemkr_hf.training.training_run import run_training

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed, parallel_config
 
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.evaluation_config import EvaluationConfig
 from gemkr_hf.paper.runs import kept_run, make_run
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.systems import System
 from gemkr_hf.utils.logging import be_quiet
 

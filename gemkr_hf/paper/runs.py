@@ -15,7 +15,7 @@ from gemkr_hf.evaluation.hits import reads_texts
 from gemkr_hf.evaluation.question_records import make_records, write_records
 from gemkr_hf.evaluation.run_files import write_trec_run
 from gemkr_hf.evaluation.run_metrics import Scores, score
-from gemkr_hf.paper.evaluation import UPGRADE, Evaluation
+from gemkr_hf.paper.system_evaluation import UPGRADE, Evaluation
 from gemkr_hf.paper.systems import System
 from gemkr_hf.retrieval.types import Hit, Run
 from gemkr_hf.utils.io import read_json, write_json

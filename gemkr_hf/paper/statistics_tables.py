@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from gemkr_hf.evaluation.clue_keywords import top_keywords
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.gemkr_systems import gemkr
-from gemkr_hf.paper.paper_figures import paper_tables
+from gemkr_hf.paper.reported_results import paper_tables
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.table_formats import (
     escape_latex,
     latex_table,

@@ -8,8 +8,8 @@ from typing import Any
 from gemkr_hf.baselines import BM25Retriever, Retriever
 from gemkr_hf.modeling import ABLATIONS
 from gemkr_hf.paper.encoder_systems import INVERSE_CLOZE, clip, dpr, reviz, vrr
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.gemkr_systems import FULL_MODEL, WITHOUT_IMAGES, gemkr
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.writing_systems import corpusbrain, seal
 from gemkr_hf.training.training_checks import has_images
 

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gemkr_hf.evaluation.hits import reads_texts
-from gemkr_hf.paper.evaluation import Evaluation
-from gemkr_hf.paper.paper_figures import PaperTable, paper_tables
 from gemkr_hf.paper.parallel_runs import make_runs_in_parallel
+from gemkr_hf.paper.reported_results import PaperTable, paper_tables
 from gemkr_hf.paper.result_table import NOT_MEASURED, ResultRow, ResultTable, with_p_values
 from gemkr_hf.paper.runs import make_run, score_runs
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.systems import System, check_trainable, table_systems, unused_checkpoints
 from gemkr_hf.paper.table_formats import to_latex, to_markdown, write_formats
 from gemkr_hf.paper.table_plot import plot_result

@@ -16,7 +16,7 @@ from gemkr_hf.baselines import (
 )
 from gemkr_hf.knowledge_base import tokenizer_fingerprint
 from gemkr_hf.knowledge_base.tokenization import encode_documents
-from gemkr_hf.paper.evaluation import Evaluation
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.training.instruction_dataset import write_instructions
 
 Stages = Callable[[Evaluation, TextModel, int], Sequence[Sequence[Example]]]

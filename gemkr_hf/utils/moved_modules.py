@@ -84,7 +84,7 @@ MOVED = {
     "symbols.scenes": "toy.symbols.symbol_scenes",
     "tables": "paper",
     "tables.config": "paper.evaluation_config",
-    "tables.ground": "paper.evaluation",
+    "tables.ground": "paper.system_evaluation",
     "tables.result": "paper.result_table",
     "training.config": "training.arguments",
     "training.instructions": "training.instruction_dataset",

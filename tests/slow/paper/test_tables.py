@@ -13,16 +13,16 @@ from gemkr_hf.data import DataConfig
 from gemkr_hf.evaluation.question_records import read_records
 from gemkr_hf.evaluation.run_files import read_run
 from gemkr_hf.modeling import ABLATIONS
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.evaluation_config import EvaluationConfig, LanguageModelSize
-from gemkr_hf.paper.paper_figures import paper_tables
 from gemkr_hf.paper.parallel_runs import make_runs_in_parallel
+from gemkr_hf.paper.reported_results import paper_tables
 from gemkr_hf.paper.statistics_tables import (
     keywords_table,
     statistics_table,
     write_keywords,
     write_statistics,
 )
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.systems import STRATEGIES, SYSTEMS, check_checkpoints, table_systems
 from gemkr_hf.paper.tables import make_table, write_result
 from gemkr_hf.utils.config import parse, read_yaml

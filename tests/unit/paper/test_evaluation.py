@@ -13,7 +13,6 @@ from gemkr_hf.data.benchmark import Benchmark
 from gemkr_hf.data.images import NoImages
 from gemkr_hf.evaluation.run_metrics import Scores
 from gemkr_hf.paper.error_report import report_errors
-from gemkr_hf.paper.evaluation import Evaluation
 from gemkr_hf.paper.evaluation_config import EvaluationConfig, LanguageModelSize
 from gemkr_hf.paper.result_table import (
     NOT_MEASURED,
@@ -22,6 +21,7 @@ from gemkr_hf.paper.result_table import (
     with_p_values,
 )
 from gemkr_hf.paper.runs import questions_digest, weights_digest
+from gemkr_hf.paper.system_evaluation import Evaluation
 from gemkr_hf.paper.systems import SYSTEMS
 from gemkr_hf.paper.table_formats import to_latex, to_markdown
 from gemkr_hf.paper.table_plot import plot_result
@@ -116,7 +116,7 @@ def test_an_empty_written_caption_is_accepted(benchmark, tmp_path, monkeypatch) 
             return [""] * len(images)
 
     written = []
-    monkeypatch.setattr("gemkr_hf.paper.evaluation.load_captioner", lambda name: Silent())
+    monkeypatch.setattr("gemkr_hf.paper.system_evaluation.load_captioner", lambda name: Silent())
     uncaptioned = changed(benchmark, "train", caption="")
     for name in ("one", "other"):
         evaluation = evaluation_of(
