@@ -115,6 +115,7 @@ def test_a_second_run_reuses_what_is_there(short_quickstart) -> None:
     assert any("gemkr retrieve --image" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_answers_where_the_library_cannot_be_imported(
     short_quickstart, retriever, questions, tmp_path
 ) -> None:

@@ -22,6 +22,7 @@ def run(folder: Path, *arguments: str):
     return CliRunner().invoke(app, ["evaluate", *arguments, *options])
 
 
+@pytest.mark.slow
 def test_table_1_and_its_error_report(tmp_path) -> None:
     done = run(tmp_path, "table1", "--system", "bm25", "--jobs", "1")
     assert done.exit_code == 0, done.output

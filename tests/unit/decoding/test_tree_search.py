@@ -373,6 +373,7 @@ def test_the_best_documents_of_many(index) -> None:
             assert row in scores or row < 0 or clue.score <= min(scores.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merge", [True, False])
 @pytest.mark.parametrize("beams", [1, 4])
 def test_many_documents_by_few_beams(beams, merge) -> None:

@@ -169,6 +169,7 @@ def test_mistakes_are_told_before_any_work(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_quickstarts_model(tmp_path, retriever, short_quickstart) -> None:
     rows = load_symbols(SHORT.symbols, cache_dir=short_quickstart / "data")["test"]
     hits = retriever.retrieve(list(rows["image"]), list(rows["question"]), k=5)

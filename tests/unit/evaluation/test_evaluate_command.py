@@ -162,6 +162,7 @@ def test_the_t_test_and_no_questions(folder: Path) -> None:
     assert "largest differences" not in result.output
 
 
+@pytest.mark.slow
 def test_the_symbols_are_the_benchmark_where_none_is_named(folder: Path) -> None:
     (folder / "symbols.yaml").write_text("data:\n  format: symbols\n  scenes: 1\n")
     (folder / "run.json").write_text(json.dumps([["aries/meaning"]] * 200))

@@ -91,6 +91,7 @@ def test_the_metrics_of_training_are_the_same(seed: int) -> None:
     assert light.precision_at_5 < light.recall_at_5
 
 
+@pytest.mark.slow
 def test_training_does_not_load_ranx() -> None:
     script = (
         "import sys, gemkr_hf.evaluation.metrics, gemkr_hf.cli; "
@@ -172,6 +173,7 @@ def test_the_measures_asked_for_come_back_in_their_order() -> None:
     assert list(scored(["a"], ["a"], *reversed(MEASURES)).values) == list(reversed(MEASURES))
 
 
+@pytest.mark.slow
 def test_values_of_every_question_are_exactly_those_of_ranx(recwarn) -> None:
     from ranx import Qrels, evaluate
     from ranx import Run as RanxRun

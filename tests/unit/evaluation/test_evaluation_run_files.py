@@ -118,6 +118,7 @@ def test_a_mapping_from_question_to_list(tmp_path: Path) -> None:
     assert read_run(path, ["1", "2"]).documents == {"2": ["my doc", "4"], "1": ["x"]}
 
 
+@pytest.mark.slow
 def test_a_mapping_to_scores_as_ranx_saves_it(tmp_path: Path) -> None:
     from ranx import Run as RanxRun
 

@@ -22,6 +22,7 @@ RESULT = EvaluationResult(
 )
 
 
+@pytest.mark.slow
 def test_pushed_cards_are_valid_and_complete(full_hub) -> None:
     hub, _ = full_hub
     for repo_id, repo_type in (

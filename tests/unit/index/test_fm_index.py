@@ -106,6 +106,7 @@ def test_every_operation_equals_brute_force(
     check_all_operations(index, documents, sequences)
 
 
+@pytest.mark.slow
 @thorough
 @given(corpora(), corpora(), settings_of_an_index(), st.data())
 def test_add_and_remove_documents(
@@ -358,6 +359,7 @@ print(len(compiled))
 """
 
 
+@pytest.mark.slow
 def test_the_second_process_does_not_compile(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     counts = [

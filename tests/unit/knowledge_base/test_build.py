@@ -212,6 +212,7 @@ def delayed(records: list[dict]) -> Iterator[dict]:
         yield record
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(tokenizer, tmp_path) -> None:
     """SIGKILL after each of the first shards, then build the rest."""
     target, building = tmp_path / "kb", tmp_path / ".kb.building"

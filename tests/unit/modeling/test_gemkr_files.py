@@ -215,6 +215,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_remote_code_by_hub_id(tiny, tmp_path):
     """From the cache of a download, without a network."""
     model, inputs = tiny.gemkr(), tiny.inputs((2, 0))

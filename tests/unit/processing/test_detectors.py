@@ -157,6 +157,7 @@ def yolo_file(folder: Path, yolo: YoloDetector) -> str:
     return str(folder / "best.pt")
 
 
+@pytest.mark.slow
 def test_clear_error_without_ultralytics(tmp_path, yolo):
     yolo.save_pretrained(tmp_path / "kept")
     program = """
@@ -178,6 +179,7 @@ except ImportError as error:
     assert run.stdout.strip() == "clear", run.stderr
 
 
+@pytest.mark.slow
 def test_ultralytics_has_no_side_effects(tmp_path, yolo):
     yolo.save_pretrained(tmp_path / "kept")
     home = tmp_path / "home"

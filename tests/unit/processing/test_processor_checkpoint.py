@@ -145,6 +145,7 @@ assert not any(name.startswith("gemkr_hf.") for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_remote_code_without_the_library(full, tmp_path):
     checkpoint = tmp_path / "checkpoint"
     full.save_pretrained(checkpoint)

@@ -161,6 +161,7 @@ def test_parts_of_different_checkpoints(retriever, monkeypatch) -> None:
         GeMKRRetriever(retriever.model, retriever.processor, retriever.knowledge_base)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"do_sample": True}, {"num_beams": 1, "do_sample": False}, {"top_k": 5}]
 )
