@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import transformers
+from filelock import FileLock
 from PIL import Image
 
 PACKAGE = "transformers_tests"
@@ -40,8 +41,10 @@ def suite_folder() -> Path:
         return Path(given)
     name = f"transformers-{transformers.__version__}"
     folder = CACHE / name / "tests"
-    if not folder.is_dir():
-        CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / f"{name}.lock"):  # several workers need the suites
+        if folder.is_dir():
+            return folder
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             command += ["--no-binary", ":all:", "--no-build-isolation", "--dest", scratch]
@@ -50,7 +53,9 @@ def suite_folder() -> Path:
             archives = list(Path(scratch).glob("*.tar.gz"))
             if result.returncode != 0 or not archives:
                 reason = (result.stderr.strip().splitlines() or ["no archive"])[-1]
-                raise Missing(f"the source distribution of {name} could not be had: {reason}")
+                raise Missing(
+                    f"the source distribution of {name} could not be downloaded: {reason}"
+                )
             with tarfile.open(archives[0]) as archive:
                 members = [m for m in archive if m.name.startswith(f"{name}/tests/")]
                 archive.extractall(scratch, members=members, filter="data")
