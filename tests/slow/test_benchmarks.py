@@ -68,7 +68,7 @@ def test_fm_index(given: str, tmp_path: Path) -> None:
         text=True,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "GetNext after 10 tokens, us a prefix" in result.stdout
+    assert "GetNext after 10 tokens, us per prefix" in result.stdout
     (record,) = json.loads(output.read_text())
     assert record["here"]["bytes per token"] > record["H1"] / 8
     assert record["tokens"] > 1000
