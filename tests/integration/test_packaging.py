@@ -46,6 +46,7 @@ def test_the_wheel_installs_one_package_only(wheel) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"gemkr_hf"}
 
 
+@pytest.mark.slow
 def test_the_installed_package_works_away_from_the_sources(wheel, tmp_path) -> None:
     wheel.extractall(tmp_path / "site")
     script = (

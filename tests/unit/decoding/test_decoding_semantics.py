@@ -142,6 +142,7 @@ def test_the_best_documents_by_their_best_clues(model, seed, wanted) -> None:
     assert list(rows.values()) == pytest.approx([value for _, value in expected], abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("whole", [False, True])
 def test_generate_finds_the_same_row_by_row(model, seed, whole) -> None:

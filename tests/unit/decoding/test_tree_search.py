@@ -191,6 +191,7 @@ def test_any_causal_language_model_finds_documents(index, kind) -> None:
             assert clue.score == pytest.approx(float(log_probs.sum()), abs=1e-4), row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile", [False, {"backend": "eager"}])
 @pytest.mark.parametrize("room", [8, 256])
 def test_a_static_cache_finds_the_same(index, compile, room, monkeypatch) -> None:

@@ -185,6 +185,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_remote_code_without_the_library(tiny, tmp_path):
     model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
     folder, again = tmp_path / "checkpoint", tmp_path / "again"

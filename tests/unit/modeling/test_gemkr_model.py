@@ -213,6 +213,7 @@ def test_tuple_output(tiny):
     assert isinstance(as_tuple, tuple) and as_tuple[0].dim() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tower", ["clip", "siglip"])
 def test_the_vision_tower_compiles_without_graph_breaks(tiny, tower):
     model, inputs = tiny.gemkr(tower=getattr(tiny, tower)), tiny.inputs((2, 0))

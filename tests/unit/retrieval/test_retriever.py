@@ -225,6 +225,7 @@ def test_ambiguous_clues_that_are_kept(retriever, search) -> None:
             assert index.locate(clue.token_ids)[0, 0] == hit.row
 
 
+@pytest.mark.slow
 def test_documents_that_others_begin_with(retriever) -> None:
     """A whole document is found by `generate` as by the tree, though another begins with it."""
     kb = retriever.knowledge_base
