@@ -68,8 +68,8 @@ class GeMKRConfig(PreTrainedConfig):
             tokens, no gate.
         use_prefix: False: Table 3, "w/o Obj. Prefix". The vision tower is plain CLIP; objects only
             reach the language model.
-        image_token_id, object_token_id: the tokens `<image>` and `<object>`, whose embeddings Eq. 7
-            replaces.
+        image_token_id: the token `<image>`, whose embedding Eq. 7 replaces.
+        object_token_id: the token `<object>`, likewise.
         decoding: dict. Defaults of `generate` (num_beams, num_beam_groups, diversity_penalty,
             length_penalty, max_new_tokens) and of `GeMKRRetriever` (min_length, max_length: l_min
             and l_max of a clue; ambiguity_penalty, renormalize, keep_ambiguous, max_pieces: clue

@@ -665,7 +665,7 @@ class GeMKRGenerationMixin(core.GenerationMixin):
         `do_sample=True` are core's greedy search and sampling.
 
         Args:
-            inputs, generation_config, custom_generate: as in transformers.
+            inputs: as in transformers, like `generation_config` and `custom_generate`.
             logits_processor: the constraint, bare or in a list of processors.
             **kwargs: the inputs of `forward`, the fields of `DiverseBeamSearch`, and other
                 arguments of core's `generate`. If `num_beams` is given without `num_beam_groups`,

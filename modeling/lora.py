@@ -20,8 +20,11 @@ def lora_arguments(
 
     Args:
         model: the model.
-        r, lora_alpha, lora_dropout, **kwargs: as in PEFT.
+        r: rank, as in PEFT.
+        lora_alpha: as in PEFT.
+        lora_dropout: as in PEFT.
         names: the linear layers to adapt, see `target_modules`.
+        **kwargs: as in PEFT.
 
     Raises:
         ValueError: if the language model has no layer of that name.

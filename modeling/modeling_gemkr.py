@@ -293,7 +293,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 from the first real token, so left padding does not change the result.
             pixel_values: float tensor (images, 3, height, width). One image per `<image>` token, in
                 the order of the rows.
-            object_pixel_values, object_mask, object_features: see `get_image_features`.
+            object_pixel_values: see `get_image_features`.
+            object_mask: see `get_image_features`.
+            object_features: see `get_image_features`.
             image_features: float tensor (images, 1 + objects, D). H'_v from
                 `get_image_features(...).pooler_output`, instead of `pixel_values`.
             labels: int64 tensor (batch_size, sequence_length). Clue tokens; -100 everywhere else.
@@ -559,7 +561,8 @@ def check_slots(
     """Raise ValueError unless slots and features match one to one.
 
     Args:
-        image_slots, object_slots: bool tensor (batch_size, sequence_length).
+        image_slots: bool tensor (batch_size, sequence_length).
+        object_slots: bool tensor (batch_size, sequence_length).
         image_features: float tensor (images, 1 + objects, D).
         object_mask: bool tensor (images, at least objects).
     """

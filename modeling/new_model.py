@@ -53,13 +53,14 @@ def new_model(
             taken. It is copied.
         text: PreTrainedModel, folder or Hub id. Any causal language model with attention. An
             instance is used itself, not a copy.
-        image_token_id, object_token_id: ids of `<image>` and `<object>` in the tokenizer; the
-            embeddings are resized to hold them.
+        image_token_id: id of `<image>` in the tokenizer; the embeddings are resized to hold both.
+        object_token_id: id of `<object>`.
         dtype: torch.dtype. Of the whole model; the language model's own by default. To train
             checkpoints in half precision, use `torch.float32` or `torch.bfloat16`.
-        vision_options, text_options: for `from_pretrained` of the two: `revision`,
-            `attn_implementation`, `device_map`, `quantization_config` (4 or 8 bits, of the language
-            model)...
+        vision_options: for `from_pretrained` of the vision tower: `revision`,
+            `attn_implementation`, `device_map`...
+        text_options: for `from_pretrained` of the language model: also `quantization_config` (4 or
+            8 bits).
         **config: further fields of `GeMKRConfig`, such as those of a preset.
 
     Raises:

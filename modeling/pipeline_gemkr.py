@@ -28,9 +28,9 @@ class KnowledgeRetrievalPipeline(Pipeline):
         knowledge_base: folder, Hub id or `gemkr_hf.KnowledgeBase`, required.
         knowledge_base_revision: branch, tag or commit of a Hub id.
         aggregate: "max" or "logsumexp", see `gemkr_hf.GeMKRRetriever`; the checkpoint's by default.
-        model, processor, **kwargs: as in `Pipeline`; the processor is the checkpoint's by default.
-            `k`, `batch_size` and the settings of `GeMKRRetriever.retrieve` become defaults of the
-            calls.
+        processor: by default that of the checkpoint.
+        **kwargs: as in `Pipeline`, such as `model`; `k`, `batch_size` and the settings of
+            `GeMKRRetriever.retrieve` become defaults of the calls.
 
     Raises:
         ImportError: if the library is not installed.

@@ -103,7 +103,7 @@ def _read_settings(folder: str | Path, location: dict[str, Any]) -> dict[str, An
 class Detector(Protocol):
     """Anything that detects objects.
 
-    A :class:`YoloDetector` or :class:`TransformersDetector` is saved with the processor's
+    A ``YoloDetector`` or ``TransformersDetector`` is saved with the processor's
     checkpoint. A detector with a method ``fingerprint()`` can be cached: it returns a text that
     changes whenever the detector would detect other objects.
     """
@@ -192,20 +192,21 @@ def _check_labels(labels: Sequence[str] | None, name: str) -> list[str] | None:
 
 
 class YoloDetector(BatchDetector):
-    """A YOLO detection model of ultralytics, which is imported at the first :meth:`detect`.
+    """A YOLO detection model of ultralytics, which is imported at the first ``detect``.
 
     Args:
         weights: str or Path. A ``.pt`` file, one in a Hub repository (``org/name/best.pt``), or a
             ``.yaml`` architecture (a name that ultralytics knows, or a file) with random weights.
             ultralytics unpickles a ``.pt``: load only those that you trust. For what
-            :meth:`save_pretrained` wrote use :meth:`from_pretrained`, for a model in memory
-            :meth:`from_ultralytics`.
-        architecture, state_dict, fused: an architecture as ultralytics reads it, its weights, and
-            whether batch norms are fused into the convolutions; instead of ``weights``.
+            ``save_pretrained`` wrote use ``from_pretrained``, for a model in memory
+            ``from_ultralytics``.
+        architecture: instead of ``weights``, an architecture as ultralytics reads it.
+        state_dict: its weights.
+        fused: whether batch norms are fused into the convolutions.
         image_size: side of the square that every image is letterboxed to, in pixels. It does not
             depend on the batch, so neither do the boxes.
-        confidence, iou: lowest confidence of an object; overlap above which non-maximum suppression
-            drops one.
+        confidence: lowest confidence of an object.
+        iou: overlap above which non-maximum suppression drops one.
         classes: labels to keep; None keeps all.
         class_names: labels by class id; None takes the model's own.
         max_detections: maximum number of objects per image.
@@ -300,7 +301,7 @@ class YoloDetector(BatchDetector):
         return module
 
     def load(self) -> "YoloDetector":
-        """Load the model now instead of at the first :meth:`detect`."""
+        """Load the model now instead of at the first ``detect``."""
         settings = (self.image_size, self.confidence, self.iou, self.max_detections)
         if self._predictor is not None and self._loaded_settings == settings:
             return self
@@ -344,7 +345,7 @@ class YoloDetector(BatchDetector):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **options: Any) -> "YoloDetector":
-        """Load what :meth:`save_pretrained` wrote, from a folder or a Hub repository.
+        """Load what ``save_pretrained`` wrote, from a folder or a Hub repository.
 
         Args:
             folder: folder or Hub id.
@@ -398,7 +399,7 @@ def _read_architecture(path: Path) -> dict[str, Any]:
 
 
 class TransformersDetector(BatchDetector):
-    """A detector of transformers, which is loaded at the first :meth:`detect`.
+    """A detector of transformers, which is loaded at the first ``detect``.
 
     An alternative to ultralytics, whose license is the AGPL.
 
@@ -440,7 +441,7 @@ class TransformersDetector(BatchDetector):
         self._image_processor: Any = image_processor
 
     def load(self) -> "TransformersDetector":
-        """Load the model now instead of at the first :meth:`detect`."""
+        """Load the model now instead of at the first ``detect``."""
         if self._model is None:
             model = AutoModelForObjectDetection.from_pretrained(str(self.source), **self.location)
             self._model = model.eval()
@@ -478,7 +479,7 @@ class TransformersDetector(BatchDetector):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **options: Any) -> "TransformersDetector":
-        """Load what :meth:`save_pretrained` wrote, from a folder or a Hub repository."""
+        """Load what ``save_pretrained`` wrote, from a folder or a Hub repository."""
         location, options = split_hub_arguments(options)
         config = _read_settings(folder, location)
         model = config.pop("model", None)

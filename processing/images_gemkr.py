@@ -37,7 +37,7 @@ _DAMAGE = (OSError, SyntaxError, EOFError, ValueError, struct.error, zlib.error,
 
 
 def load_image(source: ImageInput) -> Image.Image:
-    """Load one image as an upright RGB :class:`PIL.Image.Image`.
+    """Load one image as an upright RGB ``PIL.Image.Image``.
 
     EXIF orientation is applied, alpha is composited on white, 16-bit and float grey levels are
     scaled to 8 bits, and only the first frame of an animation is read.
@@ -230,7 +230,7 @@ class Object:
 
 
 def is_box(value: Any) -> bool:
-    """Return whether ``value`` is an object: :class:`Object`, a dict with a box, four numbers."""
+    """Return whether ``value`` is an object: ``Object``, a dict with a box, four numbers."""
     # By attribute, not by class: remote code has another `Object` class than the library.
     if hasattr(value, "box") or (isinstance(value, dict) and "box" in value):
         return True
@@ -242,7 +242,7 @@ def is_box(value: Any) -> bool:
 
 
 def as_object(value: Any) -> Object:
-    """Convert a box, dict or object of a user to an :class:`Object`.
+    """Convert a box, dict or object of a user to an ``Object``.
 
     Raises:
         ValueError: if the box is not four finite numbers in pixels with ``x0 < x1`` and
@@ -383,7 +383,7 @@ def encode_pixels(
         images: B images, P of which are not None.
         objects: at most ``max_objects`` of each image.
         max_objects: second dimension of the object tensors.
-        margin: see :func:`crop_object`.
+        margin: see ``crop_object``.
         settings: further arguments of the image processor.
 
     Returns:

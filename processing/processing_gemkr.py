@@ -66,8 +66,9 @@ class GeMKRProcessor(ProcessorMixin):
     """Convert images and questions to the tensors that ``GeMKRForRetrieval.forward`` takes.
 
     Args:
-        image_processor, tokenizer: of the vision tower and of the language model. The tokenizer has
-            ``<image>`` and ``<object>`` as special tokens, see ``add_image_tokens``.
+        image_processor: of the vision tower.
+        tokenizer: of the language model, with the special tokens ``<image>`` and ``<object>``, see
+            ``add_image_tokens``.
         detector: Detector. Detects the objects of images whose boxes are not given.
         prompt_template: text with ``{question}`` and ``{image}``, and optionally ``{caption}``;
             ``prompt_template.txt`` in a checkpoint. ``chat_prompt_template`` makes one for a
@@ -151,7 +152,7 @@ class GeMKRProcessor(ProcessorMixin):
         """Encode a batch of B queries.
 
         Args:
-            images: one image or B images, as :func:`load_image` reads them; None for a text-only
+            images: one image or B images, as ``load_image`` reads them; None for a text-only
                 query.
             text: one question or B questions. Without it only the images are encoded. None among
                 B questions: the query is an image alone.
@@ -161,7 +162,7 @@ class GeMKRProcessor(ProcessorMixin):
             clues: B texts or lists of token ids. The model's target; gives ``labels``.
             captions: one text or B texts about the images: beside them, as in the released code,
                 or instead of them (Table 3, "w/o Visual Queries").
-            return_objects: also return ``objects``, the list of used :class:`Object` of each image.
+            return_objects: also return ``objects``, the list of used ``Object`` of each image.
             **kwargs: ``return_tensors`` (``"pt"`` or ``"np"``), ``padding`` (True, False or
                 ``"max_length"``; always on the left), ``pad_to_multiple_of``, ``max_length`` with
                 ``truncation=True`` (truncates the question) or ``padding="max_length"``, and
@@ -696,7 +697,7 @@ def pad_left(
 
 
 def check_prompt_template(template: str) -> None:
-    """Raise :class:`ValueError` unless ``{question}`` and ``{image}`` occur in it once each."""
+    """Raise ``ValueError`` unless ``{question}`` and ``{image}`` occur in it once each."""
     for name in ("{question}", "{image}"):
         if template.count(name) != 1:
             raise ValueError(
@@ -717,7 +718,7 @@ def check_prompt_template(template: str) -> None:
 
 
 def check_object_template(template: str) -> None:
-    """Raise :class:`ValueError` unless it has one ``<object>`` and only known fields."""
+    """Raise ``ValueError`` unless it has one ``<object>`` and only known fields."""
     if template.count(OBJECT_TOKEN) != 1 or IMAGE_TOKEN in template:
         raise ValueError(f"The object template needs {OBJECT_TOKEN} exactly once: {template!r}.")
     try:

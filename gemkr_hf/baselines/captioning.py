@@ -244,7 +244,8 @@ def fit_captions(
         captions: pairs of an image's id and its caption.
         config: learning rate, batch size, epochs, precision and seed; LoRA settings are ignored.
         folder: working folder of the Trainer.
-        layers, dropout: number of layers, and dropout, of the decoder.
+        layers: number of layers of the decoder.
+        dropout: dropout of the decoder.
     """
     torch.manual_seed(config.seed)
     encoder = CLIPVisionModel(vision.config)

@@ -41,7 +41,8 @@ class ClueRules:
     Args:
         index: the documents.
         eos_token_ids: end tokens of a clue.
-        min_length, max_length: l_min and l_max of the paper, in tokens without the end token.
+        min_length: l_min of the paper, in tokens without the end token.
+        max_length: l_max of the paper, in tokens without the end token.
         whole_documents: a clue is a whole document, from its first token to its last.
         ambiguity_penalty: subtracted from a clue's score for each token beyond `min_length`; the
             clue has these tokens because it was ambiguous without them.

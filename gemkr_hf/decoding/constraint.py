@@ -64,7 +64,8 @@ class FMIndexConstraint(LogitsProcessor):
     Args:
         index: the documents.
         eos_token_id: one or more end tokens of a clue.
-        min_length, max_length: l_min and l_max of the paper, in tokens without the end token.
+        min_length: l_min of the paper, in tokens without the end token.
+        max_length: l_max of the paper, in tokens without the end token.
         pad_token_id: also allowed after an end token.
         prompt_length: length of the prompt in all rows; needed if the clue begins in the prompt, or
             if decoding does not go step by step.

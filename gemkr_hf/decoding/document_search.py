@@ -55,7 +55,10 @@ class DocumentSearch(BeamSearch):
     restarts from the best continuations that were not chosen.
 
     Args:
-        settings, scorer, roots, on_step: see `BeamSearch`.
+        settings: see `BeamSearch`.
+        scorer: see `BeamSearch`.
+        roots: see `BeamSearch`.
+        on_step: see `BeamSearch`.
         document_settings: the settings that only this search has.
     """
 

@@ -35,7 +35,8 @@ class TreeScorer:
 
     Args:
         constraint: FMIndexConstraint or ClueRules.
-        static_cache, compile: see `TreeAttention`.
+        static_cache: see `TreeAttention`.
+        compile: see `TreeAttention`.
         score_eos: see `DiverseBeamSearch`, whose value `generate` uses.
         find_documents: set the `row` of all nodes, not only of whole documents.
         measure: set the `entropy` and `dropped_mass` of all nodes.

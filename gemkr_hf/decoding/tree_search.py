@@ -26,7 +26,9 @@ class TreeSearch:
     Args:
         model: a causal language model, or a GeMKR.
         constraint: FMIndexConstraint or ClueRules.
-        num_beams, num_beam_groups, diversity_penalty, score_eos: see `DiverseBeamSearch`.
+        num_beams: see `DiverseBeamSearch`.
+        num_beam_groups: see `DiverseBeamSearch`.
+        diversity_penalty: see `DiverseBeamSearch`.
         wanted: clues to return per query; documents in a search for documents.
         documents: search for different documents instead of clues. Where the beams have ended
             before `wanted` documents are found, the search restarts from the best continuations
@@ -40,7 +42,9 @@ class TreeSearch:
             further piece, from these documents only, until a single one contains all pieces.
         patience: a search for documents ends after restarts have opened this many beams without
             a new document, since clues may distinguish fewer documents than are `wanted`.
-        static_cache, compile: see `TreeAttention`.
+        score_eos: see `DiverseBeamSearch`.
+        static_cache: see `TreeAttention`.
+        compile: see `TreeAttention`.
 
     Attributes:
         scorer: the `TreeScorer`.

@@ -147,7 +147,7 @@ def build_app(
         k: initial number of documents.
 
     Returns:
-        The page; :func:`serve` starts it. Its API has one endpoint, ``/retrieve``, which takes
+        The page; ``serve`` starts it. Its API has one endpoint, ``/retrieve``, which takes
         ``image``, ``question`` and ``k`` and returns what `documents_json` returns.
 
     Raises:
@@ -243,10 +243,11 @@ def serve(
     """Start the page and return its address; ``app.close()`` stops it.
 
     Args:
-        app: of :func:`build_app`.
-        port, host: where it listens, by default on this machine only; None for gradio's
-            environment variables ``GRADIO_SERVER_PORT`` and ``GRADIO_SERVER_NAME``, as on a Space.
+        app: of ``build_app``.
+        port: where it listens; None for gradio's environment variable ``GRADIO_SERVER_PORT``, as on
+            a Space.
         share: also open a public address through gradio's servers.
+        host: by default this machine only; None for ``GRADIO_SERVER_NAME``.
         wait: return only when the page has been stopped.
 
     Raises:

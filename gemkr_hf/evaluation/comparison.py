@@ -78,7 +78,8 @@ def compare(
     """Compare two systems on the same questions.
 
     Args:
-        one, other: Records of the two systems, in any order.
+        one: Records of a system, in any order.
+        other: Records of another system.
         measure: A measure of the records.
         test: Significance test, see `p_value`.
 

@@ -73,8 +73,9 @@ def p_value(one: Float64, other: Float64, test: str = "fisher") -> float:
     """Compute the two-sided p-value of the difference of two means.
 
     Args:
-        one, other: Values of the same questions, ``(questions,)`` or ``(seeds, questions)``; with
-            several seeds a question's value is its mean.
+        one: Values of the questions, ``(questions,)`` or ``(seeds, questions)``; with several seeds
+            a question's value is its mean.
+        other: Values of the same questions for another system.
         test: ``fisher`` (randomisation test) or ``student`` (paired t-test), both from ranx. The
             randomisation test includes the observed difference in the count (Phipson and Smyth,
             2010), so its smallest value is 1 / (`RESAMPLES` + 1); its seed is fixed.

@@ -27,7 +27,8 @@ def save_model(
     """Save a model and its processor in one folder, atomically.
 
     Args:
-        model, processor: what is saved.
+        model: what is saved.
+        processor: what is saved with it.
         target: the folder; an existing one is replaced.
         write_more: called with the folder, to write further files into it.
         by_reference: omit the weights, which are those of ``config.base_models``.

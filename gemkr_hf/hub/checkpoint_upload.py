@@ -90,9 +90,11 @@ def plan_adapter_and_base(
     """Plan the upload of an adapter, and before it that of its base unless it is on the Hub.
 
     Args:
-        folder, repo_id, card: see `plan_adapter`.
+        folder: see `plan_adapter`.
+        repo_id: see `plan_adapter`.
         base: Hub id of the checkpoint that the adapter was tuned on; by default the one that the
             adapter names. If it is not on the Hub, the ``base`` in the run's folder is uploaded.
+        card: see `plan_adapter`.
         token: Hugging Face token; the saved one by default.
 
     Raises:
@@ -125,7 +127,9 @@ def push_model(
     """Upload a checkpoint: weights, configurations, prompt, detector, code, generation settings.
 
     Args:
-        folder, repo_id, card: see `plan_model`.
+        folder: see `plan_model`.
+        repo_id: see `plan_model`.
+        card: see `plan_model`.
         **options: ``private``, ``revision``, ``token``, ``message``, ``create_pr``, ``log`` of
             `gemkr_hf.hub.upload`.
 
@@ -146,7 +150,10 @@ def push_adapter(
     """Upload an adapter: LoRA, prefix, gates and projections, with processor and code.
 
     Args:
-        folder, repo_id, base, card: see `plan_adapter_and_base`.
+        folder: see `plan_adapter_and_base`.
+        repo_id: see `plan_adapter_and_base`.
+        base: see `plan_adapter_and_base`.
+        card: see `plan_adapter_and_base`.
         **options: see `push_model`. The base is uploaded to the main branch.
 
     Raises:

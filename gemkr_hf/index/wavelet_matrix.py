@@ -572,7 +572,8 @@ class WaveletMatrix:
         """Tokens in the rows of each interval: ``offsets int64[n + 1]``, ``tokens int32[total]``.
 
         Args:
-            lower, upper: int64[n].
+            lower: int64[n].
+            upper: int64[n].
             lists: `SuccessorLists`.
             removed: `Removed`, whose rows are ignored.
         """

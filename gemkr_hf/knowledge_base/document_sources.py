@@ -136,8 +136,8 @@ class SourceDocuments:
     Args:
         records: the file or the dataset.
         name: its location, for messages.
-        id_column, text_column: columns that become `id` and `text`; with `id_column=None`,
-            documents are numbered "0", "1", ...
+        id_column: column that becomes `id`; with None, documents are numbered "0", "1", ...
+        text_column: column that becomes `text`.
 
     Raises:
         ValueError: if a column is missing; while iterating, if a renamed column would overwrite
@@ -233,8 +233,10 @@ def open_documents(
 
     Args:
         source: file, folder or Hub id.
-        id_column, text_column: see `SourceDocuments`.
-        split, config: of a dataset.
+        id_column: see `SourceDocuments`.
+        text_column: see `SourceDocuments`.
+        split: of a dataset.
+        config: of a dataset.
 
     Raises:
         FileNotFoundError, ValueError: see `RecordFile`, `open_dataset` and `SourceDocuments`.

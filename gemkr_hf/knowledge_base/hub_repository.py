@@ -64,7 +64,8 @@ def locate(
     Args:
         name_or_path: folder, or Hub id of a dataset repository. Of a repository the header is
             downloaded first, then the selected files of the same commit.
-        documents, shards: see `KnowledgeBase.from_pretrained`.
+        documents: see `KnowledgeBase.from_pretrained`.
+        shards: see `KnowledgeBase.from_pretrained`.
         **options: for ``snapshot_download``.
 
     Returns:

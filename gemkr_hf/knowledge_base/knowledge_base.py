@@ -108,7 +108,9 @@ class KnowledgeBase(Records):
             documents: iterable of mappings, or a dataset. Each has an `id` (unique) and a `text`;
                 `title` and further columns are kept.
             tokenizer: tokenizer of the language model that will write the clues.
-            backend, shard_tokens, threads: see `FMIndex.build`.
+            backend: see `FMIndex.build`.
+            shard_tokens: see `FMIndex.build`.
+            threads: see `FMIndex.build`.
 
         Raises:
             ValueError: if there are no documents, an `id` or `text` is missing, or an `id` occurs
@@ -145,7 +147,8 @@ class KnowledgeBase(Records):
         memory per token of one shard, 100 bytes per document, and 100 MB.
 
         Args:
-            documents, tokenizer: see `from_documents`.
+            documents: see `from_documents`.
+            tokenizer: see `from_documents`.
             output: folder of the knowledge base.
             shard_tokens: maximum number of tokens per shard (a shard has at least one document).
             threads: CPU cores to use; by default all that this process may use.
@@ -307,15 +310,18 @@ class KnowledgeBase(Records):
         """Return the constraint for `generate(..., logits_processor=kb.constraint())`.
 
         Args:
-            min_length, max_length: l_min and l_max of the paper, in tokens; a clue may be shorter
-                at the end of its document. `GeMKRRetriever` takes them from
-                `model.config.decoding`. By default `max_length` is 15, and 256 for documents and
+            min_length: l_min of the paper, in tokens; a clue may be shorter at the end of its
+                document. `GeMKRRetriever` takes both lengths from `model.config.decoding`.
+            max_length: l_max of the paper, in tokens: by default 15, and 256 for documents and
                 first sentences, which ignore `min_length`.
             eos_token_id: what ends a clue; by default the tokenizer's end token.
+            prompt_length: see `FMIndexConstraint`.
             strategy: what the model writes (paper, Table 4): "clue", any passage until only one
                 document contains it; "document", a whole document; "first_sentence", a document's
                 whole first sentence.
-            prompt_length, ambiguity_penalty, renormalize, keep_ambiguous: see `FMIndexConstraint`.
+            ambiguity_penalty: see `FMIndexConstraint`.
+            renormalize: see `FMIndexConstraint`.
+            keep_ambiguous: see `FMIndexConstraint`.
 
         Raises:
             ValueError: if a length or the strategy is invalid, or the tokenizer has no end token
@@ -542,7 +548,11 @@ class KnowledgeBase(Records):
 
         Args:
             repo_id: "user/name".
-            private, token, revision, commit_message, create_pr: as in huggingface_hub.
+            private: make the repo private, as in huggingface_hub; it must not be public already.
+            token: Hugging Face token; the saved one by default.
+            revision: branch to commit to; it is created if needed.
+            commit_message: title of the commit.
+            create_pr: open a pull request instead of committing to the branch.
             **card: arguments of `KnowledgeBaseCard`: `license`, `language`, `source`, `model`.
 
         Returns:

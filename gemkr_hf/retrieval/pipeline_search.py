@@ -17,7 +17,8 @@ class PipelineSearch:
     """Retrieve documents as plain records.
 
     Args:
-        model, processor: those of a checkpoint.
+        model: that of a checkpoint.
+        processor: that of the same checkpoint.
         knowledge_base: a ``KnowledgeBase``, a folder or a Hub id.
         revision: branch, tag or commit of the Hub id.
         aggregate: see ``GeMKRRetriever``.

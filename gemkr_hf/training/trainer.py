@@ -31,11 +31,12 @@ class InstructionTrainer(Trainer):
     metrics in its evaluation.
 
     Args:
-        *args, **kwargs: Arguments of ``transformers.Trainer``.
+        *args: Arguments of ``transformers.Trainer``.
         visual_learning_rate: Learning rate of prefix, gates and projections; None for the same as
             LoRA's.
         retrieval: Scores the model by retrieval.
         metric: Criterion of the best checkpoint: a name of ``Metrics.as_dict``, or ``loss``.
+        **kwargs: Arguments of ``transformers.Trainer``.
     """
 
     def __init__(

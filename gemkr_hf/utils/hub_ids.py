@@ -109,7 +109,9 @@ def resolve_source(
         name: path or Hub id.
         what: what is looked for, for messages: ``"Knowledge base"``.
         contains: files of which a local folder must contain at least one.
-        base, bare_ids, file_suffixes: see `is_local`.
+        base: see `is_local`.
+        bare_ids: see `is_local`.
+        file_suffixes: see `is_local`.
         early: for a check long before the name is used: ``"runs/model"`` is local if there is a
             folder ``runs``, so that a misspelt path is reported at once.
 

@@ -65,9 +65,12 @@ def collect_evidence(
     """Detect objects on the images of failed questions and replay their searches with a trace.
 
     Args:
-        records, retriever, captions, decoding: See `analyze_errors`.
+        records: See `analyze_errors`.
         images: Images and their objects.
         scenes: Question id -> annotated scene, where known.
+        retriever: See `analyze_errors`.
+        captions: See `analyze_errors`.
+        decoding: See `analyze_errors`.
 
     Returns:
         The evidence about each question, in the order of the records; for hits only the scene.

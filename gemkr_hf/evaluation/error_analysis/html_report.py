@@ -122,7 +122,11 @@ def write_error_report(
     Args:
         records: Records of one run, one for each question.
         path: Path of the HTML file.
-        images, documents, processor, retriever, scenes: See `analyze_errors`.
+        images: See `analyze_errors`.
+        documents: See `analyze_errors`.
+        processor: See `analyze_errors`.
+        retriever: See `analyze_errors`.
+        scenes: See `analyze_errors`.
         limit: Maximum number of cards; causes take turns until it is reached.
         include_hits: Add cards of hits if failed questions leave room.
         **options: Further arguments of `analyze_errors`.

@@ -57,11 +57,12 @@ def replay_searches(
     """Search again for the questions of a run, with a trace.
 
     Args:
-        retriever, decoding: See `analyze_errors`.
+        retriever: See `analyze_errors`.
         records: n questions.
         images: n images; None for a text-only question.
         objects: n lists of detected objects; None where no detector was used.
         k: Number of documents that the run retrieved for each question.
+        decoding: See `analyze_errors`.
 
     Returns:
         n replays; None where the first document differs from the run's, so that the trace does not
