@@ -1,10 +1,13 @@
-"""Supervised text sampling: draw the clues of a relevant document that a model learns to write.
+"""Clue sampling: draw the clues of a relevant document that a model learns to write.
 
 Paper, section "Supervised Text Sampling". A document is split into sentences, and the sentence with
 the most keyword hits is kept. Its spans of ``n`` words are scored ``pi = c / (c + rho)``, where
 ``c`` is the number of hits in the span. ``m`` starts are drawn from the softmax of the scores, and
 ``l`` tokens are cut from each. Clues are cut from the document's own tokens, so that every clue
 occurs in the FM-index.
+
+Sentence and scores are the strategy ``supervised``; `gemkr_hf.training.sampling_strategies` has
+others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from gemkr_hf.training.sampling_strategies import SAMPLING_STRATEGIES, Words
 from gemkr_hf.utils.config import Settings
 from gemkr_hf.utils.text import SENTENCE_END, STOP_WORDS, WORD
 
@@ -28,9 +32,11 @@ AreDistinctive = Callable[[list[np.ndarray]], np.ndarray]
 
 @dataclass(frozen=True)
 class SamplingConfig(Settings):
-    """Parameters of supervised text sampling.
+    """Parameters of clue sampling.
 
     Attributes:
+        strategy: Name in ``SAMPLING_STRATEGIES``: ``supervised`` (paper), ``uniform`` (any word of
+            the document), or one that a plug-in registers.
         clues: Clues per relevant document (``m``; paper: "sample two knowledge clues for each
             positive document").
         length: Tokens per clue (``l``; not in the paper, which decodes 10 to 15).
@@ -43,6 +49,7 @@ class SamplingConfig(Settings):
         max_length: Maximum number of tokens of a lengthened clue (l_max of decoding).
     """
 
+    strategy: str = "supervised"
     clues: int = 2
     length: int = 12
     span: int = 6
@@ -52,6 +59,7 @@ class SamplingConfig(Settings):
     max_length: int = 15
 
     def __post_init__(self) -> None:
+        SAMPLING_STRATEGIES.get(self.strategy)  # an unknown name is an error
         self.check_positive("clues", "length", "span", "smoothing")
         self.check_not_negative("redraws")
         if self.ambiguous not in ("redraw", "lengthen"):
@@ -102,12 +110,14 @@ class SampledClues:
 
 @dataclass(frozen=True)
 class SpanDistribution:
-    """The distribution over the starts in one sentence.
+    """The distribution over the starts in one document.
 
     Attributes:
-        words: The sentence's ``W`` words.
+        words: The ``W`` words at which a clue may start; with the strategy ``supervised``, those of
+            the sentence with the most hits.
         hits: bool ``(W,)``, whether a word is a keyword of the query.
-        scores: float64 ``(W,)``, ``c / (c + rho)`` of the span that starts at the word.
+        scores: float64 ``(W,)``, the strategy's; with ``supervised``, ``c / (c + rho)`` of the span
+            that starts at the word.
         probabilities: float64 ``(W,)``, softmax of the scores.
         starts: int64 ``(W,)``, first token of the word in the document.
     """
@@ -223,28 +233,24 @@ class ClueSampler:
         config: SamplingConfig,
         rng: np.random.Generator,
     ) -> SpanDistribution:
-        """Return the distribution over the starts in the sentence with the most hits."""
-        flat, hits, _ = self._best_sentence(np.array([document]), [query], rng)
-        scores = _scores(np.zeros(len(flat), dtype=np.int64), hits, config)
-        weights = np.exp(scores)
+        """Return the distribution over the starts in a document."""
+        flat, words = self._words_of_pairs(np.array([document]), [query])
+        scores = _logits(words, config, rng)
+        allowed = np.flatnonzero(scores > -np.inf)
+        weights = np.exp(scores[allowed] - scores.max(initial=-np.inf))
         first = self._words_of[document]
         return SpanDistribution(
-            [self._words[document][row - first] for row in flat],
-            hits,
-            scores,
+            [self._words[document][row - first] for row in flat[allowed]],
+            words.hits[allowed],
+            scores[allowed],
             weights / weights.sum(),
-            self._starts[flat],
+            self._starts[flat[allowed]],
         )
 
-    def _best_sentence(
-        self, documents: np.ndarray, queries: Sequence[frozenset[str]], rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Find the sentence with the most hits of each pair; ties are broken at random.
-
-        Returns:
-            For each word of these sentences: its position among all words, whether it is a hit, and
-            its pair.
-        """
+    def _words_of_pairs(
+        self, documents: np.ndarray, queries: Sequence[frozenset[str]]
+    ) -> tuple[np.ndarray, Words]:
+        """Return the words of the pairs' documents, and their positions among all words first."""
         counts = np.diff(self._words_of)[documents]
         pair = np.repeat(np.arange(len(documents)), counts)
         flat = _ranges(self._words_of[documents], counts)
@@ -259,12 +265,7 @@ class ClueSampler:
         # Sentences are numbered per document; number them over all pairs.
         new = np.ones(len(flat), dtype=bool)
         new[1:] = (np.diff(pair) != 0) | (np.diff(self._sentences[flat]) != 0)
-        sentence = np.cumsum(new) - 1
-        score = np.bincount(sentence, weights=hits) + rng.random(int(new.sum()))
-        best = np.full(len(documents), -1.0)
-        np.maximum.at(best, pair[new], score)
-        kept = score[sentence] == best[pair]
-        return flat[kept], hits[kept], pair[kept]
+        return flat, Words(pair, np.cumsum(new) - 1, hits, len(documents))
 
     def _candidates(
         self,
@@ -275,14 +276,16 @@ class ClueSampler:
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw candidates: pair, rank in the order of the draw, and start token of each."""
-        queries = queries[first : first + len(documents)]
-        flat, hits, pair = self._best_sentence(documents, queries, rng)
-        # Sorting by scores with Gumbel noise draws from the softmax without replacement.
-        noisy = _scores(pair, hits, config) + rng.gumbel(size=len(flat))
-        # A document without words has one candidate: its beginning.
+        flat, words = self._words_of_pairs(documents, queries[first : first + len(documents)])
+        logits = _logits(words, config, rng)
+        allowed = np.flatnonzero(logits > -np.inf)
+        pair = words.pair[allowed]
+        # Sorting by logits with Gumbel noise draws from the softmax without replacement.
+        noisy = logits[allowed] + rng.gumbel(size=len(allowed))
+        # A document without words, or without an allowed one, has one candidate: its beginning.
         wordless = np.setdiff1d(np.arange(len(documents)), pair)
         pair = np.concatenate([pair, wordless])
-        start = np.concatenate([self._starts[flat], np.zeros(len(wordless), dtype=np.int64)])
+        start = np.concatenate([self._starts[flat[allowed]], np.zeros(len(wordless), np.int64)])
         noisy = np.concatenate([noisy, np.zeros(len(wordless))])
         start = np.minimum(start, np.maximum(0, self._num_tokens[documents[pair]] - config.length))
         order = np.lexsort((-noisy, pair))
@@ -325,12 +328,14 @@ def _encoded(
             yield text, np.array(ids, dtype=np.int32), ends
 
 
-def _scores(pair: np.ndarray, hits: np.ndarray, config: SamplingConfig) -> np.ndarray:
-    """Score the span that starts at each word, ``c / (c + rho)``; a span ends with its sentence."""
-    sums = np.concatenate([[0], np.cumsum(hits)])
-    ends = np.minimum(np.arange(len(pair)) + config.span, np.searchsorted(pair, pair, side="right"))
-    counts = sums[ends] - sums[:-1]
-    return counts / (counts + config.smoothing)
+def _logits(words: Words, config: SamplingConfig, rng: np.random.Generator) -> np.ndarray:
+    logits = np.asarray(SAMPLING_STRATEGIES.get(config.strategy)(words, config, rng))
+    if logits.shape != (len(words),) or not (logits < np.inf).all():
+        raise ValueError(
+            f"The clue sampling strategy '{config.strategy}' must return a number below infinity "
+            f"for each of {len(words)} words"
+        )
+    return logits
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -344,6 +349,7 @@ def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 __all__ = [
+    "SAMPLING_STRATEGIES",
     "ClueSampler",
     "SampledClues",
     "SamplingConfig",
