@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from gemkr_hf.modeling import GeMKRForRetrieval
+from gemkr_hf.modeling.generation_gemkr import CACHE
 from gemkr_hf.processing import (
     DEFAULT_PROMPT_TEMPLATE,
     GeMKRProcessor,
@@ -134,12 +135,12 @@ def make_stages(arguments: argparse.Namespace) -> list[Stage]:
         beams = len(images) * BEAMS
         token = inputs["input_ids"][:1, -1:].expand(beams, 1)
         with torch.no_grad():
-            cache = prefill(language_model).cache
+            cache = prefill(language_model)[CACHE]
             cache.batch_repeat_interleave(BEAMS)
         longer = torch.cat([mask.repeat_interleave(BEAMS, 0), mask.new_ones(beams, 1)], dim=1)
 
         def run() -> None:
-            part(input_ids=token, attention_mask=longer, cache=cache)
+            part(input_ids=token, attention_mask=longer, **{CACHE: cache})
             cache.crop(-1)
 
         return run

@@ -8,6 +8,7 @@ its own strategies. A `BeamScorer` computes which tokens may follow a beam, and 
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections import Counter
@@ -24,6 +25,10 @@ from transformers import generation as core
 from .configuration_gemkr import GeMKRConfig
 
 Processors = LogitsProcessor | list[LogitsProcessor] | None
+
+# Keys and values, as an argument and in outputs: transformers renamed them in 5.24.
+CACHE_NAMES = ("cache", "past_key_values")
+CACHE = next(n for n in CACHE_NAMES if n in core.GenerateDecoderOnlyOutput.__dataclass_fields__)
 
 # Processors forbid a token with -inf, or with a very low score where transformers needs a number.
 FORBIDDEN = -1e8
@@ -44,7 +49,8 @@ class BeamSearchOutput(core.GenerateBeamDecoderOnlyOutput):
             length ** length_penalty; -inf for rows without a clue.
         beam_indices: int64 (batch_size * num_return_sequences, longest), with `output_scores` only:
             the row of `scores[step]` in which each token was chosen; -1 after the clue.
-        cache: Cache of the open beams after the last step.
+        cache: Cache of the open beams after the last step (`past_key_values` before transformers
+            5.24).
         beam_groups: int64 (batch_size * num_return_sequences,), the group that found each clue; -1
             for rows without a clue.
     """
@@ -468,7 +474,7 @@ class RowScorer:
         Raises:
             ValueError: if the cache is static.
         """
-        if getattr(call.model_kwargs.get("cache"), "is_compileable", False):
+        if getattr(call.model_kwargs.get(CACHE), "is_compileable", False):
             raise ValueError(
                 "Diverse beam search shares one prompt among its beams, which a static cache "
                 "cannot; leave cache_implementation out."
@@ -486,7 +492,7 @@ class RowScorer:
         if call.search.shared_prompt:
             self._compute(call.input_ids, is_first_iteration=True)
             if self.model_kwargs["use_cache"]:
-                self.model_kwargs["cache"].batch_repeat_interleave(self.num_beams)
+                self.model_kwargs[CACHE].batch_repeat_interleave(self.num_beams)
             self.logits = self._for_beams(self.logits)
             self.model_kwargs = self._all_for_beams(self.model_kwargs)
         else:
@@ -553,8 +559,8 @@ class RowScorer:
         rows = self.sequences.new_tensor(parents)
         appended = self.sequences.new_tensor(tokens)[:, None]
         self.sequences = torch.cat([self.sequences[rows], appended], dim=-1)
-        if self.model_kwargs.get("cache") is not None:
-            self.model_kwargs["cache"].reorder_cache(rows)
+        if self.model_kwargs.get(CACHE) is not None:
+            self.model_kwargs[CACHE].reorder_cache(rows)
         self._compute(
             self.sequences, next_sequence_length=1 if self.model_kwargs["use_cache"] else None
         )
@@ -571,8 +577,8 @@ class RowScorer:
             if layers and len(input_ids) < len(self.sequences):
                 layers = tuple(map(self._for_beams, layers))
             self._record(name, layers)
-        if self.model_kwargs.get("cache") is not None:
-            self.recorded["cache"] = self.model_kwargs["cache"]
+        if self.model_kwargs.get(CACHE) is not None:
+            self.recorded[CACHE] = self.model_kwargs[CACHE]
 
     def _record(self, name: str, value: Any) -> None:
         """Keep a part of the output that was asked for."""
@@ -588,6 +594,15 @@ class RowScorer:
             n: v for n, v in arguments.items() if isinstance(v, torch.Tensor) and v.dim() > 0
         }
         return {**arguments, **{name: self._for_beams(value) for name, value in tensors.items()}}
+
+
+def cache_argument(model: Any) -> str | None:
+    """Name of the argument of a model's `forward` that takes keys and values; None if it has none.
+
+    A model whose code is on the Hub may have another name than the installed transformers.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    return next((name for name in CACHE_NAMES if name in parameters), None)
 
 
 def as_processor_list(logits_processor: Processors) -> LogitsProcessorList:
@@ -742,7 +757,7 @@ class GeMKRGenerationMixin(core.GenerationMixin):
             is_first_iteration=is_first_iteration,
             **kwargs,
         )
-        cache = kwargs.get("cache")
+        cache = kwargs.get(CACHE)
         # In assisted decoding, the assistant's first step is not core's first iteration.
         after_prompt = not is_first_iteration and cache is not None and cache.get_seq_length() > 0
         if after_prompt and kwargs.get("use_cache", True):
@@ -760,7 +775,7 @@ def _given(generation_config: GenerationConfig | None, kwargs: Mapping[str, Any]
 
 
 __all__ = [
-    "Beam", "BeamScorer", "BeamSearch", "BeamSearchOutput", "DiverseBeamSearch",
+    "CACHE", "Beam", "BeamScorer", "BeamSearch", "BeamSearchOutput", "DiverseBeamSearch",
     "GeMKRGenerationMixin", "GenerateCall", "Hypothesis", "HypothesisPool", "Query", "RowScorer",
-    "largest", "search_arguments",
+    "cache_argument", "largest", "search_arguments",
 ]  # fmt: skip

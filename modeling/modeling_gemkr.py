@@ -15,16 +15,15 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPooling, MultimodalModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
 from transformers.processing_utils import Unpack
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import TransformersKwargs, cached_file, is_peft_available
-from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import can_return_tuple
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from .configuration_gemkr import GeMKRConfig, library_module
-from .generation_gemkr import GeMKRGenerationMixin
+from .generation_gemkr import CACHE, GeMKRGenerationMixin, cache_argument
 from .vision_gemkr import ObjectAwarePrefix, build_vision_tower
 
 _VISUAL_PARTS = ("vision_tower", "prefix", "object_projection", "alignment")
@@ -45,7 +44,7 @@ _IGNORED_OPTIONS = (
 
 
 @dataclass
-class GeMKROutput(MultimodalModelOutput):
+class GeMKROutput(ModelOutput):
     """Output of `GeMKRForRetrieval`.
 
     Attributes:
@@ -61,11 +60,19 @@ class GeMKROutput(MultimodalModelOutput):
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
-    cache: Cache | None = None
+    if CACHE == "cache":
+        cache: Cache | None = None
+    else:
+        past_key_values: Cache | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
     image_hidden_states: torch.Tensor | None = None
     image_outputs: BaseModelOutputWithPooling | None = None
+
+    def to_tuple(self) -> tuple:
+        """All parts that are not None; `image_outputs` is a tuple as well."""
+        parts = (getattr(self, name) for name in self.keys())
+        return tuple(part.to_tuple() if isinstance(part, ModelOutput) else part for part in parts)
 
 
 class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
@@ -81,7 +88,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     main_input_name = "input_ids"
     input_modalities = ("image", "text")  # type: ignore[assignment]
     supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["cache"]  # noqa: RUF012
+    _skip_keys_device_placement = [CACHE]  # noqa: RUF012
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -114,6 +121,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         self.loss_type = "ForCausalLM"
         parameters = inspect.signature(language_model.forward).parameters
         self._takes_position_ids = "position_ids" in parameters
+        self._cache_argument = cache_argument(language_model) or CACHE
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -266,7 +274,6 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
     # -- the model ---------------------------------------------------------------------------
 
     @can_return_tuple
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     def forward(  # type: ignore[misc]
         self,
         input_ids: torch.LongTensor | None = None,
@@ -282,6 +289,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: torch.Tensor | int | None = None,
+        past_key_values: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> GeMKROutput | tuple:
         """Compute the logits of the next token at every position.
@@ -306,6 +314,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             num_items_in_batch: int or int tensor. Number of clue tokens that the sum of Eq. 8 is
                 divided by (HF Trainer passes it under gradient accumulation); those of `labels` by
                 default.
+            cache: keys and values of earlier tokens; `past_key_values` is its name before
+                transformers 5.24.
 
         Returns:
             GeMKROutput, or a tuple with `return_dict=False`.
@@ -314,6 +324,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             ValueError: if the slots of the prompts do not match the images and their objects, or
                 labels come without the logits of all positions.
         """
+        cache = past_key_values if cache is None else cache
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
         if pixel_values is not None and image_features is not None:
@@ -349,9 +360,9 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
-            cache=cache,
             logits_to_keep=logits_to_keep,
             return_dict=True,
+            **{self._cache_argument: cache},
             **kwargs,
         )
         loss = None
@@ -366,7 +377,7 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
         return GeMKROutput(
             loss=loss,
             logits=outputs.logits,
-            cache=outputs.cache,
+            **{CACHE: getattr(outputs, CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,

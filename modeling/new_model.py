@@ -4,7 +4,6 @@ This file stays in the library: a checkpoint is loaded without it.
 """
 
 import copy
-import inspect
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -27,6 +26,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils.hub import resolve_revision
 
 from .configuration_gemkr import GeMKRConfig
+from .generation_gemkr import cache_argument
 from .modeling_gemkr import GeMKRForRetrieval, join_towers
 from .presets import check_fields
 from .vision_gemkr import VISION_TOWERS
@@ -193,7 +193,7 @@ def _load_language_model(
 
 def _has_attention_cache(model: Any) -> bool:
     """Return whether a language model has attention layers: their cache can be reordered."""
-    if "cache" not in inspect.signature(model.forward).parameters:
+    if cache_argument(model) is None:
         return False
     if not getattr(model, "_is_stateful", False):
         return True

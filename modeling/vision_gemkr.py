@@ -260,7 +260,7 @@ class GeMKRSiglipVisionTower(SiglipVisionModel):
     _no_split_modules = ["SiglipVisionEmbeddings", "SiglipDualFlowLayer"]  # noqa: RUF012
 
     def __init__(self, config: SiglipVisionConfig) -> None:
-        if not config.vision_use_head:
+        if not getattr(config, "vision_use_head", True):
             raise ValueError(
                 "This SigLIP has no pooling head (vision_use_head=False), which GeMKR needs for "
                 "h_cls of Eq. 7."

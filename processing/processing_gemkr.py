@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, BatchFeature, ProcessorMixin
+from transformers.processing_utils import ProcessingKwargs
 
 from .detection_gemkr import (
     DETECTORS,
@@ -184,7 +185,9 @@ class GeMKRProcessor(ProcessorMixin):
         _check_call(kwargs)
         if images is None and text is None:
             raise ValueError("A query needs a question: give text, and images if it is about one.")
-        settings = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        settings = self._merge_kwargs(
+            ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs
+        )
         text_settings, image_settings = settings["text_kwargs"], settings["images_kwargs"]
         tensor_type = text_settings.get("return_tensors") or "pt"
         rows, questions = _match_queries(images, text)

@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from gemkr_hf.decoding.clue_tree import Node
 from gemkr_hf.decoding.device import to_device
+from gemkr_hf.modeling.generation_gemkr import CACHE, cache_argument
 
 
 class Engine(Protocol):
@@ -79,6 +80,7 @@ class TreeAttention:
         self.static_cache = static_cache
         language_model = _language_model(model)
         self._takes_bool = language_model.config._attn_implementation == "sdpa"
+        self._cache_argument = cache_argument(language_model) or CACHE
         self._dtype = language_model.get_input_embeddings().weight.dtype
         self._step = model
         if compile:
@@ -92,15 +94,15 @@ class TreeAttention:
         self._prompt_mask = self._prompts.mask
         self._rows = {query: query for query in range(len(self._prompts.lengths))}
         number = _text_config(self.model).num_hidden_layers
-        arguments["cache"] = Cache(layers=[_GrowingLayer() for _ in range(number)])
+        cache: Cache = Cache(layers=[_GrowingLayer() for _ in range(number)])
         if self.static_cache:
             prompt = self._prompts.mask.shape[1]
             # Few different lengths, so that a compiled pass can be used for many prompts.
             length = -(-(prompt + _ROOM) // _ROOM) * _ROOM
             self._room = length - prompt
-            arguments["cache"] = StaticCache(_text_config(self.model), length)
-        outputs = self.model(**arguments)
-        self._cache = outputs.cache
+            cache = StaticCache(_text_config(self.model), length)
+        outputs = self.model(**{**arguments, self._cache_argument: cache})
+        self._cache = getattr(outputs, CACHE)
         return outputs.logits[:, -1]
 
     def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
@@ -140,9 +142,9 @@ class TreeAttention:
             input_ids=inputs[0],
             attention_mask=mask[:, None],
             position_ids=inputs[1],
-            cache=self._cache,
             use_cache=True,
             return_dict=True,
+            **{self._cache_argument: self._cache},
         )
         self._columns = total
         row, column = to_device(indices, device)
@@ -218,6 +220,7 @@ class RowByRow:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self._cache_argument = cache_argument(_language_model(model)) or CACHE
 
     def prefill(self, inputs: Mapping[str, Any]) -> torch.Tensor:
         self._prompts = _Prompts(self.model, inputs)
@@ -225,7 +228,7 @@ class RowByRow:
         outputs = self.model(**self._prompts.arguments(self.model, inputs))
         # Some recurrent layers ignore their cache if a pass has several tokens.
         stateful = getattr(_language_model(self.model), "_is_stateful", False)
-        self._cache = None if stateful else getattr(outputs, "cache", None)
+        self._cache = None if stateful else getattr(outputs, CACHE, None)
         return outputs.logits[:, -1]
 
     def compute(self, nodes: Sequence[Node]) -> torch.Tensor:
@@ -258,9 +261,9 @@ class RowByRow:
         mask = torch.cat([self._prompts.mask[queries], real], dim=1).long()
         arguments: dict[str, Any] = {"attention_mask": mask}
         if self._cache is not None:
-            arguments["cache"] = _copied(self._cache)
-            arguments["cache"].reorder_cache(queries)
-            arguments.update(input_ids=ids, use_cache=True)
+            cache = _copied(self._cache)
+            cache.reorder_cache(queries)
+            arguments.update({"input_ids": ids, "use_cache": True, self._cache_argument: cache})
         else:  # a model with another kind of state computes its prompts again
             given = {name: value[queries] for name, value in self._inputs.items()}
             arguments = {**given, **arguments, "use_cache": False}
@@ -315,7 +318,8 @@ def supports_tree_attention(model: Any) -> bool:
         and window is None
         and getattr(config, "attention_layers", None) is None
         and not getattr(config, "alibi", False)
-        and {"position_ids", "cache"} <= set(_parameters(language_model))
+        and "position_ids" in _parameters(language_model)
+        and cache_argument(language_model) is not None
     )
 
 

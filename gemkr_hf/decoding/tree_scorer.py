@@ -15,7 +15,7 @@ from gemkr_hf.decoding.clue_tree import Node
 from gemkr_hf.decoding.device import to_device
 from gemkr_hf.decoding.tree_attention import Engine, make_engine
 from gemkr_hf.index import Intervals
-from gemkr_hf.modeling.generation_gemkr import GenerateCall, Query
+from gemkr_hf.modeling.generation_gemkr import CACHE, GenerateCall, Query
 
 Int64 = NDArray[np.int64]
 
@@ -86,7 +86,7 @@ class TreeScorer:
             "stopping criteria": call.extra_criteria(),
             "output_" + "/".join(outputs): any(call.wants(name) for name in outputs),
             "use_cache=False": not call.model_kwargs.get("use_cache", True),
-            "a static cache": getattr(call.model_kwargs.get("cache"), "is_compileable", False),
+            "a static cache": getattr(call.model_kwargs.get(CACHE), "is_compileable", False),
             "inputs_embeds alone": length == 0,
             f"clues shorter than max_length={self.max_length} and an end token": (
                 call.generation_config.max_length <= length + self.max_length

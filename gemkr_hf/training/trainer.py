@@ -186,7 +186,10 @@ def training_arguments(
         **changes: ``TrainingArguments`` that differ.
     """
     settings = asdict(config)
-    recompute = settings.pop("gradient_checkpointing")  # transformers renamed it
+    # transformers 5.23 renamed it.
+    names = ("activation_checkpointing", "gradient_checkpointing")
+    checkpointing = next(name for name in names if name in TrainingArguments.__dataclass_fields__)
+    recompute = settings.pop("gradient_checkpointing")
     arguments: dict[str, Any] = {
         **{k: v for k, v in settings.items() if k in TrainingArguments.__dataclass_fields__},
         "output_dir": str(output),
@@ -198,8 +201,8 @@ def training_arguments(
         "data_seed": config.seed,
         "bf16": config.precision == "bf16",
         "fp16": config.precision == "fp16",
-        "activation_checkpointing": recompute,
-        "activation_checkpointing_kwargs": {"use_reentrant": False},
+        checkpointing: recompute,
+        f"{checkpointing}_kwargs": {"use_reentrant": False},
         "dataloader_persistent_workers": config.dataloader_num_workers > 0,
         "dataloader_drop_last": True,
         "report_to": list(config.report_to),

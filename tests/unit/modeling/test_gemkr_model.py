@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gemkr_hf.modeling import GeMKRConfig, GeMKRForRetrieval
+from gemkr_hf.modeling.generation_gemkr import CACHE, CACHE_NAMES
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -79,7 +80,8 @@ def test_images_and_objects_matter(tiny):
             assert (model(**changed).logits[:, -1] - logits).abs().max() > 1e-3
 
 
-def test_the_cache_continues_a_prompt(tiny):
+@pytest.mark.parametrize("name", CACHE_NAMES)  # before and since transformers 5.24
+def test_the_cache_continues_a_prompt(tiny, name):
     model, inputs = tiny.gemkr(), tiny.inputs((2, 0))
     clue = torch.tensor([[11, 12], [13, 14]])
     mask = torch.cat([inputs["attention_mask"], torch.ones_like(clue)], dim=1)
@@ -91,8 +93,8 @@ def test_the_cache_continues_a_prompt(tiny):
                 "attention_mask": mask,
             }
         )
-        cache = model(**inputs, use_cache=True).cache
-        rest = model(input_ids=clue, attention_mask=mask, cache=cache)
+        cache = model(**inputs, use_cache=True)[CACHE]
+        rest = model(input_ids=clue, attention_mask=mask, **{name: cache})
     torch.testing.assert_close(rest.logits, whole.logits[:, -2:], **CLOSE)
 
 
