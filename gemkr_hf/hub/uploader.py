@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from gemkr_hf.hub.exclusion_rules import check_files
 from gemkr_hf.hub.upload_plan import UploadPlan, readable_size
@@ -109,10 +110,7 @@ def upload(
         # Before anything large is sent, the Hub validates the card.
         for file in plan.files:
             if file.path == "README.md":
-                try:
-                    RepoCard(file.read().decode()).validate(repo_type=kind)
-                except ValueError as error:
-                    raise ValueError(f"The Hub rejects the card (README.md): {error}") from None
+                _validate_card(file.read().decode(), kind, api.endpoint)
         additions = [CommitOperationAdd(file.path, file.source) for file in plan.files]
         sent = 0
         for group in _groups(additions):
@@ -137,6 +135,22 @@ def upload(
     except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise _readable_error(error, plan) from error
     return UploadResult(commit.pr_url or str(repository), commit.oid, tuple(deleted))
+
+
+def _validate_card(card: str, kind: str, endpoint: str) -> None:
+    """Ask the Hub whether it accepts a card (`RepoCard.validate` may ask another endpoint).
+
+    Raises:
+        ValueError: it does not.
+    """
+    response = get_session().post(
+        f"{endpoint}/api/validate-yaml",
+        json={"repoType": kind, "content": card},
+        headers={"Accept": "text/plain"},
+    )
+    if response.status_code == 400:
+        raise ValueError(f"The Hub rejects the card (README.md): {response.text}")
+    hf_raise_for_status(response)
 
 
 def _groups(additions: list[CommitOperationAdd]) -> Iterator[list[CommitOperationAdd]]:
