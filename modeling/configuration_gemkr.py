@@ -6,7 +6,6 @@ import importlib
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
-from transformers.configuration_utils import SubConfigSpec
 
 # "ViT-L/14 from pre-trained CLIP" (Implementation Details).
 VIT_L_14: dict[str, Any] = {
@@ -89,16 +88,11 @@ class GeMKRConfig(PreTrainedConfig):
     """
 
     model_type = "gemkr"
-    sub_configs_defaults: ClassVar[dict[str, SubConfigSpec]] = {
-        "vision_config": SubConfigSpec(
-            config_class=AutoConfig,
-            model_type="clip_vision_model",
-            init_kwargs={key: size for key, size in VIT_L_14.items() if key != "model_type"},
-        ),
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+    sub_configs: ClassVar[dict[str, Any]] = {
+        "vision_config": AutoConfig,
+        "text_config": AutoConfig,
     }
 
-    # The base class converts dicts and None to configurations.
     vision_config: Any = None
     text_config: Any = None
     prefix_length: int = 10
@@ -129,6 +123,8 @@ class GeMKRConfig(PreTrainedConfig):
         if not type(self).__module__.startswith("transformers_modules"):
             # Installed code has registered the pipeline's task: no code is downloaded for it.
             kwargs.pop("custom_pipelines", None)
+        self.vision_config = _sub_config("vision_config", self.vision_config, VIT_L_14)
+        self.text_config = _sub_config("text_config", self.text_config, {"model_type": "llama"})
         super().__post_init__(**kwargs)
         if self.by_reference and not self.base_models:
             raise ValueError("A checkpoint by reference needs base_models.")
@@ -186,6 +182,19 @@ class GeMKRConfig(PreTrainedConfig):
     def from_preset(cls, *args: Any, **kwargs: Any) -> GeMKRConfig:
         """Create a configuration of the paper; see `presets.from_preset` in the library."""
         return library_module("presets").from_preset(cls, *args, **kwargs)
+
+
+def _sub_config(name: str, given: Any, default: dict[str, Any]) -> PreTrainedConfig:
+    """The configuration of a tower; of a dict the model type, and of None all, are the default's.
+
+    (transformers has `SubConfigSpec` for this only since 5.20.)
+    """
+    if isinstance(given, PreTrainedConfig):
+        return given
+    if given is not None and not isinstance(given, dict):
+        raise TypeError(f"{name} must be a configuration or a dict, got a {type(given).__name__}.")
+    content = {"model_type": default["model_type"], **given} if given is not None else default
+    return AutoConfig.for_model(**content)
 
 
 def library_module(name: str) -> Any:

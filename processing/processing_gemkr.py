@@ -186,7 +186,9 @@ class GeMKRProcessor(ProcessorMixin):
         if images is None and text is None:
             raise ValueError("A query needs a question: give text, and images if it is about one.")
         settings = self._merge_kwargs(
-            ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs
+            ProcessingKwargs,  # type: ignore[arg-type]
+            tokenizer_init_kwargs=self.tokenizer.init_kwargs,
+            **kwargs,
         )
         text_settings, image_settings = settings["text_kwargs"], settings["images_kwargs"]
         tensor_type = text_settings.get("return_tensors") or "pt"
