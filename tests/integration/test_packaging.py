@@ -1,13 +1,17 @@
 """What ``pip install`` brings: every module and data file once, and no package called modeling."""
 
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
+import gemkr_hf
 from tests.project import ROOT
 
 PARTS = ("gemkr_hf", "modeling", "processing", "hub_cards")
@@ -29,6 +33,12 @@ def wheel(tmp_path_factory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
+@pytest.fixture(scope="module")
+def metadata(wheel) -> Message:
+    [name] = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return message_from_bytes(wheel.read(name))
+
+
 def test_the_wheel_holds_every_file_of_the_package(wheel) -> None:
     files = {
         path.relative_to(ROOT).as_posix()
@@ -39,6 +49,37 @@ def test_the_wheel_holds_every_file_of_the_package(wheel) -> None:
     assert "gemkr_hf/modeling/modeling_gemkr.py" in files
     assert "gemkr_hf/toy/stand_ins/checkpoints/clip/model.safetensors" in files
     assert files - set(wheel.namelist()) == set()
+
+
+def test_type_checkers_read_the_wheel_s_annotations(wheel, metadata) -> None:
+    """One marker at the top holds for all packages below it, such as ``modeling``."""
+    assert "gemkr_hf/py.typed" in wheel.namelist()
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
+
+
+def test_the_version_is_written_once(metadata) -> None:
+    version = gemkr_hf.__version__
+    assert metadata["Version"] == version
+    writes = re.compile(rf"(?<![\d.]){re.escape(version)}(?![\d.])")
+    files = [
+        path
+        for pattern in (
+            "*.*",
+            "gemkr_hf/**/*.*",
+            "modeling/*",
+            "processing/*",
+            "docs/*",
+            "tests/**/*",
+        )
+        for path in ROOT.glob(pattern)
+        if path.suffix in (".cfg", ".md", ".py", ".toml", ".yaml", ".yml")
+    ]
+    found = [path for path in files if writes.search(path.read_text(encoding="utf-8"))]
+    names = {path.relative_to(ROOT).as_posix() for path in found}
+    assert names - {"CHANGELOG.md"} == {"gemkr_hf/__init__.py"}
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = re.findall(r"^version: (.+)$", citation, re.MULTILINE)
+    assert cited in ([], [version])
 
 
 def test_the_wheel_installs_one_package_only(wheel) -> None:
