@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
 
-.PHONY: quickstart test test-slow lint small-world install clean
+.PHONY: quickstart test test-slow lint hooks dist small-world install clean
 
 quickstart: $(VENV)/.installed  ## tune on the toy world and answer questions about images
 	$(BIN)/gemkr quickstart --output $(RUN)
@@ -22,6 +22,18 @@ lint: $(VENV)/.installed-test  ## style, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@! grep -nE "['\"]gemkr_hf" modeling/*.py processing/*.py  # nor by a string
+
+hooks: $(VENV)/.installed-test  ## check what is committed, at each commit and push
+	$(BIN)/pre-commit install
+
+dist: $(VENV)/.installed-test  ## wheel and sdist, checked; the wheel is imported in a fresh environment
+	rm -rf dist .cache/dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv .cache/dist
+	.cache/dist/bin/python -m pip install --quiet dist/*.whl
+	cd .cache/dist && bin/python -c 'from gemkr_hf import *; print("gemkr-hf", __version__)'
+	cd .cache/dist && bin/gemkr --help > help.txt
 
 small-world: $(VENV)/.installed  ## train the stand-in checkpoints again (up to 90 minutes on 2 cores)
 	$(BIN)/gemkr small-world
