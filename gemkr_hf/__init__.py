@@ -27,6 +27,8 @@ _HOMES = {
     "plot_beams": "gemkr_hf.decoding",
 }
 
+_WITHOUT_TRANSFORMERS = ("gemkr_hf.index",)
+
 if TYPE_CHECKING:
     from gemkr_hf.decoding import FMIndexConstraint, TreeSearch, plot_beams
     from gemkr_hf.index import FMIndex
@@ -39,7 +41,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'gemkr_hf' has no attribute '{name}'")
-    import_module("gemkr_hf.auto")
+    if _HOMES[name] not in _WITHOUT_TRANSFORMERS:
+        import_module("gemkr_hf.auto")
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -27,7 +27,7 @@ from .images_gemkr import Object
 
 try:
     import yaml
-except ImportError:  # only YOLO needs it, and ultralytics depends on it
+except ImportError:  # only YOLO needs it
     yaml = None  # type: ignore[assignment]
 
 CONFIG_NAME = "detector.json"
@@ -528,8 +528,8 @@ def import_ultralytics() -> ModuleType:
         return sys.modules["ultralytics"]
     if not is_ultralytics_available():
         raise ImportError(
-            "The YOLO detector needs ultralytics: pip install ultralytics, or give the processor "
-            "another detector or your own boxes (objects=...)."
+            "The YOLO detector needs ultralytics (AGPL-3.0): pip install 'gemkr-hf[yolo]', or set "
+            "processor.detector to a TransformersDetector, or give your own boxes (objects=...)."
         )
     # Offline: no look-ups at import, no downloads, no usage reports.
     for name, value in (("OFFLINE", "true"), ("AUTOINSTALL", "false"), ("VERBOSE", "false")):

@@ -1,5 +1,9 @@
 """The systems of the paper's Table 1 besides GeMKR; all implement `Retriever`."""
 
+from gemkr_hf.utils.extras import require_extra
+
+require_extra("eval", "The paper's other systems need")
+
 from gemkr_hf.baselines.baseline import with_caption
 from gemkr_hf.baselines.bm25 import BM25Retriever
 from gemkr_hf.baselines.captioning import (

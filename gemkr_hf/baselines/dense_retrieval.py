@@ -12,6 +12,7 @@ from gemkr_hf.baselines.baseline import Baseline, Images, batches, document_hit
 from gemkr_hf.baselines.image_inputs import ImageReader
 from gemkr_hf.baselines.two_towers import TwoTowers
 from gemkr_hf.retrieval.types import Hit
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.logging import progress, progress_bar
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -120,18 +121,15 @@ class SentenceRetriever(Baseline):
         captions: add the captions to the query texts.
 
     Raises:
-        ValueError: The extra ``encoders`` is not installed.
+        MissingExtraError: The extra ``encoders`` is not installed.
     """
 
     def __init__(self, model: Any, captions: bool = False) -> None:
         super().__init__("The sentence encoder", captions)
         if isinstance(model, (str, Path)):
-            try:
-                from sentence_transformers import SentenceTransformer
-            except ImportError:
-                raise ValueError(
-                    f"'{model}' needs sentence-transformers: pip install 'gemkr-hf[encoders]'"
-                ) from None
+            require_extra("encoders", f"'{model}' needs")
+            from sentence_transformers import SentenceTransformer
+
             model = SentenceTransformer(str(model))
         self._model = model
 

@@ -22,8 +22,9 @@ def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
         be_quiet()
         try:
             command(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            if os.environ.get("GEMKR_DEBUG"):
+        except (ValueError, OSError, ImportError) as error:
+            unexpected = isinstance(error, ImportError) and "pip install" not in str(error)
+            if unexpected or os.environ.get("GEMKR_DEBUG"):
                 raise
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(2) from None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gemkr_hf.cli.command_errors import log_to_standard_error, one_sentence_errors
-from gemkr_hf.utils.config import override, parse, read_yaml
 
 if TYPE_CHECKING:
     from gemkr_hf.paper.system_evaluation import Evaluation
@@ -57,6 +56,11 @@ def open_evaluation(
     ] = False,
 ) -> "Evaluation":
     """Open the benchmark and check all settings before any long work."""
+    from gemkr_hf.paper.evaluation_config import EvaluationConfig
+    from gemkr_hf.paper.system_evaluation import Evaluation
+    from gemkr_hf.paper.systems import check_checkpoints
+    from gemkr_hf.utils.config import override, parse, read_yaml
+
     log_to_standard_error()
     settings = override({} if config is None else read_yaml(config), set_ or [])
     if output is not None:
@@ -68,10 +72,6 @@ def open_evaluation(
         if not name:
             raise ValueError(f"Invalid --checkpoint '{assignment}': write SYSTEM=FOLDER")
         settings["checkpoints"] = {**(settings.get("checkpoints") or {}), system: name}
-    from gemkr_hf.paper.evaluation_config import EvaluationConfig
-    from gemkr_hf.paper.system_evaluation import Evaluation
-    from gemkr_hf.paper.systems import check_checkpoints
-
     parsed = parse(EvaluationConfig, settings)
     check_checkpoints(parsed.checkpoints)
     return Evaluation(parsed, log=typer.echo, overwrite=overwrite)

@@ -1,5 +1,9 @@
 """Benchmarks and custom data: questions about images, documents, and images."""
 
+from gemkr_hf.utils.extras import require_extra
+
+require_extra("train", "Reading benchmarks needs", "pydantic")
+
 from gemkr_hf.data.benchmark import Benchmark, load_benchmark, read_questions
 from gemkr_hf.data.data_config import BENCHMARK_FORMATS, DataConfig
 from gemkr_hf.data.features import DOCUMENT_FEATURES, QUESTION_FEATURES

@@ -6,6 +6,7 @@ from os import PathLike
 from typing import Any
 
 from gemkr_hf.decoding.search_trace import SearchTrace, TraceNode
+from gemkr_hf.utils.figures import new_figure
 
 _LONGEST_RUN = 12
 _END_COLOURS = {"found": "black", "dropped": "firebrick", "left": "0.65"}
@@ -38,13 +39,11 @@ def plot_beams(
     Raises:
         ValueError: the search of the trace has not ended.
     """
-    from matplotlib.figure import Figure
-
     if not trace.nodes:
         raise ValueError("The trace is empty: its search has not ended")
     tree = _Tree(trace, max_leaves)
     widest = max(tree.x.values())
-    figure = Figure(figsize=(3 + 1.05 * widest, 1.2 + 0.3 * len(tree.leaves)), layout="constrained")
+    figure = new_figure(3 + 1.05 * widest, 1.2 + 0.3 * len(tree.leaves))
     axes = figure.add_subplot()
     palette = [f"C{number}" for number in range(10)]
     ranks = {number: rank for rank, number in reversed(list(enumerate(trace.found, start=1)))}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gemkr_hf.evaluation.question_records import Record, values_of
 from gemkr_hf.evaluation.significance import Interval, bootstrap_interval, p_value
 from gemkr_hf.utils.deprecation import warn_renamed
+from gemkr_hf.utils.figures import new_figure
 from gemkr_hf.utils.io import atomic_file
 
 PLOTS = (".png", ".svg", ".pdf")
@@ -137,10 +138,8 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
         ValueError: If the suffix is another one.
     """
     check_plot_path(path)
-    from matplotlib.figure import Figure
-
     path = Path(path)
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = new_figure(11, 5)
     left, right = figure.subplots(1, 2, width_ratios=[6, 5])
     first, second = comparison.intervals
     p = "< 0.001" if comparison.p < 0.001 else f"= {comparison.p:.3f}"

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gemkr_hf.utils.extras import require_extra
+
 Float64 = NDArray[np.float64]
 
 RESAMPLES = 10_000
@@ -51,6 +53,7 @@ def bootstrap_interval(
     Raises:
         ValueError: If there are no values.
     """
+    require_extra("eval", "Confidence intervals need", "scipy")
     from scipy.stats import bootstrap
 
     question_means = _question_means(values)
@@ -86,6 +89,7 @@ def p_value(one: Float64, other: Float64, test: str = "fisher") -> float:
     """
     if test not in TESTS:
         raise ValueError(f"The test must be one of {', '.join(TESTS)}, got '{test}'")
+    require_extra("eval", "Significance tests need", "ranx")
     means = [_question_means(values) for values in (one, other)]
     if means[0].shape != means[1].shape:
         raise ValueError(

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
+
+from gemkr_hf.utils.extras import require_extra
 
 
 class BestMatch:
@@ -12,10 +13,17 @@ class BestMatch:
 
     Args:
         texts: the texts of n documents.
+
+    Raises:
+        MissingExtraError: bm25s is not installed.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        tokens = bm25s.tokenize(list(texts), stopwords="en", show_progress=False)
+        require_extra("eval", "BM25 needs", "bm25s")
+        import bm25s
+
+        self._tokenize = bm25s.tokenize
+        tokens = self._tokenize(list(texts), stopwords="en", show_progress=False)
         self._index = bm25s.BM25()
         self._index.index(tokens, show_progress=False)
         self.num_documents = int(self._index.scores["num_docs"])
@@ -30,7 +38,7 @@ class BestMatch:
             scores: float32 of that shape; 0 if a document shares no word with the text.
         """
         known = [text or " " for text in texts]
-        tokens = bm25s.tokenize(known, stopwords="en", show_progress=False)
+        tokens = self._tokenize(known, stopwords="en", show_progress=False)
         rows, scores = self._index.retrieve(
             tokens, k=min(k, self.num_documents), show_progress=False
         )

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gemkr_hf.hub.upload_plan import readable_size
 from gemkr_hf.knowledge_base.knowledge_base import KnowledgeBase
+from gemkr_hf.utils.figures import new_figure
 from gemkr_hf.utils.io import atomic_file
 
 
@@ -118,9 +119,7 @@ def describe(knowledge_base: KnowledgeBase, clues: ClueLengths, shown: int = 3) 
 
 def plot(knowledge_base: KnowledgeBase, clues: ClueLengths, path: Path) -> None:
     """Save a plot of clue lengths and document lengths."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)
     last = int(min(30, clues.lengths.max(initial=1)))
     steps = np.arange(0, last + 1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gemkr_hf.paper.result_table import ResultTable
+from gemkr_hf.utils.figures import new_figure
 from gemkr_hf.utils.io import atomic_file
 
 COLORS = ("#2b6cb0", "#c05621", "#2f855a", "#6b46c1")
@@ -25,9 +26,7 @@ def save_figure(
         size: in inches.
         draw: draws into a new matplotlib figure.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(*size)
     draw(figure)
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.lazy_exports import lazy_exports
+
+require_extra("train", "Training needs")
 
 if TYPE_CHECKING:
     from gemkr_hf.training.training_run import run_training

@@ -32,6 +32,7 @@ from gemkr_hf.training.trainer import (
     trained_in_float32,
     training_arguments,
 )
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.logging import progress
 
 PREFERENCE_FEATURES = datasets.Features(
@@ -255,6 +256,7 @@ def tune_preferences(
     Returns:
         The model with LoRA merged, and the entries of the training curve.
     """
+    require_extra("preferences", "Preference tuning needs")
     from trl import DPOConfig
 
     common = training_arguments(output, tuning).to_dict()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gemkr_hf.training.clue_sampling import SpanDistribution
+from gemkr_hf.utils.figures import new_figure
 
 
 def plot_distribution(
@@ -22,11 +23,10 @@ def plot_distribution(
     Returns:
         The ``matplotlib.figure.Figure``.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     positions = range(len(drawn.words))
-    figure = Figure(figsize=(max(4.0, 0.42 * len(drawn.words)), 3.4), layout="constrained")
+    figure = new_figure(max(4.0, 0.42 * len(drawn.words)), 3.4)
     axis = figure.subplots()
     colors = ["firebrick" if hit else "0.75" for hit in drawn.hits]
     axis.bar(positions, drawn.probabilities, color=colors)

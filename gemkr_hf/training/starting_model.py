@@ -1,7 +1,6 @@
 """The model and processor that training starts from: a checkpoint, joined parts or a plug-in's."""
 
 import dataclasses
-import importlib.util
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from gemkr_hf.processing import (
     add_image_tokens,
 )
 from gemkr_hf.training.arguments import ModelConfig
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.hub_ids import is_local, resolve_source
 from gemkr_hf.utils.registry import Registry
 
@@ -97,10 +97,8 @@ def checkpoint_source(config: ModelConfig) -> CheckpointSource:
 
 def check_model(config: ModelConfig) -> None:
     """Check the model settings, without loading weights; see `CheckpointSource.check`."""
-    if config.bits is not None and importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(
-            f"model.bits: {config.bits} needs bitsandbytes: pip install 'gemkr-hf[quantization]'"
-        )
+    if config.bits is not None:
+        require_extra("quantization", f"model.bits: {config.bits} needs")
     checkpoint_source(config).check()
 
 

@@ -11,6 +11,7 @@ from gemkr_hf.data.images import NoImages
 from gemkr_hf.training.arguments import TrainConfig
 from gemkr_hf.training.starting_model import check_model
 from gemkr_hf.training.trainer import weights_are_sharded
+from gemkr_hf.utils.extras import EXTRAS, require_extra
 
 
 def check_training(
@@ -27,15 +28,18 @@ def check_training(
         The benchmark, with its question files read.
 
     Raises:
-        ValueError, FileNotFoundError: One sentence that names the setting, file or package.
+        ValueError, FileNotFoundError, MissingExtraError: One sentence that names the setting,
+            file or package.
     """
     for package in config.tuning.report_to:
-        if importlib.util.find_spec(package) is None:
+        if package in EXTRAS["reports"]:
+            require_extra("reports", f"tuning.report_to: {package} needs", package)
+        elif importlib.util.find_spec(package) is None:
             raise ValueError(
                 f"tuning.report_to: {package} needs its package: pip install {package}"
             )
-    if config.preferences is not None and importlib.util.find_spec("trl") is None:
-        raise ValueError("preferences need TRL: pip install 'gemkr-hf[preferences]'")
+    if config.preferences is not None:
+        require_extra("preferences", "preferences need")
     if weights_are_sharded():
         for setting, used, fix in (
             ("validation.questions", config.validation.questions != 0, "set it to 0"),

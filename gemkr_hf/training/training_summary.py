@@ -13,6 +13,7 @@ from gemkr_hf.hub.training_record import EvaluationResult, write_training_record
 from gemkr_hf.training.arguments import TrainConfig
 from gemkr_hf.training.starting_model import checkpoint_source
 from gemkr_hf.utils.config import as_plain
+from gemkr_hf.utils.figures import new_figure
 from gemkr_hf.utils.hit_presets import check_preset
 
 METRICS = ("P@1", "P@5", "R@5", "R@10")
@@ -110,14 +111,13 @@ def plot_curves(
         best_step: Step of the kept checkpoint.
         metric: Metric that the kept checkpoint was chosen by.
     """
-    from matplotlib.figure import Figure
 
     def curve(name: str) -> tuple[list[float], list[float]]:
         entries = [entry for entry in history if name in entry]
         return [entry["step"] for entry in entries], [entry[name] for entry in entries]
 
     validated = [name for name in METRICS if curve(f"eval_{name}")[0]]
-    figure = Figure(figsize=(10 if validated else 5, 3.4), layout="constrained")
+    figure = new_figure(10 if validated else 5, 3.4)
     axes = figure.subplots(1, 2 if validated else 1, squeeze=False)[0]
     axes[0].plot(*curve("loss"), color="0.35", label="training")
     if curve("eval_loss")[0]:

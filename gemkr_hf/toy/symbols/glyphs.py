@@ -6,10 +6,13 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from gemkr_hf.utils.extras import require_extra
+
 _PIXELS = 96  # font size of a glyph before it is rotated and scaled
 
 
 def _font_path() -> Path:
+    require_extra("quickstart", "Drawing symbols needs", "fontTools", "matplotlib")
     import matplotlib
 
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"

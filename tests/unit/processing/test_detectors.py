@@ -171,7 +171,7 @@ yolo.save_pretrained(sys.argv[1] + "/again")  # needs no ultralytics
 try:
     yolo.detect([Image.new("RGB", (9, 9))])
 except ImportError as error:
-    assert "pip install ultralytics" in str(error), error
+    assert "pip install 'gemkr-hf[yolo]'" in str(error), error
     assert "ultralytics" not in sys.modules
     print("clear")
 """
