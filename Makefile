@@ -4,8 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
+# The oldest versions that pyproject.toml allows, in a folder that hides the installed ones.
+OLDEST := .cache/oldest
+OLDEST_VERSIONS := transformers==5.19.0 huggingface_hub==1.31.0
 
-.PHONY: quickstart test test-slow lint hooks dist small-world install clean
+.PHONY: quickstart test test-slow test-oldest lint hooks dist small-world install clean
 
 quickstart: $(VENV)/.installed  ## tune on the toy world and answer questions about images
 	$(BIN)/gemkr quickstart --output $(RUN)
@@ -15,6 +18,9 @@ test: $(VENV)/.installed-test lint  ## lint, types, doctests, fast tests
 
 test-slow: $(VENV)/.installed-test  ## tests that train models, build large indexes or run whole pages
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
+
+test-oldest: $(VENV)/.installed-test $(OLDEST)/.installed  ## fast tests on the oldest transformers
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) tests
 
 lint: $(VENV)/.installed-test  ## style, types, layers
 	$(BIN)/ruff check .
@@ -44,11 +50,16 @@ $(VENV)/.installed: setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "GeMKR needs Python 3.10 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[quickstart]'
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(OLDEST)/.installed: Makefile $(VENV)/.installed-test
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(OLDEST) $(OLDEST_VERSIONS)
 	touch $@
 
 clean:

@@ -103,8 +103,15 @@ def check_model(config: ModelConfig) -> None:
 
 
 def load_processor(config: ModelConfig) -> Any:
-    """Load or assemble the processor; see `CheckpointSource.load_processor`."""
-    return checkpoint_source(config).load_processor()
+    """Load or assemble the processor; see `CheckpointSource.load_processor`.
+
+    Raises:
+        MissingExtraError: Its detector is a YOLO, and ultralytics is not installed.
+    """
+    processor = checkpoint_source(config).load_processor()
+    if isinstance(processor.detector, YoloDetector):
+        require_extra("yolo", "The checkpoint's detector needs")
+    return processor
 
 
 def load_model(config: ModelConfig, processor: Any, seed: int = 0) -> Any:
@@ -152,6 +159,8 @@ class JoinedParts(CheckpointSource):
             name = getattr(self.config, setting)
             resolve_source(name, f"model.{setting}", ["config.json"], bare_ids=True)
         if self.config.detector is not None:
+            if not self.config.detector.startswith("transformers:"):
+                require_extra("yolo", f"model.detector: {self.config.detector} needs")
             resolve_source(self.config.detector.removeprefix("transformers:"), "model.detector")
 
     def load_processor(self) -> Any:

@@ -1,6 +1,7 @@
 """The core alone, each extra's error, and the licences of what the core brings."""
 
 import ast
+import re
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -249,3 +250,14 @@ def test_several_missing_modules_are_one_sentence(monkeypatch) -> None:
         "This needs missing_a, missing_b and missing_c: pip install 'gemkr-hf[some]'"
     )
     require_extra("some", "This needs", "numpy")
+
+
+def test_the_oldest_versions_are_tested() -> None:
+    """`make test-oldest` runs on the lower bounds of pyproject.toml."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    tested = dict(re.findall(r"(\w+)==([\d.]+)", makefile))
+    bounds = {one.name: one.specifier for one in requirements()}
+    assert set(tested) == {"transformers", "huggingface_hub"}
+    for name, version in tested.items():
+        [bound] = bounds[name]
+        assert bound.operator == ">=" and version in (bound.version, f"{bound.version}.0")
