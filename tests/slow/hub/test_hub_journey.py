@@ -96,11 +96,11 @@ pipeline("knowledge-retrieval", model="alice/gemkr", trust_remote_code=True{more
     assert "pip install gemkr-hf" in last
 
 
-def test_the_readmes_quickstart_from_the_hub(full_hub, tmp_path, short_quickstart) -> None:
+def test_the_docs_quickstart_from_the_hub(full_hub, tmp_path, short_quickstart) -> None:
     """Five lines, in a fresh process with a fresh cache."""
     hub, _ = full_hub
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"## From the Hub.*?```python\n(.*?)```", text, re.DOTALL)[1]
+    text = (ROOT / "docs" / "hub.md").read_text(encoding="utf-8")
+    block = re.search(r"In a fresh process.*?```python\n(.*?)```", text, re.DOTALL)[1]
     assert len([line for line in block.splitlines() if line.strip()]) == 5
     (tmp_path / "photo.jpg").write_bytes(
         (short_quickstart / "examples" / "scene-1.png").read_bytes()
