@@ -8,7 +8,7 @@ JOBS ?= 2
 OLDEST := .cache/oldest
 OLDEST_VERSIONS := transformers==5.19.0 huggingface_hub==1.31.0
 
-.PHONY: quickstart test test-slow test-oldest lint hooks dist small-world install clean
+.PHONY: quickstart test test-slow test-oldest lint docs hooks dist small-world install clean
 
 quickstart: $(VENV)/.installed  ## tune on the toy world and answer questions about images
 	$(BIN)/gemkr quickstart --output $(RUN)
@@ -40,6 +40,9 @@ dist: $(VENV)/.installed-test  ## wheel and sdist, checked; the wheel is importe
 	.cache/dist/bin/python -m pip install --quiet dist/*.whl
 	cd .cache/dist && bin/python -c 'from gemkr_hf import *; print("gemkr-hf", __version__)'
 	cd .cache/dist && bin/gemkr --help > help.txt
+
+docs: $(VENV)/.installed-test  ## the documentation site, in runs/site
+	$(BIN)/python -m mkdocs build --strict
 
 small-world: $(VENV)/.installed  ## train the stand-in checkpoints again (up to 90 minutes on 2 cores)
 	$(BIN)/gemkr small-world

@@ -19,10 +19,8 @@ VIT_L_14: dict[str, Any] = {
     "projection_dim": 768,
 }
 
-# Decoding of the paper (Implementation Details): 20 beams in 4 groups, clues of at most 15 tokens
-# and the end token; diversity 0.5 is the released code's. Eq. 1 has no length penalty. The paper
-# does not specify its penalty for ambiguity: see docs/decoding.md. They are not written to
-# generation_config.json: a `num_beam_groups` there makes transformers look for a Hub repository.
+# These are not written to generation_config.json: a `num_beam_groups` there makes transformers look
+# for a Hub repository.
 PAPER_DECODING: dict[str, Any] = {
     "num_beams": 20,
     "num_beam_groups": 4,
@@ -37,6 +35,9 @@ PAPER_DECODING: dict[str, Any] = {
     "max_pieces": 1,
     "aggregate": "max",
 }
+"""Decoding of the paper (Implementation Details): 20 beams in 4 groups, clues of at most 15 tokens
+and the end token. Diversity 0.5 is the released code's; Eq. 1 has no length penalty; the paper does
+not specify its penalty for ambiguity, see the guide to constrained decoding."""
 
 FORMAT_VERSION = 1
 """Format version of checkpoints: incremented when older code can no longer read them."""

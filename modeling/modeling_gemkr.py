@@ -301,9 +301,8 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
                 from the first real token, so left padding does not change the result.
             pixel_values: float tensor (images, 3, height, width). One image per `<image>` token, in
                 the order of the rows.
-            object_pixel_values: see `get_image_features`.
-            object_mask: see `get_image_features`.
-            object_features: see `get_image_features`.
+            object_pixel_values: see `get_image_features`; so are `object_mask` and
+                `object_features`.
             image_features: float tensor (images, 1 + objects, D). H'_v from
                 `get_image_features(...).pooler_output`, instead of `pixel_values`.
             labels: int64 tensor (batch_size, sequence_length). Clue tokens; -100 everywhere else.

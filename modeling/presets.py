@@ -64,8 +64,8 @@ PRESETS: dict[str, Preset] = {
         processor={"max_objects": 10, "max_object_slots": 2},
     ),
 }
+"""The paper's settings, and those of its released code, by name."""
 
-# Table 3: the row's name -> what it changes. `lora`: whether the language model is adapted.
 ABLATIONS: dict[str, dict[str, bool]] = {
     "Full Model": {"lora": True},
     "w/o Obj. Feature": {"lora": True, "use_object_features": False},
@@ -75,6 +75,7 @@ ABLATIONS: dict[str, dict[str, bool]] = {
     "w/o (Obj. Prefix & Lora)": {"lora": False, "use_prefix": False},
     "w/o Visual Queries": {"lora": True, "use_visual_query": False},
 }
+"""Table 3: the row's name -> what it changes. `lora`: whether the language model is adapted."""
 
 
 def _llama(hidden_size: int, intermediate_size: int, layers: int, heads: int) -> dict[str, Any]:
@@ -110,7 +111,6 @@ def _opt(hidden_size: int, layers: int) -> dict[str, Any]:
     }
 
 
-# Fig. 3: the language model's name -> its part of the configuration.
 LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "opt-1.3b": _opt(2048, 24),
     "opt-2.7b": _opt(2560, 32),
@@ -118,6 +118,7 @@ LANGUAGE_MODELS: dict[str, dict[str, Any]] = {
     "llama-7b": _llama(4096, 11008, 32, 32),
     "llama-13b": _llama(5120, 13824, 40, 40),
 }
+"""Fig. 3: the language model's name -> its part of the configuration."""
 
 
 def check_fields(names: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 ImageInput = Any
 """PIL image, path, URL, bytes, open file, array, tensor, or ``{"bytes": ..., "path": ...}``."""
 Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels of the upright image."""
 
 _URL_TIMEOUT = 20  # seconds
 _URL_LIMIT = 256 * 2**20  # bytes

@@ -39,7 +39,9 @@ from .images_gemkr import (
 logger = logging.getLogger(__name__)
 
 IMAGE_TOKEN = "<image>"
+"""The image's slot in a prompt."""
 OBJECT_TOKEN = "<object>"
+"""The slot of an object in a prompt."""
 PROMPT_TEMPLATE_NAME = "prompt_template.txt"
 DEFAULT_PROMPT_TEMPLATE = (
     "Below is a knowledge completion task. Please provide the knowledge keywords that can answer "
@@ -48,6 +50,7 @@ DEFAULT_PROMPT_TEMPLATE = (
 )
 """The instruction of the paper's released code. A template may also hold ``{caption}``."""
 DEFAULT_OBJECT_TEMPLATE = OBJECT_TOKEN
+"""The paper's: the bare object."""
 
 Objects = Sequence[Object | Sequence[float]]
 

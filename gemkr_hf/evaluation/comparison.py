@@ -15,6 +15,7 @@ from gemkr_hf.utils.figures import new_figure
 from gemkr_hf.utils.io import atomic_file
 
 PLOTS = (".png", ".svg", ".pdf")
+"""Suffixes of the files that a comparison can be plotted to."""
 
 _FIRST, _SECOND, _TIE, _LINES = "#2b6cb0", "#c05621", "#a0aec0", "#4a5568"
 

@@ -13,7 +13,9 @@ from gemkr_hf.utils.extras import require_extra
 Float64 = NDArray[np.float64]
 
 RESAMPLES = 10_000
+"""Number of bootstrap samples, and of random assignments in the randomisation test."""
 TESTS = ("fisher", "student")
+"""Randomisation test and paired t-test."""
 
 # A common multiple of 1 to 16 and of 100: P@K and R@K become integers when multiplied by it.
 _GRID = 3_603_600

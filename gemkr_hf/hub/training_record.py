@@ -8,6 +8,7 @@ from typing import Any
 from gemkr_hf.utils.io import read_json, write_json
 
 TRAINING_RECORD_FILE = "training.json"
+"""File of the training record in a checkpoint."""
 FORMAT_VERSION = 1
 
 

@@ -12,7 +12,8 @@ def new_figure(width: float, height: float) -> "Figure":
     """An empty figure with a constrained layout, which no window shows.
 
     Args:
-        width, height: In inches.
+        width: In inches.
+        height: In inches.
 
     Raises:
         MissingExtraError: matplotlib is not installed.

@@ -7,6 +7,7 @@ the preset is printed beside every figure. `gemkr_hf.evaluation.hits` implements
 from gemkr_hf.utils.deprecation import warn_renamed
 
 GOLD = "gold"
+"""The preset that compares ids; all others look for answers in texts."""
 
 HIT_PRESETS: dict[str, str] = {
     "gold": "the document's id is among the relevant ids",

@@ -14,6 +14,7 @@ from pkgutil import resolve_name
 from typing import Any, Generic, TypeVar
 
 ENTRY_POINTS = "gemkr_hf.plugins"
+"""Entry-point group in which an installed package names its plug-in modules."""
 PLUGINS_VARIABLE = "GEMKR_PLUGINS"
 """Environment variable with further plug-in modules, separated by commas."""
 

@@ -8,9 +8,20 @@ import sys
 from tests.integration.test_readme import run_blocks
 from tests.project import ROOT
 
-INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS, HUB_BLOCKS, EVALUATION_BLOCKS = (
+(
+    HOME_BLOCKS,
+    FIRST_BLOCKS,
+    INDEX_BLOCKS,
+    MODEL_BLOCKS,
+    DECODING_BLOCKS,
+    TRAINING_BLOCKS,
+    HUB_BLOCKS,
+    EVALUATION_BLOCKS,
+) = (
     re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
     for name in (
+        "index.md",
+        "getting-started.md",
         "fm-index.md",
         "model.md",
         "decoding.md",
@@ -19,6 +30,12 @@ INDEX_BLOCKS, MODEL_BLOCKS, DECODING_BLOCKS, TRAINING_BLOCKS, HUB_BLOCKS, EVALUA
         "evaluation.md",
     )
 )
+
+
+def test_the_pages_for_beginners_run(short_quickstart, tmp_path) -> None:
+    printed = run_blocks("".join(HOME_BLOCKS + FIRST_BLOCKS), short_quickstart, tmp_path)
+    assert len(HOME_BLOCKS) == 1 and len(FIRST_BLOCKS) == 3
+    assert printed.splitlines()[-1] == "1"
 
 
 def test_the_guide_to_the_model_run(short_quickstart, tmp_path) -> None:
