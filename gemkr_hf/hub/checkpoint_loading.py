@@ -19,6 +19,9 @@ def load_checkpoint(
 ) -> Any:
     """Call ``auto_class.from_pretrained`` for a folder or a repository, with clear errors.
 
+    The classes of this package are registered, so no code of a GeMKR checkpoint is executed. Code
+    of another kind of checkpoint is, if the caller passes ``trust_remote_code=True``.
+
     Args:
         auto_class: ``AutoModel``, ``AutoProcessor``...
         checkpoint: folder or Hub id of a checkpoint or an adapter.
@@ -39,7 +42,7 @@ def load_checkpoint(
         if verify is not False:
             check_cached(folder, up_to=None if verify else VERIFY_BELOW)
         kwargs.pop("force_download", None)  # the files have just been downloaded
-    return auto_class.from_pretrained(checkpoint, trust_remote_code=True, **kwargs)
+    return auto_class.from_pretrained(checkpoint, **kwargs)
 
 
 __all__ = ["CONFIG_FILES", "load_checkpoint"]

@@ -106,7 +106,8 @@ class GeMKRRetriever:
             device: where the model runs; a GPU by default if there is one.
             aggregate: as for ``GeMKRRetriever``.
             knowledge_base_revision: branch, tag or commit of a knowledge base on the Hub.
-            **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...), and
+            **kwargs: for ``AutoModel.from_pretrained`` (``revision``, ``dtype``, ...; code of the
+                checkpoint is executed only with ``trust_remote_code=True``), and
                 ``verify``: compare all files from the Hub with their checksums, by default only
                 files of up to 64 MiB.
 
@@ -119,6 +120,7 @@ class GeMKRRetriever:
         hub_options, _ = split_hub_options(kwargs)
         # Only the model forces a download: the processor's files are in the same repository.
         hub_options.pop("force_download", None)
+        trust = {name: kwargs[name] for name in kwargs if name == "trust_remote_code"}
         if not isinstance(knowledge_base, KnowledgeBase):
             knowledge_base = KnowledgeBase.from_pretrained(
                 knowledge_base, **{**hub_options, "revision": knowledge_base_revision}
@@ -129,7 +131,7 @@ class GeMKRRetriever:
                 "load it with documents=True"
             )
         model = load_checkpoint(AutoModel, checkpoint, **kwargs)
-        processor = load_checkpoint(AutoProcessor, checkpoint, verify=False, **hub_options)
+        processor = load_checkpoint(AutoProcessor, checkpoint, verify=False, **trust, **hub_options)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model.to(device), processor, knowledge_base, aggregate=aggregate)
 
