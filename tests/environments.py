@@ -70,7 +70,12 @@ def normalized(name: str) -> str:
 
 
 def link_environment(folder: Path, distributions: dict[str, Distribution]) -> Path:
-    """Fill a folder with links to what these distributions installed."""
+    """Fill a folder with links to what these distributions installed.
+
+    Args:
+        folder: Named ``site-packages``: datasets treats modules elsewhere as a user's own.
+        distributions: From `closure`.
+    """
     folder.mkdir()
     for installed in distributions.values():
         for top in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gemkr_hf.auto  # noqa: F401  (registers the classes of this package)
 from gemkr_hf.hub.download import check_cached, download_folder
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.hub_ids import resolve_source, split_hub_options
 from gemkr_hf.utils.io import VERIFY_BELOW
 
@@ -31,10 +32,13 @@ def load_checkpoint(
     Raises:
         FileNotFoundError: the checkpoint is found neither locally nor on the Hub.
         ValueError: the repository contains no checkpoint, or a cached file is damaged.
+        MissingExtraError: it is an adapter, and PEFT is not installed.
     """
     kwargs = {name: value for name, value in kwargs.items() if value is not None}
     source = resolve_source(checkpoint, "Checkpoint", CONFIG_FILES)
-    if not isinstance(source, Path):
+    if isinstance(source, Path):
+        folder = source
+    else:
         hub_options, _ = split_hub_options(kwargs)
         folder = download_folder(source, "model", _PATTERNS, **hub_options)
         if not any((folder / name).is_file() for name in CONFIG_FILES):
@@ -42,6 +46,8 @@ def load_checkpoint(
         if verify is not False:
             check_cached(folder, up_to=None if verify else VERIFY_BELOW)
         kwargs.pop("force_download", None)  # the files have just been downloaded
+    if (folder / "adapter_config.json").is_file():
+        require_extra("train", "Loading an adapter needs", "peft")
     return auto_class.from_pretrained(checkpoint, **kwargs)
 
 

@@ -33,7 +33,8 @@ OF_AN_EXTRA = {
 @pytest.fixture(scope="module")
 def core(tmp_path_factory) -> Path:
     """An environment with the core's dependencies alone."""
-    return link_environment(tmp_path_factory.mktemp("core") / "site", closure(requirements()))
+    folder = tmp_path_factory.mktemp("core") / "site-packages"
+    return link_environment(folder, closure(requirements()))
 
 
 # -- what is declared ----------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def test_the_index_needs_four_packages_only(tmp_path) -> None:
     names = ("numpy", "numba", "pydivsufsort", "safetensors")
     wanted = [one for one in requirements() if one.name in names]
     assert len(wanted) == len(names)
-    environment = link_environment(tmp_path / "site", closure(wanted))
+    environment = link_environment(tmp_path / "site-packages", closure(wanted))
     program = """
 import sys
 import gemkr_hf.index
@@ -224,6 +225,35 @@ def test_a_missing_extra_is_named(core, program, message) -> None:
     run = run_in(core, program)
     assert run.returncode != 0
     assert message in run.stderr.splitlines()[-1], run.stderr
+
+
+def test_the_core_answers_questions(core, short_quickstart) -> None:
+    """With given boxes; a checkpoint's YOLO, free text and an adapter name their extras."""
+    program = """
+import sys
+from gemkr_hf import GeMKRRetriever
+model, adapter, kb, image = (f"{sys.argv[1]}/{name}" for name in (
+    "model", "training/adapter", "knowledge_base", "examples/scene-1.png"))
+retriever = GeMKRRetriever.from_pretrained(model, knowledge_base=kb)
+ask = lambda **settings: retriever.retrieve(image, "What does it mean?", k=2, **settings)
+print(len(ask(objects=[(5, 5, 60, 60)])), "documents")
+for failing in (
+    lambda: ask(),
+    lambda: ask(objects=[(5, 5, 60, 60)], strategy="free"),
+    lambda: GeMKRRetriever.from_pretrained(adapter, knowledge_base=kb),
+):
+    try:
+        failing()
+    except ImportError as error:
+        print(str(error).rpartition(": pip install ")[2].split(",")[0], "-", str(error)[:20])
+"""
+    run = run_in(core, program, str(short_quickstart))
+    assert run.stdout.splitlines() == [
+        "2 documents",
+        "'gemkr-hf[yolo]' - The YOLO detector ne",
+        "'gemkr-hf[eval]' - BM25 needs bm25s: pi",
+        "'gemkr-hf[train]' - Loading an adapter n",
+    ], run.stderr
 
 
 @pytest.mark.parametrize(
