@@ -91,3 +91,17 @@ def test_captions(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr[-2000:]
     share = float(result.stdout.split("named: ")[1].split("%")[0])
     assert 40 < share < 60
+
+
+def test_installation() -> None:
+    """The wheel in an environment with the four packages of the index alone."""
+    result = subprocess.run(
+        [sys.executable, "benchmarks/installation.py", "index"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    [row] = [line for line in result.stdout.splitlines() if line.startswith("| index |")]
+    _, seconds, gigabytes, packages = [cell.strip() for cell in row.strip("|").split("|")]
+    assert float(gigabytes) < 1 and int(packages) < 20 and float(seconds) > 0
