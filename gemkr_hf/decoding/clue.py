@@ -13,7 +13,8 @@ class Clue:
         pieces: the token ids of each of its pieces, without end tokens; one piece unless several
             were allowed (``max_pieces``). Each piece is a contiguous part of the document's tokens.
         score: clues are ranked by it: ``log_prob`` minus the ambiguity penalty.
-        log_prob: sum of the log-probabilities of its tokens (Eq. 1).
+        log_prob: sum of the log-probabilities of its tokens (Eq. 1); None where only the score is
+            known, as of free text.
         text: its text; `` ... `` stands between pieces. Empty until a tokenizer decoded it.
         group: the beam group that found it first; -1 where there are no groups.
         row: the row of the only document that contains it; -1 where it was not looked up.
@@ -21,7 +22,7 @@ class Clue:
 
     pieces: tuple[tuple[int, ...], ...]
     score: float
-    log_prob: float = float("nan")
+    log_prob: float | None = None
     text: str = ""
     group: int = -1
     row: int = -1

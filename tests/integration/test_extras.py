@@ -109,8 +109,8 @@ def licence_of(installed) -> str:
         for value in metadata.get_all("Classifier") or ()
         if value.startswith("License ::") and not value.endswith("OSI Approved")
     ]
-    text = (metadata["License"] or "").strip().splitlines()
-    return metadata["License-Expression"] or ", ".join(classifiers) or (text[0] if text else "")
+    text = metadata.get("License", "").strip().splitlines()
+    return metadata.get("License-Expression") or ", ".join(classifiers) or (text[0] if text else "")
 
 
 def test_no_dependency_of_the_core_is_copyleft() -> None:
