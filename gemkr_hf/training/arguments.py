@@ -1,6 +1,6 @@
 """Settings of training; the defaults are the paper's.
 
-Fields that `transformers.TrainingArguments` or TRL's ``ModelConfig`` has carry their names and are
+Fields that `transformers.TrainingArguments` or `trl.ModelConfig` has carry their names and are
 passed on unchanged. `TuningConfig` is not a subclass of `TrainingArguments`: that class opens the
 devices and checks the machine when it is created, whereas a configuration for a GPU must also be
 readable, comparable and checkable (``gemkr train --check``) on a laptop.

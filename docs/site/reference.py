@@ -3,7 +3,7 @@
 - A name in backticks becomes a link where it stands for something that the reference documents.
 - Doctests without a heading get one.
 - Configurations show their fields as arguments.
-- Deprecated names are left out.
+- Deprecated names are left out; constants follow classes and functions.
 """
 
 import re
@@ -17,7 +17,7 @@ _DOCTESTS = re.compile(r"(?:^|(?<=\n\n))>>> .*(?:\n.+)*")
 _NAME = re.compile(r"(?<!`)(?P<quotes>`{1,2})(?P<name>[A-Za-z_]\w*(?:\.\w+)*)(?P=quotes)(?!`)")
 
 
-class DocstringLinks(griffe.Extension):
+class Reference(griffe.Extension):
     """Prepare the objects and docstrings of the package for the reference."""
 
     def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
@@ -44,7 +44,10 @@ class DocstringLinks(griffe.Extension):
         """Prepare all docstrings, when all names are known."""
         exported: dict[str, str] = {}
         for module in _modules(pkg):
-            for name in module.exports or ():
+            if module.exports is None:
+                continue
+            module.exports = sorted(module.exports, key=lambda name: str(name).isupper())
+            for name in module.exports:
                 exported.setdefault(str(name), f"{module.path}.{name}")
         for owner in _objects(pkg):
             if owner.docstring is None:
