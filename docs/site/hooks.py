@@ -7,6 +7,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from posixpath import join, normpath, relpath
 from typing import Any
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 COMMANDS = "<!-- commands -->"
 
-_LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
+_LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?!\w+:|#)(?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 _EXAMPLE = re.compile(r"(?P<title>[A-Z][a-z ]+): (?P<command>(?:gemkr|accelerate) .+)")
 _GUIDE = re.compile(r"`docs/([\w-]+\.md)`")
 
@@ -45,14 +46,20 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
         folder = "."
     else:
         folder = join("docs", source, "..")
-    return _LINK.sub(lambda link: _site_link(link[1], folder, source), markdown)
+    return _LINK.sub(partial(_site_link, folder, source), markdown)
 
 
-def _site_link(target: str, folder: str, source: str) -> str:
-    """The link of a page of the site, for one that holds in the repository."""
-    path = normpath(join(folder, target))
+def _site_link(folder: str, source: str, link: re.Match[str]) -> str:
+    """The link of a page of the site, for one that holds in the repository.
+
+    Files of the repository that are not on the site are named only: it does not know an address
+    of the repository.
+    """
+    path = normpath(join(folder, link["target"]))
+    if path not in ROOT_PAGES and not path.startswith("docs/"):
+        return link["text"]
     page = ROOT_PAGES.get(path, path.removeprefix("docs/"))
-    return relpath(page, join(source, ".."))
+    return f"[{link['text']}]({relpath(page, join(source, '..'))}{link['anchor'] or ''})"
 
 
 def command_help() -> Iterator[str]:
