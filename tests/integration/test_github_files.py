@@ -59,7 +59,7 @@ def test_the_workflow_calls_targets_that_the_makefile_has(workflow) -> None:
                     r"\$\{\{ matrix\.(\w+) \}\}", lambda m, v=values: v[m[1]], step.get("run", "")
                 )
                 called |= set(re.findall(r"^make ([\w-]+)", command, re.MULTILINE))
-    assert {"lint", "test", "test-slow", "dist"} == called
+    assert {"lint", "test", "test-oldest", "test-slow", "dist"} == called
     assert called <= set(targets)
 
 
