@@ -5,8 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from functools import cache
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    distribution,
+    distributions,
+)
 from pathlib import Path
 
 from packaging.markers import default_environment
@@ -63,6 +69,16 @@ def closure(wanted: list[Requirement]) -> dict[str, Distribution]:
             seen.add((name, one))
             open_ += [(Requirement(line), one) for line in found[name].requires or ()]
     return found
+
+
+@cache
+def distributions_of_modules() -> dict[str, set[str]]:
+    """Normalized names of the installed distributions that hold a top-level module, by module."""
+    found = defaultdict(set)
+    for installed in distributions():
+        for top in {file.parts[0] for file in installed.files or ()}:
+            found[top.removesuffix(".py")].add(normalized(installed.metadata["Name"]))
+    return dict(found)
 
 
 def normalized(name: str) -> str:

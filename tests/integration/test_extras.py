@@ -3,7 +3,6 @@
 import ast
 import re
 import sys
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from gemkr_hf.utils.extras import EXTRAS, MissingExtraError, require_extra
 from tests.environments import (
     closure,
+    distributions_of_modules,
     link_environment,
     normalized,
     project,
@@ -58,11 +58,10 @@ def test_all_installs_every_extra_of_users() -> None:
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_installs_the_modules_that_are_checked(extra) -> None:
-    distributions = packages_distributions()
     installed = {normalized(one.name) for one in requirements(extra)}
     for module in EXTRAS[extra]:
-        expected = distributions.get(module, [module.replace("_", "-")])
-        assert installed & set(map(normalized, expected)), (extra, module)
+        expected = distributions_of_modules().get(module, {normalized(module)})
+        assert installed & expected, (extra, module)
 
 
 def modules_imported(file: Path) -> set[str]:
@@ -78,7 +77,6 @@ def modules_imported(file: Path) -> set[str]:
 
 def test_every_import_is_declared() -> None:
     """Other modules may be imported only where `require_extra` is called before."""
-    distributions = packages_distributions()
     allowed = {room: {*closure(requirements(extra))} for room, extra in OF_AN_EXTRA.items()}
     core = {*closure(requirements())}
     # Part of numba; a backend that is not on the package index; with an error of its own.
@@ -87,7 +85,7 @@ def test_every_import_is_declared() -> None:
     for file in (ROOT / "gemkr_hf").rglob("*.py"):
         room = file.relative_to(ROOT / "gemkr_hf").parts[0]
         for module in modules_imported(file) - known:
-            names = {normalized(one) for one in distributions.get(module, [module])}
+            names = distributions_of_modules().get(module, {normalized(module)})
             if not names & (core | allowed.get(room, set())):
                 undeclared.add((file, module))
     for file, module in undeclared:
