@@ -66,4 +66,4 @@ $(OLDEST)/.installed: Makefile $(VENV)/.installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .cache
+	rm -rf $(VENV) runs dist .cache
