@@ -89,10 +89,7 @@ class GeMKRConfig(PreTrainedConfig):
     """
 
     model_type = "gemkr"
-    sub_configs: ClassVar[dict[str, Any]] = {
-        "vision_config": AutoConfig,
-        "text_config": AutoConfig,
-    }
+    sub_configs: ClassVar[dict[str, Any]] = {"vision_config": AutoConfig, "text_config": AutoConfig}
 
     vision_config: Any = None
     text_config: Any = None

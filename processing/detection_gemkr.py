@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -24,11 +25,6 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection
 from transformers.utils import cached_file
 
 from .images_gemkr import Object
-
-try:
-    import yaml
-except ImportError:  # only YOLO needs it
-    yaml = None  # type: ignore[assignment]
 
 CONFIG_NAME = "detector.json"
 ARCHITECTURE_NAME = "detector.yaml"
@@ -387,8 +383,6 @@ class YoloDetector(BatchDetector):
 
 
 def _read_architecture(path: Path) -> dict[str, Any]:
-    if yaml is None:
-        raise ImportError(f"Reading {path.name} needs PyYAML: pip install pyyaml")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
