@@ -20,7 +20,7 @@ test-slow: $(VENV)/.installed-test  ## tests that train models, build large inde
 	$(BIN)/python -m pytest -n $(JOBS) -m slow
 
 test-oldest: $(VENV)/.installed-test $(OLDEST)/.installed  ## fast tests on the oldest transformers
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) tests
+	PYTHONPATH=$(CURDIR)/$(OLDEST) $(BIN)/python -m pytest -n $(JOBS) tests
 
 lint: $(VENV)/.installed-test  ## style, types, layers
 	$(BIN)/ruff check .

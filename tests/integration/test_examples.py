@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tests.project import ROOT
+from tests.project import ROOT, python_path
 
 DOCUMENTS = [
     {"id": "a", "text": "red bees fly over the green hill to the old tree"},
@@ -66,7 +66,7 @@ def test_a_language_model_writes_only_what_its_documents_contain(checkpoint, tmp
             *(sys.executable, "-c", code),
             *(str(checkpoint), "--documents", str(file), "--question", question),
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,12 +1,9 @@
 """The README's Python code runs as it stands, in a folder with the results of a quickstart."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.project import ROOT
+from tests.project import ROOT, link_quickstart, run_python
 
 # Blocks that need the Hub run in tests/slow/hub, against a local server in its place.
 BLOCKS = [
@@ -24,18 +21,8 @@ def test_the_first_screen_has_the_commands() -> None:
 
 def run_blocks(code: str, quickstart: Path, folder: Path) -> str:
     """Run code in a folder with the results of a quickstart, and return what it prints."""
-    (folder / "runs").mkdir()
-    (folder / "runs" / "quickstart").symlink_to(quickstart)
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
+    link_quickstart(quickstart, folder)
+    return run_python("-c", code, cwd=folder)
 
 
 def test_python_blocks_run(short_quickstart, tmp_path) -> None:

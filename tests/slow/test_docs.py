@@ -1,12 +1,9 @@
 """The Python code of the guides in docs/ runs, one block after the other."""
 
-import os
 import re
-import subprocess
-import sys
 
 from tests.integration.test_readme import run_blocks
-from tests.project import ROOT
+from tests.project import ROOT, run_python
 
 (
     HOME_BLOCKS,
@@ -85,10 +82,4 @@ def plain(value):
         else:
             script += line + "\n"
     assert script.count("assert") == 4
-    subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=300,
-    )
+    run_python("-c", script, cwd=tmp_path)

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,29 +10,19 @@ import pytest
 from gemkr_hf import KnowledgeBase
 from gemkr_hf.data import DataConfig, load_benchmark
 from gemkr_hf.evaluation.run_files import read_trec_run
-from tests.project import ROOT
+from tests.project import ROOT, link_quickstart, run_python
 
 
 @pytest.fixture
 def folder(short_quickstart, tmp_path) -> Path:
     """A folder with the results of a quickstart, as the examples expect them."""
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "quickstart").symlink_to(short_quickstart)
+    link_quickstart(short_quickstart, tmp_path)
     return tmp_path
 
 
 def run_example(name: str, folder: Path, *arguments: str) -> str:
     """Run an example in a folder, and return what it prints."""
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
+    return run_python(ROOT / "examples" / name, *arguments, cwd=folder)
 
 
 def hits_of(printed: str) -> dict[str, list[tuple[str, str]]]:

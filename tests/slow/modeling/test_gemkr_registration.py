@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.project import ROOT
+from tests.project import python_path
 
 OURS = ["import gemkr_hf.auto"]
 THEIRS = ["from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText"]
@@ -21,12 +21,11 @@ LOADS = {
 
 
 def run(lines, *arguments, scratch):
-    root = ROOT
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines), *map(str, arguments)],
         env={
             **os.environ,
-            "PYTHONPATH": str(root),
+            "PYTHONPATH": python_path(),
             "HF_MODULES_CACHE": str(scratch / "modules"),
             "HF_HUB_OFFLINE": "1",
         },

@@ -15,7 +15,7 @@ from gemkr_hf.index import FMIndex
 from gemkr_hf.knowledge_base import KnowledgeBase
 from gemkr_hf.knowledge_base.builder import RecordDigest
 from gemkr_hf.knowledge_base.storage import HEADER_FILE, named_files, read_header
-from tests.project import ROOT
+from tests.project import python_path
 from tests.unit.knowledge_base.knowledge_base_parts import DIFFERENT, DOCUMENTS, word_tokenizer
 
 WORDS = [
@@ -220,7 +220,7 @@ def test_killed_and_resumed(tokenizer, tmp_path) -> None:
     finished: list[int] = []
     for _ in range(3):
         process = subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            command, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": python_path()}
         )
         before = len(list(building.glob("step-*.json")))
         while process.poll() is None and len(list(building.glob("step-*.json"))) <= before:

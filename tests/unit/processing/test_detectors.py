@@ -22,7 +22,7 @@ from gemkr_hf.processing import (
     import_ultralytics,
 )
 from gemkr_hf.processing.detection_gemkr import detection_model
-from tests.project import ROOT
+from tests.project import python_path
 from tests.unit.processing.processing_parts import make_image, make_yolo
 
 IMAGES = [make_image(60, 40, 0), make_image(33, 80, 1), make_image(1, 1, 2)]
@@ -210,11 +210,10 @@ print(os.environ["YOLO_CONFIG_DIR"])
 
 
 def python(program: str, *arguments: str, cwd: Path | None = None, **environment: str):
-    root = ROOT
     kept = {k: v for k, v in os.environ.items() if not k.startswith("YOLO_")}
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env={**kept, "PYTHONPATH": str(root), **environment},
+        env={**kept, "PYTHONPATH": python_path(), **environment},
         cwd=cwd,
         capture_output=True,
         text=True,
