@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -78,7 +78,9 @@ def _write_settings(folder: Path, settings: dict[str, Any]) -> str:
     return write_file(folder / CONFIG_NAME, text)
 
 
-def _read_settings(folder: str | Path, location: dict[str, Any]) -> dict[str, Any]:
+def _read_settings(
+    folder: str | Path, location: dict[str, Any], allowed: Collection[str]
+) -> dict[str, Any]:
     path = find_file(folder, CONFIG_NAME, location)
     if path is None:
         raise FileNotFoundError(f"File not found: {CONFIG_NAME} in '{folder}'.")
@@ -89,6 +91,12 @@ def _read_settings(folder: str | Path, location: dict[str, Any]) -> dict[str, An
     if not isinstance(settings, dict):
         raise ValueError(f"{path} must hold a JSON object, not a {type(settings).__name__}.")
     settings.pop("detector_type", None)
+    # What a file names is not trusted as what a caller gives: no `.pt`, which is a pickle, no
+    # `trust_remote_code`.
+    unknown = {*settings} - {*allowed}
+    unknown |= {*(settings.get("location") or ())} - {"revision", "subfolder"}
+    if unknown:
+        raise ValueError(f"{path} has a setting that no detector saves: {min(unknown)!r}.")
     return settings
 
 
@@ -351,7 +359,7 @@ class YoloDetector(BatchDetector):
             FileNotFoundError, ValueError: if a file is missing or damaged.
         """
         location, options = split_hub_arguments(options)
-        config = _read_settings(folder, location)
+        config = _read_settings(folder, location, {*cls.settings, "fused", "architecture"})
         weights = find_file(folder, WEIGHTS_NAME, location)
         architecture = find_file(folder, ARCHITECTURE_NAME, location)
         if architecture is not None:
@@ -475,7 +483,7 @@ class TransformersDetector(BatchDetector):
     def from_pretrained(cls, folder: str | Path, **options: Any) -> "TransformersDetector":
         """Load what ``save_pretrained`` wrote, from a folder or a Hub repository."""
         location, options = split_hub_arguments(options)
-        config = _read_settings(folder, location)
+        config = _read_settings(folder, location, {*cls.settings, "model", "location"})
         model = config.pop("model", None)
         if model is None:
             subfolder = "/".join(filter(None, (location.get("subfolder"), WEIGHTS_FOLDER)))
@@ -555,8 +563,20 @@ def import_ultralytics() -> ModuleType:
 
 
 def detection_model(architecture: dict[str, Any]) -> torch.nn.Module:
-    """Build a YOLO with random weights from an architecture (the content of its YAML file)."""
+    """Build a YOLO with random weights from an architecture (the content of its YAML file).
+
+    Raises:
+        ValueError: if it names anything but a layer of ultralytics or of torch.nn.
+    """
     import_ultralytics()
+    known = importlib.import_module("ultralytics.nn.modules").__all__
+    for layer in [*architecture.get("backbone", ()), *architecture.get("head", ())]:
+        name = str(layer[2])
+        part = getattr(torch.nn, name[3:], None) if name.startswith("nn.") else None
+        is_torch = isinstance(part, type) and issubclass(part, torch.nn.Module)
+        # ultralytics' TorchVision downloads weights.
+        if not is_torch and (name not in known or name == "TorchVision"):
+            raise ValueError(f"The detector's layer {name!r} is not one of a YOLO.")
     tasks = importlib.import_module("ultralytics.nn.tasks")
     return tasks.DetectionModel(architecture, verbose=False)
 

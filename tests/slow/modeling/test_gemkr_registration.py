@@ -108,7 +108,7 @@ def test_eight_short_files_travel_with_a_checkpoint(checkpoint):
         "pipeline_gemkr.py", "processing_gemkr.py", "images_gemkr.py", "detection_gemkr.py",
     }  # fmt: skip
     texts = {path.name: path.read_text(encoding="utf-8") for path in files}
-    assert sum(len(text.splitlines()) for text in texts.values()) < 4050
+    assert sum(len(text.splitlines()) for text in texts.values()) < 4100
     for name, text in texts.items():
         assert not re.search(r"import.*gemkr_hf|[\"']gemkr_hf", text), name
         tree = ast.parse(text)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 from test_detectors import yolo_file
 
 from gemkr_hf.processing import TransformersDetector, YoloDetector
@@ -72,3 +73,37 @@ def test_labels_must_be_a_list(yolo, tmp_path, name):
 def test_labels_of_the_transformers_detector_must_be_a_list():
     with pytest.raises(ValueError, match="classes must be a list of labels"):
         TransformersDetector("org/detector", classes="cat")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "named"),
+    [
+        (YoloDetector, {"weights": "best.pt", "architecture": None}, "weights"),
+        (YoloDetector, {"device": "cuda"}, "device"),
+        (TransformersDetector, {"location": {"trust_remote_code": True}}, "trust_remote_code"),
+        (TransformersDetector, {"model": "org/x", "location": {"cache_dir": "/"}}, "cache_dir"),
+        (TransformersDetector, {"image_processor": "org/x"}, "image_processor"),
+    ],
+)
+def test_a_checkpoint_cannot_name_what_a_caller_may(yolo, tmp_path, kind, settings, named):
+    """A `.pt` is unpickled, and `trust_remote_code` executes code of a repository."""
+    yolo_file(tmp_path, yolo)
+    yolo.save_pretrained(tmp_path)
+    (tmp_path / "detector.json").write_text(json.dumps(settings))
+    message = rf"detector\.json has a setting that no detector saves: '{named}'"
+    with pytest.raises(ValueError, match=message):
+        kind.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "layer", ["torch_load", "torch_safe_load", "os", "nn.functional", "nn.init", "TorchVision"]
+)
+def test_an_architecture_names_layers_only(yolo, tmp_path, layer):
+    yolo.save_pretrained(tmp_path)
+    file = tmp_path / "detector.yaml"
+    architecture = yaml.safe_load(file.read_text())
+    architecture["head"].insert(0, [-1, 1, layer, ["best.pt"]])
+    file.write_text(yaml.safe_dump(architecture))
+    detector = YoloDetector.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"The detector's layer '{layer}' is not one of a YOLO"):
+        detector.load()
