@@ -22,6 +22,7 @@ from gemkr_hf.utils.io import (
     check_file,
     file_record,
     read_json_header,
+    recorded_name,
     write_json_header,
 )
 
@@ -114,14 +115,10 @@ def read_stored(
         ValueError: if it is truncated, changed, or not the file that the record describes.
     """
     dtypes = {"shard": DTYPES, "removed": REMOVED_DTYPES}[kind]
-    name = record.get("file") if isinstance(record, dict) else None
+    name = recorded_name(record, f"The index in '{folder}'")
     counts = ("num_documents", "num_tokens")
-    if (
-        not isinstance(name, str)
-        or Path(name).name != name
-        or not all(isinstance(record.get(count), int) and record[count] >= 0 for count in counts)
-    ):
-        raise ValueError(f"The index in '{folder}' is corrupt: its header names no {kind} file")
+    if not all(isinstance(record.get(count), int) and record[count] >= 0 for count in counts):
+        raise ValueError(f"The index in '{folder}' is corrupt: its header has no counts of {name}")
     path = folder / name
     check_file(path, record, verify)
     metadata, arrays = map_safetensors(path)
@@ -137,13 +134,17 @@ def read_stored(
     return arrays
 
 
-def stored_files(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of all files that records of shards name."""
+def stored_files(records: Iterable[Mapping[str, Any]], header: str = "A header") -> list[str]:
+    """Names of all files that records of shards name.
+
+    Raises:
+        ValueError: if a record names none, or one in another folder.
+    """
     names = []
     for record in records:
-        names.append(record["file"])
+        names.append(recorded_name(record, header))
         if record.get("removed"):
-            names.append(record["removed"]["file"])
+            names.append(recorded_name(record["removed"], header))
     return names
 
 

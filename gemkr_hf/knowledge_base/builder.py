@@ -33,6 +33,7 @@ from gemkr_hf.utils.io import (
     file_lock,
     file_record,
     read_json,
+    recorded_name,
     remove,
     verified,
     write_json_header,
@@ -131,7 +132,7 @@ class Builder:
         with suppress(ValueError, OSError):
             while step := _read_record(self._folder / _step_file(len(steps))):
                 records = [*step["index"]["shards"], step["documents"], step["duplicates"]]
-                files = {record["file"]: record for record in [*records, step["keys"]] if record}
+                files = {recorded_name(one): one for one in [*records, step["keys"]] if one}
                 for name, record in files.items():
                     check_file(self._folder / name, record, None)
                 wanted |= {_step_file(len(steps)), *files}

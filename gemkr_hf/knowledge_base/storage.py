@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from gemkr_hf.index.index_storage import stored_files
-from gemkr_hf.utils.io import check_file, file_record, read_json_header, write_json_header
+from gemkr_hf.utils.io import (
+    check_file,
+    file_record,
+    read_json_header,
+    recorded_name,
+    write_json_header,
+)
 
 HEADER_FILE = "knowledge_base.json"
 FORMAT, FORMAT_VERSION = "gemkr-knowledge-base", 3
@@ -41,13 +47,12 @@ def read_header(folder: Path) -> dict[str, Any]:
         and isinstance(files, dict)
     ):
         raise ValueError(f"'{path}' is broken: it names no documents or no index")
-    for record in [*parts, header.get("duplicates") or {"file": "none"}]:
-        name = record.get("file") if isinstance(record, dict) else None
-        if not isinstance(name, str) or Path(name).name != name:
-            raise ValueError(f"'{path}' is broken: it names no documents")
+    for record in [*parts, *filter(None, [header.get("duplicates")])]:
+        recorded_name(record, f"'{path}'")
     for name in files:
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise ValueError(f"'{path}' is broken: it names '{name}'")
+    stored_files(index["shards"], f"'{path}'")  # checks their names
     return header
 
 

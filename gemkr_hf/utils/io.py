@@ -238,6 +238,22 @@ def file_record(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
+def recorded_name(record: Any, header: str = "A header") -> str:
+    """The name of a file in its record, which a header names.
+
+    Args:
+        record: the record.
+        header: the header, as the beginning of the message.
+
+    Raises:
+        ValueError: there is none, or it is a path to another folder.
+    """
+    name = record.get("file") if isinstance(record, dict) else None
+    if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
+        raise ValueError(f"{header} is corrupt: it names {name!r} instead of a file in its folder")
+    return name
+
+
 def check_file(path: Path, record: Any, verify: bool | None) -> None:
     """Compare a file with its `file_record`.
 
@@ -281,6 +297,7 @@ __all__ = [
     "file_record",
     "read_json",
     "read_json_header",
+    "recorded_name",
     "remove",
     "sha256",
     "verified",

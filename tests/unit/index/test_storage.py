@@ -183,9 +183,9 @@ def test_broken_header(saved: Path, text: str) -> None:
         (lambda header: header.pop("shards"), "lacks a count"),
         (lambda header: header.update(num_documents=4), "belong to two indexes"),
         (lambda header: header.update(vocab_size=3), "are inconsistent"),
-        (lambda header: header["shards"][0].pop("file"), "names no shard file"),
-        (lambda header: header["shards"][0].update(file="../x"), "names no shard file"),
-        (lambda header: header["shards"].append(None), "names no shard file"),
+        (lambda header: header["shards"][0].pop("file"), "names None instead of a file"),
+        (lambda header: header["shards"][0].update(file="../x"), "names '../x' instead of a file"),
+        (lambda header: header["shards"].append(None), "names None instead of a file"),
     ],
 )
 def test_headers_of_wrong_content(saved: Path, change, message: str) -> None:

@@ -185,7 +185,10 @@ def test_broken_files(saved, kind) -> None:
         (lambda header: header.pop("tokenizer"), "it has no tokenizer"),
         (lambda header: header.pop("documents"), "names no documents"),
         (lambda header: header.pop("index"), "names no documents"),
-        (lambda header: header["documents"][0].update(file="../x"), "names no documents"),
+        (
+            lambda header: header["documents"][0].update(file="../x"),
+            "names '../x' instead of a file",
+        ),
         (lambda header: header["tokenizer_files"].update({"/x": {}}), "it names '/x'"),
     ],
 )
@@ -195,6 +198,35 @@ def test_broken_header(saved, change, message) -> None:
     write_json_header(saved / HEADER_FILE, header)
     with pytest.raises(ValueError, match=message):
         KnowledgeBase.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("name", ["../victim.txt", "{folder}/victim.txt", "..", ".", "", None, 3])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, record: header.update(documents=[record]),
+        lambda header, record: header.update(duplicates=record),
+        lambda header, record: header["index"].update(shards=[record]),
+        lambda header, record: header["index"]["shards"][0].update(removed=record),
+    ],
+    ids=["documents", "duplicates", "shard", "removed"],
+)
+def test_no_header_reaches_out_of_its_folder(saved, tokenizer, change, name) -> None:
+    """Neither loading nor saving over it reads or deletes a file elsewhere."""
+    victim = saved.parent / "victim.txt"
+    victim.write_text("precious")
+    header = json.loads((saved / HEADER_FILE).read_text())
+    if isinstance(name, str):
+        name = name.format(folder=victim.parent)
+    counts = {"num_rows": 1, "bytes": 8, "num_documents": 1, "num_tokens": 1}
+    change(header, {"file": name, **counts})
+    write_json_header(saved / HEADER_FILE, header)
+    with pytest.raises(ValueError, match="instead of a file in its folder"):
+        KnowledgeBase.from_pretrained(saved)
+    new = KnowledgeBase.from_documents([{"id": 1, "text": "a"}], tokenizer)
+    new.save_pretrained(saved)
+    KnowledgeBase.build([{"id": 1, "text": "b"}], tokenizer, saved)
+    assert victim.read_text() == "precious"
 
 
 def test_folders_without_a_knowledge_base(tmp_path, monkeypatch) -> None:
