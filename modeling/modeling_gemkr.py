@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -323,7 +324,10 @@ class GeMKRForRetrieval(PreTrainedModel, GeMKRGenerationMixin):
             ValueError: if the slots of the prompts do not match the images and their objects, or
                 labels come without the logits of all positions.
         """
-        cache = past_key_values if cache is None else cache
+        if past_key_values is not None:
+            if CACHE == "cache":
+                warnings.warn("`past_key_values` is deprecated: pass `cache`.", FutureWarning, 2)
+            cache = past_key_values if cache is None else cache
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
         if pixel_values is not None and image_features is not None:
