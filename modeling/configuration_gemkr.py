@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, ClassVar
 
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, configuration_utils
 
 # "ViT-L/14 from pre-trained CLIP" (Implementation Details).
 VIT_L_14: dict[str, Any] = {
@@ -39,6 +39,10 @@ PAPER_DECODING: dict[str, Any] = {
 and the end token. Diversity 0.5 is the released code's; Eq. 1 has no length penalty; the paper does
 not specify its penalty for ambiguity, see the guide to constrained decoding."""
 
+_SUB_CONFIGS: dict[str, dict[str, Any]] = {
+    "vision_config": VIT_L_14,
+    "text_config": {"model_type": "llama"},
+}
 FORMAT_VERSION = 1
 """Format version of checkpoints: incremented when older code can no longer read them."""
 
@@ -90,6 +94,12 @@ class GeMKRConfig(PreTrainedConfig):
 
     model_type = "gemkr"
     sub_configs: ClassVar[dict[str, Any]] = {"vision_config": AutoConfig, "text_config": AutoConfig}
+    # Since 5.20, transformers leaves these defaults out of config.json.
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        name: configuration_utils.SubConfigSpec(AutoConfig, default["model_type"])
+        for name, default in _SUB_CONFIGS.items()
+        if hasattr(configuration_utils, "SubConfigSpec")
+    }
 
     vision_config: Any = None
     text_config: Any = None
@@ -121,8 +131,8 @@ class GeMKRConfig(PreTrainedConfig):
         if not type(self).__module__.startswith("transformers_modules"):
             # Installed code has registered the pipeline's task: no code is downloaded for it.
             kwargs.pop("custom_pipelines", None)
-        self.vision_config = _sub_config("vision_config", self.vision_config, VIT_L_14)
-        self.text_config = _sub_config("text_config", self.text_config, {"model_type": "llama"})
+        for name, default in _SUB_CONFIGS.items():
+            setattr(self, name, _sub_config(name, getattr(self, name), default))
         super().__post_init__(**kwargs)
         if self.by_reference and not self.base_models:
             raise ValueError("A checkpoint by reference needs base_models.")
