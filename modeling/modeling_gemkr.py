@@ -747,7 +747,9 @@ def _find_checkpoint(
         named = str(adapter)
     else:
         named_location = location
-        path = find_adapter_config_file(named, **location) if is_peft_available() else None
+        path = find_adapter_config_file(named, **location)
+        if path is not None and not is_peft_available():
+            raise ImportError(f"The adapter '{named}' needs PEFT: pip install 'gemkr-hf[train]'")
         if path is not None:
             adapter = named
             if not Path(named, "config.json").is_file():

@@ -154,7 +154,10 @@ def inspect(
     Example: gemkr index inspect runs/quickstart/knowledge_base --plot lengths.png
     """
     from gemkr_hf.knowledge_base import inspection
+    from gemkr_hf.utils.extras import require_extra
 
+    if plot is not None:
+        require_extra("reports", "--plot needs", "matplotlib")
     loaded = _load(knowledge_base)
     clues = inspection.clue_lengths(loaded, sample)
     typer.echo(inspection.describe(loaded, clues))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from gemkr_hf.cli.command_errors import one_sentence_errors
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.text import mark_clue
 
 
@@ -58,6 +59,8 @@ def retrieve(
         raise FileNotFoundError(f"Image not found: '{image}'")
     if strategy not in STRATEGIES:
         raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}, got '{strategy}'")
+    if beams is not None:
+        require_extra("reports", "--beams needs", "matplotlib")
     if beams is not None and strategy == "free":
         raise ValueError("--beams plots a constrained search, which --strategy free does not use")
     if boxes is not None and image is None:

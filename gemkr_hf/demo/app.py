@@ -97,7 +97,7 @@ class _QueryHandler:
             hits = self.retriever.retrieve(
                 loaded, question or None, k=int(k), objects=None if loaded is None else objects
             )
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:  # a detector's package is missing
             raise self._error(str(error)) from error
         return loaded, objects, hits
 

@@ -82,7 +82,7 @@ def plan_space(
     contents: dict[str, str | Path] = {
         CARD_FILE: str(card),
         "app.py": _APP.format(**values),
-        "requirements.txt": f"gemkr-hf[demo]>={__version__}\n",
+        "requirements.txt": f"gemkr-hf[demo,train,yolo]>={__version__}\n",
     }
     if examples is not None:
         listed = read_examples(Path(examples))

@@ -167,7 +167,7 @@ class FMIndex:
         if vocab_size is None:
             documents = list(documents)
             vocab_size = 1 + max(
-                (int(np.max(document)) for document in documents if len(as_tokens(document))),
+                (int(np.asarray(one).max()) for one in documents if len(as_tokens(one))),
                 default=-1,
             )
         if not isinstance(vocab_size, int | np.integer) or not 0 <= vocab_size <= MAX_VOCAB_SIZE:

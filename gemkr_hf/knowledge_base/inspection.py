@@ -121,7 +121,7 @@ def plot(knowledge_base: KnowledgeBase, clues: ClueLengths, path: Path) -> None:
     """Save a plot of clue lengths and document lengths."""
     figure = new_figure(9, 3.4)
     left, right = figure.subplots(1, 2)
-    last = int(min(30, clues.lengths.max(initial=1)))
+    last = min(30, int(clues.lengths.max(initial=1)))
     steps = np.arange(0, last + 1)
     left.step(steps, [100 * clues.within(int(step)) for step in steps], where="post")
     left.set(

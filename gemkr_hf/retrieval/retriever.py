@@ -15,6 +15,7 @@ from gemkr_hf.hub.checkpoint_loading import load_checkpoint
 from gemkr_hf.knowledge_base import CONSTRAINT_STRATEGIES, KnowledgeBase, tokenizer_fingerprint
 from gemkr_hf.retrieval.types import Clue, Hit
 from gemkr_hf.utils.deprecation import with_new_keys
+from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.hub_ids import split_hub_options
 from gemkr_hf.utils.logging import progress
 
@@ -333,6 +334,7 @@ class GeMKRRetriever:
     def _write_freely(self, inputs: Mapping[str, torch.Tensor], call: "_Call") -> list[list[Hit]]:
         """Retrieve by unconstrained text (paper, Table 4): the only document that contains it, or
         otherwise the best match by BM25."""
+        require_extra("eval", "strategy='free' needs", "bm25s")
         settings = {**self.model.config.decoding, **call.decoding}
         hits = []
         for clues in self._generate(

@@ -256,7 +256,7 @@ def tune_preferences(
     Returns:
         The model with LoRA merged, and the entries of the training curve.
     """
-    require_extra("preferences", "Preference tuning needs")
+    require_extra("preferences", "Preference tuning needs Python 3.11 and")
     from trl import DPOConfig
 
     common = training_arguments(output, tuning).to_dict()

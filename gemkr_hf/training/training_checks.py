@@ -39,7 +39,7 @@ def check_training(
                 f"tuning.report_to: {package} needs its package: pip install {package}"
             )
     if config.preferences is not None:
-        require_extra("preferences", "preferences need")
+        require_extra("preferences", "preferences need Python 3.11 and")
     if weights_are_sharded():
         for setting, used, fix in (
             ("validation.questions", config.validation.questions != 0, "set it to 0"),

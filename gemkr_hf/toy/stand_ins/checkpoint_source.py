@@ -8,6 +8,7 @@ from gemkr_hf.toy.stand_ins.assemble import load_processor, load_untuned_model
 from gemkr_hf.toy.stand_ins.build import CHECKPOINTS
 from gemkr_hf.training.arguments import ModelConfig
 from gemkr_hf.training.starting_model import CheckpointSource, check_model_fields
+from gemkr_hf.utils.extras import require_extra
 
 
 class SmallWorldCheckpoint(CheckpointSource):
@@ -24,6 +25,7 @@ class SmallWorldCheckpoint(CheckpointSource):
         if not (self.folder / "language_model").is_dir():
             raise FileNotFoundError(f"model.checkpoint: stand-ins not found in '{self.folder}'")
         check_model_fields(self.config)
+        require_extra("yolo", "The detector of the stand-ins needs")
 
     def load_processor(self) -> Any:
         return load_processor(self.folder, **self.config.processor)

@@ -25,9 +25,10 @@ def _font() -> ImageFont.FreeTypeFont:
 
 def drawable_characters(ranges: Iterable[tuple[int, int]]) -> list[str]:
     """Return the characters of some code-point ranges, ends included, that the font can draw."""
+    path = _font_path()
     from fontTools.ttLib import TTFont
 
-    with TTFont(_font_path()) as font:
+    with TTFont(path) as font:
         codes = font.getBestCmap()
     return [chr(code) for low, high in ranges for code in range(low, high + 1) if code in codes]
 
