@@ -19,7 +19,7 @@ from gemkr_hf.knowledge_base.document_sources import RecordFile, open_documents
 
 DOCUMENTS = [
     {"id": "anchor", "text": "An anchor is a symbol of hope: it holds a ship in a storm."},
-    {"id": "recycling", "text": "Three chasing arrows mark what can be collected and made anew."},
+    {"id": "recycling", "text": "Three chasing arrows mark what can be collected and used again."},
     {"id": "snowflake", "text": "A snowflake on a sign warns drivers of ice on the road."},
     {"id": "scales", "text": "A pair of scales stands for justice, which weighs both sides."},
     {"id": "dove", "text": "A dove with an olive branch has been a sign of peace since antiquity."},

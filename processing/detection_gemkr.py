@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -117,7 +118,7 @@ class Detector(Protocol):
         ...
 
 
-class BatchDetector:
+class BatchDetector(ABC):
     """Base class of the detectors: batches, the filter by labels, settings and fingerprint."""
 
     settings: ClassVar[tuple[str, ...]] = ()
@@ -139,12 +140,13 @@ class BatchDetector:
         self._digest: str | None = None
         self._predictor: Any = None  # the loaded model, of YOLO
 
+    @abstractmethod
     def load(self) -> Any:
-        raise NotImplementedError
+        """Load the model now instead of at the first ``detect``."""
 
+    @abstractmethod
     def _detect_batch(self, images: list[Image.Image]) -> list[tuple[Any, Any, Any, dict]]:
         """Return boxes, scores and labels of each image, and the names of labels."""
-        raise NotImplementedError
 
     def detect(self, images: list[Image.Image]) -> list[list[Object]]:
         """Detect the objects of RGB images, most confident first."""

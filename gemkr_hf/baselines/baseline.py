@@ -1,5 +1,6 @@
 """What all baselines share: input checks, query texts, batches, and the form of a hit."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -23,10 +24,8 @@ def document_hit(document_id: Any, score: float, clues: tuple[Clue, ...] = ()) -
     return Hit(float(score), -1, {"id": str(document_id)}, clues)
 
 
-class Baseline:
-    """A `Retriever` that encodes or writes from a query text, an image, or both.
-
-    Subclasses set `_indexed` in `index` and implement `_search`.
+class Baseline(ABC):
+    """A `Retriever` that checks its queries. Subclasses set `_indexed` in `index`.
 
     Args:
         name: name of the system, for messages and progress bars.
@@ -42,9 +41,30 @@ class Baseline:
         self._reads_captions = reads_captions
         self._indexed: Any = None
 
+    @abstractmethod
     def index(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Index the documents, see `Retriever.index`."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def retrieve(
+        self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
+    ) -> list[list[Hit]]:
+        """Return up to ``k`` hits for each question, best first; see `Retriever.retrieve`."""
+
+    def _check(self, images: Images, questions: Sequence[str], k: int, captions: Captions) -> None:
+        if self._indexed is None:
+            raise ValueError(f"{self.name} has no documents yet: call index(documents) first")
+        if k < 1:
+            raise ValueError(f"k is the number of documents wanted, at least 1, got {k}")
+        for kind, given in (("images", images), ("captions", captions)):
+            if self.needs == kind and given is None:
+                raise ValueError(f"{self.name} needs {kind}: give one for each question")
+            if given is not None and len(given) != len(questions):
+                raise ValueError(f"There are {len(given)} {kind} for {len(questions)} questions")
+
+
+class QueryTextBaseline(Baseline):
+    """A baseline that encodes or writes from a query text, and an image if it needs one."""
 
     def retrieve(
         self, images: Images, questions: Sequence[str], k: int = 10, captions: Captions = None
@@ -64,19 +84,15 @@ class Baseline:
     def _query_text(self, question: str, caption: str) -> str:
         return with_caption(question, caption)
 
+    @abstractmethod
     def _search(self, images: Images, texts: Sequence[str], k: int) -> list[list[Hit]]:
-        raise NotImplementedError
+        """Return up to ``k`` hits for each query text, best first.
 
-    def _check(self, images: Images, questions: Sequence[str], k: int, captions: Captions) -> None:
-        if self._indexed is None:
-            raise ValueError(f"{self.name} has no documents yet: call index(documents) first")
-        if k < 1:
-            raise ValueError(f"k is the number of documents wanted, at least 1, got {k}")
-        for kind, given in (("images", images), ("captions", captions)):
-            if self.needs == kind and given is None:
-                raise ValueError(f"{self.name} needs {kind}: give one for each question")
-            if given is not None and len(given) != len(questions):
-                raise ValueError(f"There are {len(given)} {kind} for {len(questions)} questions")
+        Args:
+            images: images of the queries if `needs` is "images", else None.
+            texts: texts of the queries.
+            k: documents per query.
+        """
 
 
 __all__ = ["Baseline", "Captions", "Images", "batches", "document_hit", "with_caption"]

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gemkr_hf.baselines.baseline import Baseline, Images, document_hit
+from gemkr_hf.baselines.baseline import Images, QueryTextBaseline, document_hit
 from gemkr_hf.knowledge_base.best_match import BestMatch
 from gemkr_hf.retrieval.types import Hit
 
 
-class BM25Retriever(Baseline):
+class BM25Retriever(QueryTextBaseline):
     """BM25 over the documents' texts (bm25s with its defaults and English stop words).
 
     A document that shares no word with the query is not returned.

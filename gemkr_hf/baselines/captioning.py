@@ -1,6 +1,7 @@
 """Caption models: text about an image, for the text-only systems (paper, "Baselines")."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ MAX_TOKENS = 64
 GREEDY: dict[str, Any] = {"max_new_tokens": MAX_TOKENS, "num_beams": 1, "do_sample": False}
 
 
-class _Captioner:
+class _Captioner(ABC):
     """A model that writes captions; `_generate` returns the token ids of a batch of images."""
 
     tokenizer: Any
@@ -47,8 +48,9 @@ class _Captioner:
             captions += [text.strip() for text in texts]
         return captions
 
+    @abstractmethod
     def _generate(self, images: list[Image.Image]) -> torch.Tensor:
-        raise NotImplementedError
+        """Return the token ids of a caption for each image, (images, longest)."""
 
 
 class PublishedCaptions(_Captioner):

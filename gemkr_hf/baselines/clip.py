@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from gemkr_hf.baselines.baseline import Baseline, Images, batches
+from gemkr_hf.baselines.baseline import Images, QueryTextBaseline, batches
 from gemkr_hf.baselines.dense_retrieval import DocumentVectors
 from gemkr_hf.baselines.two_towers import DualEncoder, Tensors
 from gemkr_hf.processing import load_image
@@ -81,7 +81,7 @@ def _unit(features: Any) -> torch.Tensor:
     return nn.functional.normalize(features.float(), dim=-1)
 
 
-class CLIPRetriever(Baseline):
+class CLIPRetriever(QueryTextBaseline):
     """The documents whose texts are nearest to the image, or to image and question.
 
     Args:

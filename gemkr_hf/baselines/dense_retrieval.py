@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gemkr_hf.baselines.baseline import Baseline, Images, batches, document_hit
+from gemkr_hf.baselines.baseline import Images, QueryTextBaseline, batches, document_hit
 from gemkr_hf.baselines.image_inputs import ImageReader
 from gemkr_hf.baselines.two_towers import TwoTowers
 from gemkr_hf.retrieval.types import Hit
@@ -68,7 +68,7 @@ class DocumentVectors:
         ]
 
 
-class DenseRetriever(Baseline):
+class DenseRetriever(QueryTextBaseline):
     """The documents whose vectors have the largest inner product with the query's.
 
     Args:
@@ -113,7 +113,7 @@ class DenseRetriever(Baseline):
         return hits
 
 
-class SentenceRetriever(Baseline):
+class SentenceRetriever(QueryTextBaseline):
     """Any model of sentence-transformers, on the question or on question and caption.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gemkr_hf.baselines.baseline import Baseline, batches
+from gemkr_hf.baselines.baseline import QueryTextBaseline, batches
 from gemkr_hf.baselines.baseline_training import train_model
 from gemkr_hf.training.arguments import TuningConfig
 from gemkr_hf.training.instruction_dataset import InstructionCollator
@@ -81,7 +81,7 @@ class TextModel:
             yield dict(encoded.to(self.model.device))
 
 
-class WritingBaseline(Baseline):
+class WritingBaseline(QueryTextBaseline):
     """A baseline whose language model writes from a prompt of question and caption.
 
     Args:

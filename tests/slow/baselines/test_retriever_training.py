@@ -1,6 +1,7 @@
 """Encoders, caption and language models learn, are saved, and answer alike when loaded."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,15 +120,7 @@ def test_earlier_names_are_deprecated(processor) -> None:
 def test_a_text_model_learns_to_write(processor, tmp_path) -> None:
     model = TextModel(parts.llama(processor), processor.tokenizer)
     examples = [Example("one:", (100, 101)), Example("two:", (102, 103))]
-    config = TuningConfig(
-        learning_rate=1e-2,
-        per_device_train_batch_size=2,
-        num_train_epochs=1,
-        max_steps=60,
-        warmup_steps=1,
-        logging_steps=1,
-        lora_r=0,
-    )
+    config = replace(CONFIG, learning_rate=1e-2, max_steps=60, lora_r=0)
     fit_text_model(model, examples, config, tmp_path / "work", "train")
     model.save_pretrained(tmp_path / "model")
     loaded = TextModel.from_pretrained(tmp_path / "model")
