@@ -66,11 +66,12 @@ class KnowledgeRetrievalPipeline(Pipeline):
         if processor is None or isinstance(processor, (str, os.PathLike)):
             # An adapter has its own processor, and its model is named after its base.
             name, location = getattr(model, "loaded_from", None) or (model.name_or_path, {})
-            # A model of remote code was trusted by the caller; its processor is of the same code.
+            # The caller trusted the code of a remote model, and so of its checkpoint's processor.
             is_remote = type(model).__module__.startswith("transformers_modules.")
+            is_own = not processor or str(processor) == str(name)
             processor = AutoProcessor.from_pretrained(
                 processor or name,
-                trust_remote_code=True if is_remote else None,
+                trust_remote_code=True if is_remote and is_own else None,
                 **({} if processor else location),
             )
         super().__init__(model, processor=processor, **kwargs)

@@ -95,4 +95,12 @@ class QueryTextBaseline(Baseline):
         """
 
 
-__all__ = ["Baseline", "Captions", "Images", "batches", "document_hit", "with_caption"]
+__all__ = [
+    "Baseline",
+    "Captions",
+    "Images",
+    "QueryTextBaseline",
+    "batches",
+    "document_hit",
+    "with_caption",
+]

@@ -1,6 +1,7 @@
 """Error messages of all commands."""
 
 import os
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -22,6 +23,10 @@ def one_sentence_errors(command: Callable[..., None]) -> Callable[..., None]:
         be_quiet()
         try:
             command(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader, such as head, has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except (ValueError, OSError, ImportError) as error:
             unexpected = isinstance(error, ImportError) and "pip install" not in str(error)
             if unexpected or os.environ.get("GEMKR_DEBUG"):

@@ -56,9 +56,6 @@ def open_evaluation(
     ] = False,
 ) -> "Evaluation":
     """Open the benchmark and check all settings before any long work."""
-    from gemkr_hf.paper.evaluation_config import EvaluationConfig
-    from gemkr_hf.paper.system_evaluation import Evaluation
-    from gemkr_hf.paper.systems import check_checkpoints
     from gemkr_hf.utils.config import override, parse, read_yaml
 
     log_to_standard_error()
@@ -72,6 +69,10 @@ def open_evaluation(
         if not name:
             raise ValueError(f"Invalid --checkpoint '{assignment}': write SYSTEM=FOLDER")
         settings["checkpoints"] = {**(settings.get("checkpoints") or {}), system: name}
+    from gemkr_hf.paper.evaluation_config import EvaluationConfig
+    from gemkr_hf.paper.system_evaluation import Evaluation
+    from gemkr_hf.paper.systems import check_checkpoints
+
     parsed = parse(EvaluationConfig, settings)
     check_checkpoints(parsed.checkpoints)
     return Evaluation(parsed, log=typer.echo, overwrite=overwrite)

@@ -32,9 +32,13 @@ def load_checkpoint(
     Raises:
         FileNotFoundError: the checkpoint is found neither locally nor on the Hub.
         ValueError: the repository contains no checkpoint, or a cached file is damaged.
-        MissingExtraError: it is an adapter, and PEFT is not installed.
+        MissingExtraError: it is an adapter, and PEFT is not installed; or an option needs
+            accelerate.
     """
     kwargs = {name: value for name, value in kwargs.items() if value is not None}
+    for option, extra in (("device_map", "train"), ("quantization_config", "quantization")):
+        if option in kwargs:
+            require_extra(extra, f"{option} needs", "accelerate")
     source = resolve_source(checkpoint, "Checkpoint", CONFIG_FILES)
     if isinstance(source, Path):
         folder = source

@@ -22,6 +22,7 @@ from gemkr_hf.processing import (
 from gemkr_hf.training.arguments import ModelConfig
 from gemkr_hf.utils.extras import require_extra
 from gemkr_hf.utils.hub_ids import is_local, resolve_source
+from gemkr_hf.utils.io import read_json
 from gemkr_hf.utils.registry import Registry
 
 
@@ -109,9 +110,13 @@ def load_processor(config: ModelConfig) -> Any:
         MissingExtraError: Its detector is a YOLO, and ultralytics is not installed.
     """
     processor = checkpoint_source(config).load_processor()
-    if isinstance(processor.detector, YoloDetector):
-        require_extra("yolo", "The checkpoint's detector needs")
+    _check_detector(type(processor.detector).__name__)
     return processor
+
+
+def _check_detector(kind: str | None) -> None:
+    if kind == YoloDetector.__name__:
+        require_extra("yolo", "The checkpoint's detector needs")
 
 
 def load_model(config: ModelConfig, processor: Any, seed: int = 0) -> Any:
@@ -132,7 +137,10 @@ class SavedCheckpoint(CheckpointSource):
         self.name = self.adapter_base = config.checkpoint
 
     def check(self) -> None:
-        resolve_source(self.name, "model.checkpoint", ["config.json"])
+        source = resolve_source(self.name, "model.checkpoint", ["config.json"])
+        detector = Path(source, "detector.json")
+        if isinstance(source, Path) and detector.is_file():
+            _check_detector(read_json(detector).get("detector_type"))
 
     def load_processor(self) -> Any:
         return load_checkpoint(AutoProcessor, self.name, revision=self.config.revision)

@@ -175,8 +175,14 @@ def _tune(folder: Path, config: QuickstartConfig, train: datasets.Dataset, log: 
     benchmark = symbols_benchmark(
         datasets.DatasetDict({"train": train}), str(folder / "knowledge_base")
     )
-    run_training(train_config, folder, lambda line: log(f"  {line}"), benchmark=benchmark)
-    (training / "model").rename(folder / "model")
+    trained, moved = training / "model", folder / "model"
+    run_training(
+        train_config,
+        folder,
+        lambda line: log(f"  {line}".replace(str(trained), str(moved))),
+        benchmark=benchmark,
+    )
+    trained.rename(moved)
 
 
 def _evaluate(

@@ -92,6 +92,21 @@ def test_help_imports_no_heavy_library() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    """As in ``gemkr retrieve ... | head -1``."""
+    code = """
+import typer
+from gemkr_hf.cli.command_errors import one_sentence_errors
+typer.run(one_sentence_errors(lambda: typer.echo("line\\n" * 100_000)))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+
+
 def test_an_error_is_one_sentence_unless_debugging(tmp_path: Path, monkeypatch) -> None:
     arguments = ["index", "verify", str(tmp_path / "none")]
     result = CliRunner().invoke(app, arguments)

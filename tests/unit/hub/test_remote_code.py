@@ -53,10 +53,16 @@ def test_the_retriever_executes_it_if_the_caller_asks(checkpoint, knowledge_base
     assert (tmp_path / "ran").exists()
 
 
-def test_the_pipeline_executes_no_code_of_a_processor(checkpoint, knowledge_base, tmp_path) -> None:
+@pytest.mark.parametrize("module", ["gemkr_hf.modeling", "transformers_modules.other"])
+def test_the_pipeline_executes_no_code_of_a_processor(
+    checkpoint, knowledge_base, tmp_path, module
+) -> None:
+    """Nor if the model is of trusted remote code: the processor is of another repository."""
+
     class Model:
         name_or_path = "checkpoint"
 
+    Model.__module__ = module
     with pytest.raises(ValueError, match="trust_remote_code=True"):
         KnowledgeRetrievalPipeline(Model(), str(checkpoint), knowledge_base)
     assert not (tmp_path / "ran").exists()
